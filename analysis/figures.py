@@ -1,0 +1,198 @@
+"""One function a figure: a study in, Axes out. `FIGURES` says which study gets which."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.records import Study
+from analysis.stats import interval
+from analysis.tables import title
+
+OURS, PAPER = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
+CONTROLS = {"no SE": ("0.15", "--"), "gate fixed at 1/2": ("0.55", ":")}
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 160,
+}
+
+
+def errors(study: Study) -> Figure:
+    """Test error of every variant: seeds, mean and interval; the paper's beside it."""
+    has_paper = study.paper.top1.notna().any()
+    figure, axes = plt.subplots(
+        1, 1 + has_paper, figsize=(7.2 if has_paper else 5, 1.3 + 0.34 * len(study.rows)),
+        sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + has_paper],
+    )  # fmt: skip
+    draw_errors(study, axes[0, 0])
+    if has_paper:
+        draw_published(study, axes[0, 1])
+    return entitled(figure, study)
+
+
+def draw_errors(study: Study, ax: Axes) -> Axes:
+    for place, row in enumerate(study.rows):
+        values = study.of(row).test_error
+        mean, half = interval(values)
+        if len(values) > 1:
+            ax.plot(values, [place] * len(values), "o", mfc="none", mec=OURS, ms=4, alpha=0.6)
+            ax.errorbar(mean, place, xerr=half, fmt="D", color=OURS, ms=5, capsize=3)
+        elif len(values):
+            ax.plot(mean, place, "D", color=OURS, ms=5)
+        else:
+            ax.annotate(
+                "no result", (0.02, place), xycoords=("axes fraction", "data"), va="center",
+                color="0.4", style="italic",
+            )  # fmt: skip
+    ax.set_yticks(range(len(study.rows)), study.rows)
+    ax.set_ylim(len(study.rows) - 0.4, -0.6)
+    ax.grid(axis="x", color="0.9")
+    ax.set_axisbelow(True)
+    ax.set_xlabel("test error (%)")
+    ax.set_title(f"{study.asked['network']} on {study.asked['dataset']}, {seeds_text(study)}")
+    return ax
+
+
+def draw_published(study: Study, ax: Axes) -> Axes:
+    for place, row in enumerate(study.rows):
+        ax.plot(study.paper.top1[row], place, "D", mfc="none", mec=PAPER, ms=5)
+    ax.grid(axis="x", color="0.9")
+    ax.set_xlabel("top-1 error (%)")
+    ax.set_title("paper: SE-ResNet-50, ImageNet")
+    return ax
+
+
+def ratio(study: Study) -> Figure:
+    """Error and parameters against the reduction ratio r (Table 10); the paper's below ours."""
+    figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.2), sharex=True)
+    ratios = {row: int(row.removeprefix("r = ")) for row in study.rows if row not in CONTROLS}
+    draw_ratio_errors(study, ratios, axes[0, 0])
+    draw_ratio_parameters(study, ratios, axes[0, 1])
+    paper = study.paper
+    axes[1, 0].axhline(paper.top1["no SE"], color="0.15", ls="--", label="no SE")
+    axes[1, 0].plot(list(ratios.values()), paper.top1[list(ratios)], "D-", color=PAPER, mfc="none")
+    axes[1, 0].set(title="paper: SE-ResNet-50, ImageNet", ylabel="top-1 error (%)")
+    axes[1, 1].axhline(paper.mparams["no SE"], color="0.15", ls="--", label="no SE")
+    axes[1, 1].plot(
+        list(ratios.values()), paper.mparams[list(ratios)], "D-", color=PAPER, mfc="none"
+    )
+    axes[1, 1].set(title="", ylabel="parameters (M)")
+    for ax in axes.flat:
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(list(ratios.values()), list(ratios.values()))
+        ax.grid(color="0.9")
+        ax.legend(loc="best")
+    for ax in axes[1]:
+        ax.set_xlabel("reduction ratio r")
+    return entitled(figure, study)
+
+
+def draw_ratio_errors(study: Study, ratios: dict[str, int], ax: Axes) -> Axes:
+    for control, (color, dashes) in CONTROLS.items():
+        values = study.of(control).test_error
+        if len(values):
+            ax.axhline(values.mean(), color=color, ls=dashes, label=control)
+    there = {row: r for row, r in ratios.items() if len(study.of(row))}
+    means, halves = zip(*(interval(study.of(row).test_error) for row in there), strict=True) or (
+        (),
+        (),
+    )
+    ax.errorbar(list(there.values()), means, yerr=halves, fmt="D-", color=OURS, capsize=3, ms=5)
+    ax.set(title=f"{study.asked['network']} on {study.asked['dataset']}, {seeds_text(study)}")
+    ax.set_ylabel("test error (%)")
+    return ax
+
+
+def draw_ratio_parameters(study: Study, ratios: dict[str, int], ax: Axes) -> Axes:
+    plain = study.of("no SE").parameters
+    if len(plain):
+        ax.axhline(plain.iloc[0] / 1e6, color="0.15", ls="--", label="no SE")
+    there = {row: r for row, r in ratios.items() if len(study.of(row))}
+    counts = [study.of(row).parameters.iloc[0] / 1e6 for row in there]
+    ax.plot(list(there.values()), counts, "D-", color=OURS, ms=5)
+    ax.set_ylabel("parameters (M)")
+    return ax
+
+
+def curves(study: Study) -> Figure:
+    """Error on training and held-out images by epoch, a line a variant, a band over seeds."""
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharey=True)
+    colors = dict(
+        zip(
+            [row for row in study.rows if row not in CONTROLS],
+            sns.color_palette("viridis", len(study.rows) - len(CONTROLS)),
+            strict=False,
+        )
+    )
+    for ax, column, name in zip(
+        axes, ["train_error", "val_error"], ["training images", "held-out images"], strict=True
+    ):
+        for row in study.rows:
+            color, dashes = CONTROLS.get(row, (colors.get(row), "-"))
+            lines = study.curves[study.curves.row == row]
+            if column in lines and len(lines):
+                over_seeds = lines.groupby("epoch")[column]
+                mean = over_seeds.mean()
+                ax.plot(mean.index, mean, color=color, ls=dashes, label=row, lw=1.5)
+                ax.fill_between(
+                    mean.index, over_seeds.min(), over_seeds.max(), color=color, alpha=0.15, lw=0
+                )
+        ax.set(title=name, xlabel="epoch")
+        ax.grid(color="0.9")
+    axes[0].set_ylabel("error (%)")
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return entitled(figure, study)
+
+
+def seeds_text(study: Study) -> str:
+    counts = sorted({len(study.of(row)) for row in study.rows})
+    return "n = " + (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}")
+
+
+def entitled(figure: Figure, study: Study) -> Figure:
+    """The figure with its title; what it must not be taken for stands there too."""
+    asked = study.asked
+    marks = [f"recipe {asked['recipe']}"]
+    marks += ["SYNTHETIC DATA"] if asked["dataset"] == "synthetic" else []
+    marks += ["a demonstration"] if asked["demonstration"] else []
+    figure.suptitle(f"{title(study)} · {', '.join(marks)}", fontsize=11)
+    return figure
+
+
+FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
+    "errors": (lambda study: True, errors),
+    "ratio": (lambda study: study.asked["grid"] == "ratio", ratio),
+    "curves": (lambda study: len(study.curves) > 0, curves),
+}
+
+
+def save(study: Study, folder: Path) -> list[Path]:
+    """Every figure of a study as PNG and PDF, the same bytes on every rebuild."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with matplotlib.rc_context(STYLE):
+        for name, (fits, draw) in FIGURES.items():
+            if fits(study):
+                figure = draw(study)
+                for kind, metadata in METADATA.items():
+                    paths.append(folder / f"{study.name}-{name}.{kind}")
+                    figure.savefig(paths[-1], metadata=metadata)
+                plt.close(figure)
+    return paths
+
+
+METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}

@@ -1,0 +1,1 @@
+"""Trains the grids of the study: grid file -> runs -> records."""

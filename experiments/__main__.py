@@ -1,0 +1,276 @@
+"""The command line: `python -m experiments plan|run|status|data`."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments import record as records
+from experiments.config import ConfigError, checked, recipe_row, recipes
+from experiments.datasets import DATASETS, load, path_of, prepare_any
+from experiments.display import Display, duration
+from experiments.grid import Study, expand, list_grids, parse_settings
+from experiments.record import Record
+from senet.config import choose
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="""Trains the grids of the SE ablation study and keeps a record of every run.
+
+    A grid is a file of experiments/grids, such as ratio, or the path of your own. Every option
+    is a variable of the environment and of make, too: make ablation-ratio RECIPE=small SEEDS=3.""",
+)
+console = Console()
+UsageError = typer.BadParameter.__base__  # which typer does not export
+
+Grids = Annotated[
+    list[str], typer.Argument(help=f"one or more of {', '.join(list_grids())}, or YAML files")
+]
+Dataset = Annotated[
+    str, typer.Option(envvar="DATASET", help=f"auto or one of {', '.join(DATASETS)}")
+]
+Network = Annotated[str, typer.Option(envvar="NETWORK", help="a network's name, as resnet20")]
+RecipeName = Annotated[
+    str, typer.Option(envvar="RECIPE", help=f"auto or one of {', '.join(recipes())}")
+]
+Seeds = Annotated[
+    int | None, typer.Option(envvar="SEEDS", help="N trains the seeds 0 to N - 1 of every row")
+]
+Device = Annotated[str, typer.Option(envvar="DEVICE", help="auto, cuda, mps or cpu")]
+Workers = Annotated[
+    int | None, typer.Option(envvar="WORKERS", help="runs at a time: one a core, one on a GPU")
+]
+DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="where the data sets lie")]
+Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where everything is written")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="what the grid leaves open: recipe.epochs=2"),
+]
+
+
+def say(text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def run(
+    grids: Grids,
+    dataset: Dataset = "auto",
+    network: Network = "resnet29b",
+    recipe: RecipeName = "auto",
+    seeds: Seeds = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    data_dir: DataDir = Path("data"),
+    results: Results = Path("results/local"),
+    settings: Settings = (),
+) -> None:
+    """Train what is missing of the grids, then draw their tables and figures.
+
+    What is there already is never trained again: call it as often as you like.
+    """
+    from experiments.environment import pick_device, pick_workers
+    from experiments.estimate import prices, seconds
+    from experiments.launch import local
+    from experiments.train import held_out
+
+    device = pick_device(device)
+    workers = pick_workers(workers, device)
+    recipe = pick_recipe(recipe, device)
+    checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
+    given = "cifar10" if dataset == "auto" else dataset
+    studies = expand_all(grids, given, network, recipe, seeds, settings)
+    price = prices(studies)  # refuses what cannot be built, before anything is fetched or written
+    records.check_writable(results)
+    dataset = prepare_any(dataset, data_dir, say)
+    if dataset != given:
+        studies = expand_all(grids, dataset, network, recipe, seeds, settings)
+        price = prices(studies)
+
+    names = name_runs(studies, results)
+    pending = [record for record in names if not record.finished]
+    about = recipe_row(recipe).about
+    say(f"{', '.join(grids)} on {dataset}: {network}, recipe {recipe} ({about.what})")
+    say(f"{len(names) - len(pending)} of {len(names)} runs are there, {len(pending)} to train")
+    if pending:
+        arrays = load(dataset, data_dir)  # a damaged file ends here, before anything is written
+        for record in pending:
+            held_out(arrays, record.config.recipe)
+        del arrays
+        expected = seconds(pending, price, device)
+        workers = min(workers, len(pending))
+        total = duration(sum(expected.values()) / workers)
+        say(f"on {device}, {workers} at a time: about {total}; Ctrl-C keeps what is finished\n")
+    for study in studies:
+        records.write_study(results, study.record())
+    if pending:
+        with Display(console, names, expected, workers) as display:
+            for event in local(pending, data_dir, device, workers):
+                display.follow(event)
+
+    sys.stdout.flush()
+    analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
+    drawn = subprocess.run([*analysis, *(study.name for study in studies)]).returncode
+    failed = [record for record in names if not record.finished]
+    for record in failed:
+        say(f"FAILED {names[record]}: {record.path / 'error.txt'}", style="bold red")
+    raise typer.Exit(1 if failed else drawn)
+
+
+@app.command()
+def plan(
+    grids: Grids,
+    dataset: Dataset = "auto",
+    network: Network = "resnet29b",
+    recipe: RecipeName = "auto",
+    seeds: Seeds = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    data_dir: DataDir = Path("data"),
+    results: Results = Path("results/local"),
+    settings: Settings = (),
+) -> None:
+    """Show what `run` would train, what is there, and what it costs. Nothing is written."""
+    from experiments.environment import pick_device, pick_workers
+    from experiments.estimate import prices, seconds
+
+    device = pick_device(device)
+    workers = pick_workers(workers, device)
+    recipe = pick_recipe(recipe, device)
+    checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
+    if dataset == "auto":
+        dataset = "cifar10" if path_of("cifar10", data_dir).exists() else "synthetic"
+        say(f"dataset auto: {dataset}, unless `run` can download CIFAR-10")
+    studies = expand_all(grids, dataset, network, recipe, seeds, settings)
+    price = prices(studies)
+    for study in studies:
+        console.print(plan_table(study, price, results))
+    names = name_runs(studies, results)
+    pending = [record for record in names if not record.finished]
+    say(f"{len(names)} runs, {len(names) - len(pending)} there, {len(pending)} to train")
+    if pending:
+        total = sum(seconds(pending, price, device).values()) / workers
+        say(f"about {duration(total)} on {device}, {workers} at a time")
+
+
+@app.command()
+def status(
+    grids: Annotated[list[str], typer.Argument(help="only these; all unless given")] = (),
+    dataset: Dataset = "auto",
+    network: Annotated[str | None, typer.Option(envvar="NETWORK", help="only this")] = None,
+    recipe: RecipeName = "auto",
+    results: Results = Path("results/local"),
+) -> None:
+    """Show the state of every run that was asked for, from the files alone."""
+    wanted = {"dataset": dataset, "network": network, "recipe": recipe}
+    wanted = {key: value for key, value in wanted.items() if value not in (None, "auto")}
+    for grid in grids:
+        checked(choose, "grid", grid, list_grids())
+    studies = [
+        study
+        for study in records.read_studies(results)
+        if (not grids or study["grid"] in grids)
+        and all(study[key] == value for key, value in wanted.items())
+    ]
+    if not studies:
+        say(f"nothing of this was asked for yet in {results}: begin with `run`")
+    for study in studies:
+        console.print(status_table(study, results))
+
+
+@app.command()
+def data(
+    dataset: Dataset = "auto",
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Fetch and prepare a data set, and check it."""
+    checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
+    arrays = load(prepare_any(dataset, data_dir, say), data_dir)
+    images = f"{len(arrays.train_labels):,} training and {len(arrays.test_labels):,} test images"
+    say(f"{path_of(arrays.name, data_dir)}: {images}, fingerprint {arrays.fingerprint}")
+
+
+def pick_recipe(name: str, device: str) -> str:
+    """`auto` as a whole ablation in minutes on a CPU, all of the data on anything faster."""
+    return name if name != "auto" else "demo" if device == "cpu" else "fast"
+
+
+def expand_all(grids, dataset, network, recipe, seeds, settings) -> list[Study]:
+    given = parse_settings(settings)
+    options = {"dataset": dataset, "network": network, "recipe": recipe, "seeds": seeds}
+    return [expand(grid, **options, settings=given) for grid in dict.fromkeys(grids)]
+
+
+def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
+    """Every run of the studies once, in whole rounds of seeds, and what it is called."""
+    runs = [
+        (config.seed, Record(results, config), label)
+        for study in studies
+        for label, config in study.runs()
+    ]
+    names: dict[Record, str] = {}
+    for seed, record, label in sorted(runs, key=lambda run: run[0]):
+        names.setdefault(record, f"{label}, seed {seed}")
+    return names
+
+
+def plan_table(study: Study, price, results: Path) -> Table:
+    table = Table(title=f"{study.grid.title} ({study.name})", title_justify="left")
+    table.add_column("row")
+    for column in ("parameters", "M multiply-adds", "hidden units", "runs there"):
+        table.add_column(column, justify="right")
+    for cell in study.cells:
+        cost = price[cell.config.cell]
+        widths = " / ".join("-".join(map(str, w)) for w in cost.hidden.values())
+        seeds = [cell.config.model_copy(update={"seed": s}) for s in range(study.seeds)]
+        there = sum(Record(results, config).finished for config in seeds)
+        operations = f"{cost.multiply_adds / 1e6:.2f}"
+        row = (f"{cost.parameters:,}", operations, widths, f"{there} of {study.seeds}")
+        table.add_row(cell.label, *row)
+    return table
+
+
+def status_table(study: dict, results: Path) -> Table:
+    table = Table(title=f"{study['title']} ({study['name']})", title_justify="left")
+    table.add_column("row")
+    for seed in range(study["seeds"]):
+        table.add_column(f"seed {seed}", justify="right")
+    for row in study["rows"]:
+        runs = (results / "runs" / row["cell"] / f"seed{s}" for s in range(study["seeds"]))
+        table.add_row(row["label"], *map(status_of, runs))
+    return table
+
+
+def status_of(run: Path) -> str:
+    state = records.state(run)
+    if state != "done":
+        return state
+    return f"done, {records.read_json(run / 'summary.json')['test_error']:.2f} %"
+
+
+def main() -> None:
+    """Runs a command: 2 and one sentence for what the user got wrong, 130 after Ctrl-C."""
+    try:
+        status = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        say("\nstopped; finished runs are kept, and the same command goes on from there")
+        status = 130
+    except (ConfigError, UsageError) as error:
+        message = error.format_message() if hasattr(error, "format_message") else error
+        Console(stderr=True).print(
+            f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        status = 2
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Images on the device: a batch is cut, flipped and normalised there, in one gather."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAD = 4  # zero-padding on each side before the random crop (He et al. 2015, section 4.2)
+
+
+class Images:
+    """uint8 images and their labels on a device.
+
+    Args:
+        images: uint8 (N, 32, 32, 3).
+        labels: (N,).
+        mean, std: of the pixels by channel, on a scale from 0 to 1.
+        device: where they live and where batches are made.
+        padded: keeps the images zero-padded, as `shuffled` needs them.
+
+    Batches are float32 (B, 3, 32, 32) in channels-last memory, and labels (B,).
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        padded: bool = False,
+    ) -> None:
+        self.device = device
+        self.pad = PAD if padded else 0
+        self.size = images.shape[1]
+        side = self.size + 2 * self.pad
+        # A fourth, empty channel makes a pixel one int32: a gather moves it in one go.
+        pixels = torch.zeros(len(images), side, side, 4, dtype=torch.uint8)
+        inside = slice(self.pad, self.pad + self.size)
+        pixels[:, inside, inside, :3] = torch.from_numpy(images)
+        self.pixels = pixels.view(torch.int32).reshape(-1).to(device)  # (N * side * side,)
+        self.labels = torch.from_numpy(labels).to(device)
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float32))
+        self.scale = scale.to(device)
+        self.shift = (-255 * torch.tensor(mean, dtype=torch.float32) * scale).to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, as it is."""
+        for which in torch.arange(len(self), device=self.device).split(batch_size):
+            corner = torch.full_like(which, self.pad)
+            flip = torch.zeros_like(which, dtype=torch.bool)
+            yield self.cut(which, corner, corner, flip), self.labels[which]
+
+    def shuffled(
+        self, batch_size: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in random order, each cropped and flipped on its own.
+
+        The last batch is smaller where the number does not divide. All random numbers of the
+        epoch are drawn at its start, so that `generator` has one state between two epochs.
+        """
+        n, options = len(self), {"device": self.device, "generator": generator}
+        order = torch.randperm(n, **options)
+        top, left = torch.randint(2 * self.pad + 1, (2, n), **options)
+        flip = torch.randint(2, (n,), **options).bool()
+        for batch in torch.arange(n, device=self.device).split(batch_size):
+            which = order[batch]
+            yield self.cut(which, top[batch], left[batch], flip[batch]), self.labels[which]
+
+    def cut(self, which: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+        """Windows of the padded images, by number, corner and flip: all (B,) -> (B, 3, 32, 32)."""
+        steps, side = torch.arange(self.size, device=self.device), self.size + 2 * self.pad
+        rows = top[:, None] + steps  # (B, 32)
+        columns = left[:, None] + torch.where(flip[:, None], self.size - 1 - steps, steps)
+        index = (which[:, None] * side + rows)[:, :, None] * side + columns[:, None, :]
+        window = self.pixels[index].view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3]
+        return (window * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC memory

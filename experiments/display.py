@@ -1,0 +1,114 @@
+"""What the user sees of a grid while it runs: bars on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from experiments.launch import Event
+from experiments.record import Record
+
+PLAIN_EVERY = 30.0  # seconds between two lines about the whole where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `7 min`, `3.5 h`, `2.1 days`."""
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class Display:
+    """Follows the events of a launcher.
+
+    Args:
+        console: where to.
+        names: what each run is called.
+        expected: seconds that each run should take on one worker; corrected as runs go on.
+        workers: how many go at once.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        names: Mapping[Record, str],
+        expected: Mapping[Record, float],
+        workers: int,
+    ) -> None:
+        self.console, self.names, self.expected, self.workers = console, names, expected, workers
+        self.share = dict.fromkeys(expected, 0.0)  # of each run, how much is done
+        self.started: dict[Record, float] = {}
+        self.spent = 0.0  # worker seconds of the runs that have ended
+        self.ended = 0
+        self.last_line = time.monotonic()
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.whole = self.bars.add_task("[bold]all runs", total=sum(expected.values()), note="")
+        self.tasks: dict[Record, int] = {}
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bars.stop()
+
+    def follow(self, event: Event) -> None:
+        """Shows one event."""
+        {"started": self.start, "progress": self.progress, "ended": self.end}[event.kind](event)
+        done = sum(self.share[r] * self.expected[r] for r in self.expected)
+        note = f"{self.ended} of {len(self.expected)} runs, {self.time_left(done)}"
+        self.bars.update(self.whole, completed=done, note=note)
+        if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_EVERY:
+            under_way = ", ".join(f"{self.names[r]} at {self.share[r]:.0%}" for r in self.started)
+            self.line(f"  {note} ({under_way})")
+
+    def time_left(self, done: float) -> str:
+        """From what the runs were expected to take, and more and more from what they do take."""
+        now, total = time.monotonic(), sum(self.expected.values())
+        spent = self.spent + sum(now - began for began in self.started.values())
+        trust = done / (done + 0.05 * total)
+        pace = (1 - trust) + trust * spent / done if done else 1.0
+        return f"about {duration(pace * (total - done) / self.workers)} left"
+
+    def start(self, event: Event) -> None:
+        record = event.record
+        self.started[record] = time.monotonic()
+        self.tasks[record] = self.bars.add_task(f"  {self.names[record]}", total=1.0, note="")
+        if not self.console.is_terminal:
+            self.line(f"started  {self.names[record]}")
+
+    def progress(self, event: Event) -> None:
+        record, row = event.record, event.row
+        self.share[record] = event.step / event.steps
+        self.bars.update(self.tasks[record], completed=self.share[record])
+        if row is not None:
+            error = row.get("val_error")
+            note = f"epoch {row['epoch']}" + (f", {error:.1f} % wrong" if error is not None else "")
+            self.bars.update(self.tasks[record], note=note)
+
+    def end(self, event: Event) -> None:
+        record = event.record
+        took = time.monotonic() - self.started.pop(record)
+        self.spent, self.ended, self.share[record] = self.spent + took, self.ended + 1, 1.0
+        self.bars.remove_task(self.tasks.pop(record))
+        name = f"{self.names[record]} ({self.ended} of {len(self.expected)})"
+        if not record.finished:
+            self.line(f"FAILED   {name}: see {record.path / 'error.txt'}", "bold red")
+        elif record.state == "diverged":
+            self.line(f"diverged {name}: its loss was not finite, {duration(took)}", "yellow")
+        else:
+            error = record.summary()["test_error"]
+            self.line(f"done     {name}: {error:.2f} % test error, {duration(took)}")
+
+    def line(self, text: str, style: str | None = None) -> None:
+        self.last_line = time.monotonic()
+        self.console.print(text, style=style, markup=False, highlight=False)

@@ -1,0 +1,93 @@
+"""What a study will cost: parameters and operations by counting, time by measuring."""
+
+import time
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+
+from experiments.config import ConfigError, RunConfig
+from experiments.datasets import DATASETS
+from experiments.environment import pick_precision
+from experiments.grid import Study
+from experiments.record import Record, read_json
+from experiments.train import build_network
+from senet.cost import Cost, cost
+
+FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
+STEPS = 3  # measured ones, after one that warms up
+
+
+def prices(studies: Iterable[Study]) -> dict[str, Cost]:
+    """Cell -> its cost. Builds every network once, on no device.
+
+    Raises ConfigError where a cell cannot be built, and names it.
+    """
+    found: dict[str, Cost] = {}
+    for study in studies:
+        for cell in study.cells:
+            if cell.config.cell not in found:
+                try:
+                    with torch.device("meta"):
+                        found[cell.config.cell] = cost(build_network(cell.config))
+                except ValueError as error:
+                    raise ConfigError(
+                        f"grid {study.grid_name!r}, row {cell.label!r}: {error}"
+                    ) from None
+    return found
+
+
+def seconds(
+    records: Iterable[Record], price: Mapping[str, Cost], device: str
+) -> dict[Record, float]:
+    """About how long each run takes on one worker.
+
+    From another seed of the same cell where one is done, else from a few measured steps of one
+    plain and one SE network: for the others in proportion to their multiply-adds.
+
+    Args:
+        records: the runs.
+        price: cell -> cost.
+        device: a torch device.
+    """
+    pace: dict[bool, float] = {}  # with SE or not -> seconds per image and multiply-add
+    result: dict[Record, float] = {}
+    for record in records:
+        config, operations = record.config, price[record.config.cell].multiply_adds
+        has_se = config.se is not None
+        siblings = sorted(record.path.parent.glob("seed*/summary.json"))
+        if siblings:
+            result[record] = read_json(siblings[0].with_name("env.json"))["seconds"]
+            continue
+        if has_se not in pace:
+            pace[has_se] = probe(config, device) / operations
+        result[record] = pace[has_se] * operations * workload(config)
+    return result
+
+
+def workload(config: RunConfig) -> float:
+    """Images that a run trains on in all, evaluated ones counted at their share."""
+    recipe, source = config.recipe, DATASETS[config.dataset]
+    train, test = source.train, source.test
+    images = min(train - recipe.holdout, recipe.train_images or train)
+    epochs = recipe.epochs or recipe.iterations * recipe.batch_size / images
+    curve = min(recipe.holdout, recipe.curve_images or train)
+    return epochs * (images + FORWARD * curve) + FORWARD * min(test, recipe.test_images or test)
+
+
+def probe(config: RunConfig, device: str) -> float:
+    """Seconds that one image takes in training, measured on a few steps."""
+    torch.set_num_threads(1)
+    model = build_network(config).to(device, memory_format=torch.channels_last)
+    size = (config.recipe.batch_size, 3, 32, 32)
+    x = torch.zeros(size, device=device).to(memory_format=torch.channels_last)
+    y = torch.zeros(len(x), dtype=torch.long, device=device)
+    bf16 = pick_precision(config.recipe.precision, device) == "bf16"
+    for step in range(1 + STEPS):
+        if step == 1:
+            began = time.perf_counter()
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
+            logits = model(x)
+        F.cross_entropy(logits.float(), y).backward()
+        _ = float(model.classifier.weight.grad.sum())  # waits for the device
+    return (time.perf_counter() - began) / STEPS / len(x)

@@ -1,0 +1,27 @@
+"""Squeeze-and-Excitation networks: `build(name, se=SEConfig(...))`.
+
+What needs torch is imported at its first use: `from senet import SEConfig` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from senet.config import SEConfig
+
+if TYPE_CHECKING:
+    from senet.block import SqueezeExcite
+    from senet.networks import build, list_networks
+
+__all__ = ["SEConfig", "SqueezeExcite", "build", "list_networks"]
+
+HOMES = {
+    "SqueezeExcite": "senet.block",
+    "build": "senet.networks",
+    "list_networks": "senet.networks",
+}
+
+
+def __getattr__(name: str):
+    if name not in HOMES:
+        raise AttributeError(f"module 'senet' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

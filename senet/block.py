@@ -1,0 +1,173 @@
+"""The Squeeze-and-Excitation block (Hu et al., arXiv 1709.01507v4, section 3).
+
+    x (B, C, H, W) --squeeze--> z (B, C) --excitation--> logits (B, C) --gate--> s (B, C);  x * s
+
+Each choice is a row of a table. A row is a function, or a factory `channels -> Module` where it
+has weights of its own: a class, or a callable whose first parameter is called `channels`.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from senet.config import SEConfig, choose
+
+
+def pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, HW, C): a view when `x` is channels last.
+
+    Reducing this view is several times faster in bf16 on a CPU than reducing over H and W, and
+    its backward is deterministic on a GPU, unlike adaptive pooling's.
+    """
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+# -- squeeze: (B, HW, C) -> (B, C); where nothing is squeezed, (B, HW, C) ---------------------
+
+
+def average(pixels: Tensor) -> Tensor:
+    """Eq. 2. A sum, as `mean` over this dimension copies bf16 to fp32 first on a CPU."""
+    return pixels.sum(1) / pixels.shape[1]
+
+
+maximum = partial(torch.amax, dim=1)
+
+SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
+    "avg": average,  # global average pooling, eq. 2
+    "max": maximum,  # global max pooling, Table 11
+    "avgmax": (average, maximum),  # both through one bottleneck, their logits summed
+    "none": lambda pixels: pixels,  # NoSqueeze, Table 16: one gate a pixel, the same parameters
+}
+
+
+# -- excitation: descriptors (..., C) -> logits (..., C) --------------------------------------
+
+BIASES = {"none": (False, False), "both": (True, True), "second": (False, True)}
+
+
+class Bottleneck(nn.Module):
+    """W2 relu(W1 z), W1 of shape (C // r, C) and W2 of shape (C, C // r) (eq. 3)."""
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+        hidden = channels // config.ratio
+        if hidden == 0:
+            raise ValueError(
+                f"ratio {config.ratio} leaves no hidden unit for {channels} channels: "
+                f"the largest ratio that works is {channels}"
+            )
+        first, second = choose("bias", config.bias, BIASES)
+        self.reduce = nn.Linear(channels, hidden, bias=first)
+        self.expand = nn.Linear(hidden, channels, bias=second)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.expand(F.relu(self.reduce(z)))
+
+
+class Static(nn.Module):
+    """A learned logit per channel, zero at the start, that never looks at the image."""
+
+    blind = True
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.logit.expand_as(z)
+
+
+class Constant(nn.Module):
+    """The logit 0, for ever: a sigmoid gate fixed at 1/2. No parameters."""
+
+    blind = True
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.zeros_like(z)
+
+
+EXCITATIONS: dict[str, Callable[[int, SEConfig], nn.Module]] = {
+    "bottleneck": Bottleneck,
+    "static": Static,
+    "constant": Constant,
+}
+
+
+# -- gate: logits (..., C) -> weights (..., C) ------------------------------------------------
+
+GATES: dict[str, Callable] = {
+    "sigmoid": torch.sigmoid,  # eq. 3
+    "tanh": torch.tanh,  # Table 12
+    "relu": torch.relu,  # Table 12
+    "softmax": lambda logits: logits.softmax(-1),  # scales the branch by about 1 / C ...
+    "softmax_c": lambda logits: logits.softmax(-1) * logits.shape[-1],  # ... its control does not
+    "hard_sigmoid": F.hardsigmoid,  # MobileNetV3's
+}
+
+
+class Function(nn.Module):
+    """A plain function as a module, so that a hook can read or replace what it returns."""
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def as_module(row: Callable, channels: int) -> nn.Module:
+    """A row of SQUEEZES or GATES for this many channels (what a row may be: see the top)."""
+    return row(channels) if makes_module(row) else Function(row)
+
+
+def makes_module(row: Callable) -> bool:
+    if inspect.isclass(row):
+        return True
+    try:
+        return next(iter(inspect.signature(row).parameters), None) == "channels"
+    except ValueError:  # a builtin such as torch.sigmoid does not tell its signature
+        return False
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a gate computed from all of them: (B, C, H, W) -> (B, C, H, W).
+
+    Args:
+        channels: C.
+        config: which squeeze, excitation, gate, ratio and bias.
+        name: how messages and activation figures call the block, SE_stage_block in the paper.
+
+    Raises:
+        ValueError: a choice that is not in its table, or a ratio that leaves no hidden unit.
+    """
+
+    def __init__(self, channels: int, config: SEConfig | None = None, name: str = "SE") -> None:
+        super().__init__()
+        config = config or SEConfig()
+        self.name, self.channels, self.config = name, channels, config
+        squeeze = choose("squeeze", config.squeeze, SQUEEZES)
+        gate = choose("gate", config.gate, GATES)
+        self.excite = choose("excitation", config.excitation, EXCITATIONS)(channels, config)
+        if getattr(self.excite, "blind", False):  # only the shape is used: pool nothing
+            squeeze = lambda pixels: pixels[:, 0]  # noqa: E731
+        rows = squeeze if isinstance(squeeze, tuple) else (squeeze,)
+        self.squeeze = nn.ModuleList(as_module(row, channels) for row in rows)
+        self.gate = as_module(gate, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = pixels(x)  # (B, C, H, W) -> (B, HW, C)
+        logits = sum(self.excite(squeeze(u)) for squeeze in self.squeeze)  # (B, C) or (B, HW, C)
+        s = self.gate(logits)
+        scaled = u * (s if s.dim() == 3 else s.unsqueeze(1))
+        return scaled.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)  # (B, HW, C) -> (B, C, H, W)
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.channels} channels"

@@ -1,0 +1,48 @@
+"""An SE block in words. No torch here, so that plans and tables can read the same names."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+
+def choose(kind: str, name: object, table: Any) -> Any:
+    """The row of `table` that is called `name`.
+
+    Raises ValueError with the nearest name and all that are allowed: one clear sentence.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    near = get_close_matches(str(name), list(table), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}: {hint}allowed are {', '.join(table)}")
+
+
+@dataclass(frozen=True)
+class SEConfig:
+    """One kind of Squeeze-and-Excitation block and its places in a network.
+
+    squeeze     how the pixels of a channel become one number (eq. 2): a row of SQUEEZES
+    excitation  how these numbers become one logit a channel (eq. 3): a row of EXCITATIONS
+    gate        how a logit becomes the weight of its channel (eq. 3): a row of GATES
+    ratio       r (Table 10): the hidden width is exactly channels // ratio
+    position    the place in the residual unit (Figure 5): a row of POSITIONS
+    stages      "all", or the stages that get a block, numbered as in the paper (conv2_x is 2)
+    bias        which of the two layers have one: "none" (the paper's ablations),
+                "both" (the released models) or "second"
+    """
+
+    squeeze: str = "avg"
+    excitation: str = "bottleneck"
+    gate: str = "sigmoid"
+    ratio: int = 16
+    position: str = "standard"
+    stages: Literal["all"] | tuple[int, ...] = "all"
+    bias: str = "none"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ratio, bool) or not isinstance(self.ratio, int) or self.ratio < 1:
+            raise ValueError(f"ratio {self.ratio!r} is not a positive whole number")
+        if self.stages != "all":
+            if isinstance(self.stages, str) or not self.stages:
+                raise ValueError(f"stages {self.stages!r} is neither 'all' nor a list of stages")
+            object.__setattr__(self, "stages", tuple(sorted(set(self.stages))))
