@@ -77,9 +77,11 @@ def run(
 
     What is there already is never trained again: call it as often as you like.
     """
+    from experiments.launch import local, warm_up
+
+    warm_up()  # first: it imports on another core what we import here
     from experiments.environment import pick_device, pick_workers
     from experiments.estimate import prices, seconds
-    from experiments.launch import local
     from experiments.train import held_out
 
     device = pick_device(device)

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,15 @@ class Event:
     row: dict | None = None
 
 
+def warm_up() -> None:
+    """Starts the fork server, which imports in the background what every run needs.
+
+    `torch._dynamo` is among it as counting operations needs it: five seconds, but only once.
+    """
+    multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
+    forkserver.ensure_running()
+
+
 def local(records: list[Record], data_dir: Path, device: str, workers: int) -> Iterator[Event]:
     """Trains runs on this machine, `workers` at a time, each in a process of its own.
 
@@ -34,7 +44,7 @@ def local(records: list[Record], data_dir: Path, device: str, workers: int) -> I
     server that has imported torch once. Closing the iterator ends the runs that are under way.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.train"])
+    warm_up()
     waiting = list(reversed(records))
     active: dict[Connection, tuple[multiprocessing.Process, Record]] = {}
     try:
