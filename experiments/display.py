@@ -14,9 +14,9 @@ PLAIN_EVERY = 30.0  # seconds between two lines about the whole where there is n
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `7 min`, `3.5 h`, `2.1 days`."""
+    """`95 s`, `7 min`, `3.5 h`, `2.1 days`."""
     for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
-        if seconds >= 1.5 * size:
+        if seconds >= 2 * size:
             return f"{seconds / size:.{digits}f} {unit}"
     return f"{seconds:.0f} s"
 
@@ -111,4 +111,4 @@ class Display:
 
     def line(self, text: str, style: str | None = None) -> None:
         self.last_line = time.monotonic()
-        self.console.print(text, style=style, markup=False, highlight=False)
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

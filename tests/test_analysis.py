@@ -1,0 +1,261 @@
+"""Tables, figures and statistics, from records made by hand and against scipy."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from analysis import figures, stats, tables
+from analysis.records import RecordError, find_studies, load
+from experiments.grid import expand
+from experiments.record import Record, write_study
+
+ROOT = Path(__file__).parents[1]
+numbers = st.floats(0, 100, allow_subnormal=False)
+
+
+@given(st.lists(numbers, min_size=2, max_size=20), st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_interval_is_scipys(values, level):
+    mean, half = stats.interval(values, level)
+    result = scipy_stats.ttest_1samp(values, 0) if np.std(values) > 1e-9 else None
+    if result is not None:
+        low, high = result.confidence_interval(level)
+        assert (mean - half, mean + half) == pytest.approx((low, high), rel=1e-6, abs=1e-9)
+    else:
+        assert half == pytest.approx(0, abs=1e-6)
+
+
+def test_one_seed_has_no_interval():
+    mean, half = stats.interval([7.5])
+    assert mean == 7.5 and math.isnan(half)
+    assert all(map(math.isnan, stats.interval([])))
+
+
+def test_three_seeds_by_hand():
+    # mean 5, standard deviation 1, t(0.975, 2) = 4.3027
+    assert stats.interval([4, 5, 6]) == pytest.approx((5, 4.3027 / math.sqrt(3)), rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_the_smallest_difference_is_found_with_the_power_it_states(n):
+    random = np.random.default_rng(n)
+    shift = stats.smallest_difference(0.2, n)
+    a, b = random.normal(0, 0.2, (2, 20_000, n))
+    p = scipy_stats.ttest_ind(a, b + shift, axis=1).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.015)
+
+
+def test_what_seeds_can_see_agrees_with_the_textbook():
+    assert stats.smallest_difference(0.2, 3) == pytest.approx(0.6, abs=0.1)
+    assert stats.smallest_difference(0.2, 10) == pytest.approx(0.27, abs=0.02)
+    assert stats.smallest_difference(1.0, 1) == pytest.approx(2.8016 * math.sqrt(2), rel=1e-3)
+
+
+def test_test_images_alone_move_a_difference():
+    random = np.random.default_rng(0)
+    wrong = random.binomial(10_000, 0.3, (2, 20_000)) / 100
+    spread = np.quantile(abs(wrong[0] - wrong[1]), 0.95)
+    assert stats.sampling_difference(30, 10_000) == pytest.approx(spread, rel=0.03)
+
+
+def test_the_pooled_spread_is_within_groups():
+    assert stats.pooled_spread([[1, 2, 3], [11, 12, 13], [5]]) == pytest.approx(1)
+    assert math.isnan(stats.pooled_spread([[1], [2]]))
+
+
+ERRORS = {"no SE": 9.0, "gate fixed at 1/2": 8.8, "r = 2": 8.1, "r = 4": 8.2, "r = 8": 8.15,
+          "r = 16": 8.1, "r = 32": 8.5}  # fmt: skip
+
+
+def write_run(record: Record, error: float | None, **changes) -> None:
+    """A record as `train` leaves it, with an error of our choice."""
+    record.begin()
+    done = error is not None
+    record.append("metrics.jsonl", {"epoch": 1, "step": 9, "train_error": 60.0, "val_error": 62.0})
+    record.append("metrics.jsonl", {"epoch": 2, "step": 18, "train_error": 50.0, "val_error": 55.0})
+    record.write("env.json", {"precision": "bf16", "data": "x", "seconds": 1.0})
+    se = record.config.se
+    summary = {
+        "state": "done" if done else "diverged", "test_error": error, "test_images": 10_000,
+        "parameters": 313_114 + (0 if se is None else 1000 // se.ratio),
+        "multiply_adds": 47_106_560,
+        "hidden": {} if se is None else {"2": [64 // se.ratio], "3": [128 // se.ratio]},
+    }  # fmt: skip
+    record.write("summary.json", summary | changes)
+
+
+def study(results: Path, seeds: int, recipe: str = "fast", dataset: str = "cifar10", skip=(), **odd):
+    """Records of a whole ratio study; `skip` names (row, seed) that are not there."""
+    asked = expand("ratio", dataset=dataset, network="resnet29b", recipe=recipe, seeds=seeds)
+    for label, config in asked.runs():
+        if (label, config.seed) not in skip:
+            write_run(Record(results, config), ERRORS[label] + 0.1 * config.seed, **odd)
+    write_study(results, asked.record())
+    return asked
+
+
+def test_a_table_to_the_character(tmp_path):
+    study(tmp_path, 3, skip=[("r = 4", 2)])
+    [found] = find_studies(tmp_path, ["ratio"])
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    lines = tables.markdown(found).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
+    assert rows[0] == ["Reduction ratio r", "test error (%)", "seeds", "parameters", "hidden units",
+                       "M mult-adds", "paper top-1 (%)", "paper top-5 (%)", "paper M param."]  # fmt: skip
+    assert rows[2] == ["no SE", f"9.10 ± {half:.2f}", "3", "313,114", "–", "47.11", "23.30", "6.55",
+                       "25.6"]  # fmt: skip
+    assert rows[3][6:] == ["–", "–", "–"]
+    assert rows[5] == ["r = 4", f"8.25 ± {12.7062 * 0.0707107 / math.sqrt(2):.2f}", "2/3",
+                       "313,364", "16 / 32", "47.11", "22.25", "6.09", "35.7"]  # fmt: skip
+    notes = "\n".join(tables.notes(found))
+    assert "Not in the means: 1 missing." in notes and "Student" in notes
+    assert "Seeds differ by 0.10 points" in notes and "with n = 2" in notes
+    assert "DEMONSTRATION" not in notes
+
+
+def test_the_csv_holds_the_unrounded_numbers(tmp_path):
+    study(tmp_path, 2)
+    [found] = find_studies(tmp_path, [])
+    rows = list(csv.DictReader(tables.csv(found).splitlines()))
+    assert [row["row"] for row in rows] == list(ERRORS)
+    assert float(rows[0]["test_error"]) == pytest.approx(9.05)
+    assert float(rows[0]["half_width"]) == pytest.approx(12.7062 * 0.0707107 / math.sqrt(2), 1e-4)
+    assert rows[0]["parameters"] == "313114" and rows[1]["paper_top1"] == ""
+
+
+def test_latex_is_booktabs(tmp_path):
+    study(tmp_path, 2)
+    [found] = find_studies(tmp_path, [])
+    text = tables.latex(found)
+    assert r"\toprule" in text and r"\bottomrule" in text and r"(\%)" in text
+    assert r"$\pm$" in text and "±" not in text.split(r"\begin")[1]
+
+
+def test_one_seed_and_a_demonstration_say_so(tmp_path):
+    study(tmp_path, 1, recipe="demo")
+    [found] = find_studies(tmp_path, [])
+    text = tables.text(found)
+    assert "±" not in text.split("Data cifar10")[0]
+    assert "A DEMONSTRATION" in text and "make ablation-ratio DATASET=cifar10 RECIPE=fast" in text
+    assert "n = 1" in text
+    assert "WARNING: the plain network ends at 9.0 %" in text
+
+
+def test_synthetic_data_is_named_in_the_table_and_on_the_figure(tmp_path):
+    study(tmp_path, 1, recipe="demo", dataset="synthetic")
+    [found] = find_studies(tmp_path, [])
+    assert "SYNTHETIC DATA" in tables.markdown(found) and "DATASET=cifar10" in tables.text(found)
+    assert "SYNTHETIC DATA" in figures.errors(found).get_suptitle()
+
+
+def test_a_run_that_diverged_or_failed_is_shown_and_never_averaged(tmp_path):
+    asked = study(tmp_path, 2)
+    runs = {(label, config.seed): Record(tmp_path, config) for label, config in asked.runs()}
+    write_run(runs["r = 2", 0], None)
+    write_run(runs["r = 8", 0], None)
+    write_run(runs["r = 8", 1], None)
+    (runs["r = 32", 0].path / "summary.json").unlink()
+    runs["r = 32", 0].fail("out of memory")
+    [found] = find_studies(tmp_path, [])
+    shown = tables.cells(found).set_index("Reduction ratio r")
+    assert shown["test error (%)"]["r = 2"] == "8.20" and shown.seeds["r = 2"] == "1/2"
+    assert shown["test error (%)"]["r = 8"] == "diverged"
+    assert shown["test error (%)"]["r = 32"] == "8.60"
+    assert "Not in the means: 3 diverged, 1 failed." in tables.notes(found)
+
+
+def test_two_data_sets_or_recipes_are_two_tables(tmp_path):
+    study(tmp_path, 1)
+    study(tmp_path, 1, dataset="cifar100")
+    study(tmp_path, 1, recipe="demo")
+    names = [found.name for found in find_studies(tmp_path, ["ratio"])]
+    assert names == ["ratio-cifar10-resnet29b-demo", "ratio-cifar10-resnet29b-fast",
+                     "ratio-cifar100-resnet29b-fast"]  # fmt: skip
+
+
+def test_runs_of_different_precision_are_named(tmp_path):
+    asked = study(tmp_path, 1)
+    Record(tmp_path, asked.cells[0].config).write(
+        "env.json", {"precision": "fp32", "data": "x", "seconds": 1.0}
+    )
+    [found] = find_studies(tmp_path, [])
+    assert any("MIXED" in note and "bf16, fp32" in note for note in tables.notes(found))
+
+
+def test_fewer_seeds_asked_for_later_hide_none(tmp_path):
+    study(tmp_path, 3)
+    write_study(tmp_path, expand("ratio", dataset="cifar10", network="resnet29b", recipe="fast",
+                                 seeds=1).record())  # fmt: skip
+    [found] = find_studies(tmp_path, [])
+    assert set(tables.numbers(found).seeds) == {3}
+
+
+def test_a_study_without_any_result_is_all_holes(tmp_path):
+    asked = expand("ratio", dataset="cifar10", network="resnet29b", recipe="demo")
+    found = load(tmp_path, asked.record())
+    assert set(tables.cells(found)["test error (%)"]) == {"–"}
+    assert set(tables.cells(found).seeds) == {"0/1"}
+    assert figures.errors(found) and figures.ratio(found)
+
+
+def test_unknown_studies_and_broken_records_are_one_sentence(tmp_path):
+    asked = study(tmp_path, 1)
+    with pytest.raises(RecordError, match="no study 'gate' in"):
+        find_studies(tmp_path, ["gate"])
+    path = Record(tmp_path, asked.cells[0].config).path / "summary.json"
+    path.write_text("{")
+    with pytest.raises(RecordError, match=r"summary\.json cannot be read"):
+        find_studies(tmp_path, [])
+
+
+def test_figures_are_the_same_bytes_on_every_rebuild(tmp_path):
+    study(tmp_path, 2)
+    [found] = find_studies(tmp_path, [])
+    first = {path.name: path.read_bytes() for path in figures.save(found, tmp_path / "a")}
+    second = {path.name: path.read_bytes() for path in figures.save(found, tmp_path / "b")}
+    assert first == second
+    assert {Path(name).suffix for name in first} == {".png", ".pdf"}
+    assert sum("ratio-cifar10-resnet29b-fast-ratio" in name for name in first) == 2
+
+
+def test_the_error_figure_shows_every_seed_and_every_published_error(tmp_path):
+    study(tmp_path, 3)
+    [found] = find_studies(tmp_path, [])
+    ours, paper = figures.errors(found).axes
+    drawn = sorted(x for line in ours.lines if line.get_marker() == "o" for x in line.get_xdata())
+    assert drawn == pytest.approx(sorted(e + 0.1 * s for e in ERRORS.values() for s in range(3)))
+    published = [float(np.ravel(line.get_xdata())[0]) for line in paper.lines]
+    assert [x for x in published if not math.isnan(x)] == [23.30, 22.29, 22.25, 22.26, 22.28, 22.72]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import analysis.__main__, analysis.figures", "import experiments.__main__",
+     "from senet import SEConfig; SEConfig(ratio=4)"],
+)  # fmt: skip
+def test_analysis_and_status_need_no_torch(code):
+    check = f"{code}; import sys; print({{'torch', 'torchvision', 'wandb'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_the_command_line_rebuilds_everything(tmp_path):
+    study(tmp_path, 2)
+    command = [sys.executable, "-m", "analysis", "show", "ratio", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "Reduction ratio r (Table 10 of the paper)" in done.stdout
+    names = {path.name for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()}
+    assert len(names) == 9
+    wrong = subprocess.run([*command[:4], "gate", *command[5:]], cwd=ROOT, capture_output=True,
+                           text=True)  # fmt: skip
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+    assert json.loads((tmp_path / "studies/ratio-cifar10-resnet29b-fast.json").read_text())

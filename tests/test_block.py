@@ -1,0 +1,175 @@
+"""The SE block against torchvision's, closed forms and published counts."""
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision.ops import SqueezeExcitation
+
+from senet import SEConfig, SqueezeExcite
+from senet.block import BIASES, EXCITATIONS, GATES, SQUEEZES
+from senet.cost import count
+
+
+def random_block(channels: int, **config) -> SqueezeExcite:
+    block = SqueezeExcite(channels, SEConfig(**config))
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    return block
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    channels=st.integers(1, 40),
+    hidden=st.integers(1, 8),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
+    gate=st.sampled_from([("sigmoid", nn.Sigmoid), ("hard_sigmoid", nn.Hardsigmoid)]),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+def test_equals_torchvision_in_values_and_gradients(channels, hidden, shape, gate, layout):
+    ratio = max(1, channels // hidden)
+    theirs = SqueezeExcitation(channels, channels // ratio, scale_activation=gate[1]).double()
+    ours = SqueezeExcite(channels, SEConfig(ratio=ratio, gate=gate[0], bias="both")).double()
+    layers = {"reduce": theirs.fc1, "expand": theirs.fc2}
+    for name, layer in layers.items():
+        own = getattr(ours.excite, name)
+        own.weight.data.copy_(layer.weight.flatten(1))
+        own.bias.data.copy_(layer.bias)
+    batch, height, width = shape
+    x = torch.randn(batch, channels, height, width, dtype=torch.double)
+    x = x.to(memory_format=layout)
+    ours_x, theirs_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours_y, theirs_y = ours(ours_x), theirs(theirs_x)
+    weights = torch.randn_like(theirs_y)
+    (ours_y * weights).sum().backward()
+    (theirs_y * weights).sum().backward()
+    torch.testing.assert_close(ours_y, theirs_y)
+    torch.testing.assert_close(ours_x.grad, theirs_x.grad)
+    for name, layer in layers.items():
+        own = getattr(ours.excite, name)
+        torch.testing.assert_close(own.weight.grad, layer.weight.grad.flatten(1))
+        torch.testing.assert_close(own.bias.grad, layer.bias.grad)
+
+
+def test_a_published_count_of_one_block():
+    assert count(SqueezeExcite(64, SEConfig(bias="second"))) == 576
+    assert count(SqueezeExcite(64, SEConfig(bias="both"))) == 580
+    assert count(SqueezeExcite(64)) == 512
+
+
+@given(channels=st.integers(1, 300), ratio=st.integers(1, 300))
+@settings(max_examples=50, deadline=None)
+def test_the_hidden_width_is_exact_or_refused(channels, ratio):
+    if ratio > channels:
+        with pytest.raises(ValueError, match=f"largest ratio that works is {channels}$"):
+            SqueezeExcite(channels, SEConfig(ratio=ratio))
+    else:
+        block = SqueezeExcite(channels, SEConfig(ratio=ratio))
+        assert block.excite.reduce.out_features == channels // ratio
+
+
+def test_avgmax_adds_the_logits_of_both_squeezes():
+    block = random_block(12, squeeze="avgmax", ratio=3)
+    x = torch.randn(2, 12, 5, 4)
+    first, second = block.excite.reduce.weight, block.excite.expand.weight
+    logits = sum((z @ first.T).relu() @ second.T for z in (x.mean((2, 3)), x.amax((2, 3))))
+    torch.testing.assert_close(block(x), x * logits.sigmoid()[:, :, None, None])
+
+
+def test_nosqueeze_equals_avg_on_constant_maps_and_only_there():
+    avg, none = random_block(8, ratio=2), random_block(8, ratio=2, squeeze="none")
+    none.load_state_dict(avg.state_dict())
+    maps = torch.randn(3, 8, 1, 1).expand(3, 8, 4, 5)
+    torch.testing.assert_close(none(maps), avg(maps))
+    x = torch.randn(3, 8, 4, 5)
+    assert not torch.allclose(none(x), avg(x))
+    gate = none(x) / x  # one a pixel
+    assert gate.std((2, 3)).min() > 0
+
+
+def test_softmax_competes_and_softmax_c_keeps_the_scale():
+    share, scaled = random_block(16, gate="softmax"), random_block(16, gate="softmax_c")
+    scaled.load_state_dict(share.state_dict())
+    x = torch.rand(4, 16, 3, 3) + 1
+    gates = share(x)[..., 0, 0] / x[..., 0, 0]
+    torch.testing.assert_close(gates.sum(1), torch.ones(4))
+    torch.testing.assert_close(scaled(x), 16 * share(x))
+
+
+def test_the_controls_are_blind():
+    x = torch.randn(5, 6, 3, 3)
+    constant = SqueezeExcite(6, SEConfig(excitation="constant"))
+    assert not list(constant.parameters()) and not constant.state_dict()
+    assert torch.equal(constant(x), x / 2)
+    static = SqueezeExcite(6, SEConfig(excitation="static"))
+    assert count(static) == 6
+    assert torch.equal(static(x), x / 2)
+    nn.init.normal_(static.excite.logit)
+    scale = static.excite.logit.sigmoid()[None, :, None, None]
+    torch.testing.assert_close(static(x), x * scale)
+
+
+@pytest.mark.parametrize(
+    "choice", product(SQUEEZES, EXCITATIONS, GATES, BIASES), ids=lambda choice: "-".join(choice)
+)
+def test_every_choice_trains_a_finite_step(choice):
+    squeeze, excitation, gate, bias = choice
+    torch.manual_seed(0)
+    config = SEConfig(squeeze=squeeze, excitation=excitation, gate=gate, bias=bias, ratio=4)
+    block = SqueezeExcite(16, config)
+    x = torch.randn(4, 16, 6, 6, requires_grad=True)
+    y = block(x)
+    assert y.shape == x.shape
+    y.square().mean().backward()
+    assert x.grad.isfinite().all()
+    for parameter in block.parameters():
+        assert parameter.grad.isfinite().all()
+
+
+class Learned(nn.Module):
+    """A gate with weights of its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(channels))
+
+    def forward(self, logits):
+        return torch.sigmoid(self.slope * logits)
+
+
+@pytest.mark.parametrize(
+    ("row", "weights"),
+    [
+        (Learned, 8),
+        (lambda channels: Learned(channels), 8),
+        (lambda logits: 2 * torch.sigmoid(logits), 0),
+        (torch.sigmoid, 0),
+    ],
+    ids=["class", "factory", "function", "builtin"],
+)
+def test_a_row_is_a_function_or_a_factory(monkeypatch, row, weights):
+    monkeypatch.setitem(GATES, "own", row)
+    block = SqueezeExcite(8, SEConfig(gate="own", ratio=4))
+    assert sum(p.numel() for p in block.gate.parameters()) == weights
+    assert block(torch.randn(2, 8, 3, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"gate": "sigmod"}, "unknown gate 'sigmod': did you mean 'sigmoid'? allowed are sigmoid,"),
+        ({"squeeze": "mean"}, "unknown squeeze 'mean': "),
+        ({"excitation": "botleneck"}, "did you mean 'bottleneck'?"),
+        ({"bias": "first"}, "allowed are none, both, second"),
+        ({"ratio": 0}, "ratio 0 is not a positive whole number"),
+        ({"ratio": 2.5}, "ratio 2.5 is not a positive whole number"),
+        ({"stages": "some"}, "stages 'some' is neither 'all' nor a list of stages"),
+    ],
+)
+def test_a_wrong_choice_is_named(config, message):
+    with pytest.raises(ValueError) as error:
+        SqueezeExcite(16, SEConfig(**config))
+    assert message in str(error.value)

@@ -1,0 +1,186 @@
+"""The command line, from a user's side: whole studies, and whatever can be got wrong."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from experiments import __main__ as cli
+
+ROOT = Path(__file__).parents[1]
+TINY_SETTINGS = [
+    word
+    for key, value in TINY.items()
+    if key != "name"
+    for word in ("--set", f"recipe.{key}={value}")
+]
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    for name in ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "experiments", *words]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*.json*")}
+
+
+@pytest.mark.slow
+def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
+    results = tmp_path / "results"
+    words = ["ratio", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
+    refused = call("run", *words, "--data-dir", str(data_dir), "--results", str(results))
+    assert refused.returncode == 2 and "r = 32" in refused.stderr  # 16 channels at the narrowest
+    assert "the largest ratio that works is 16" in refused.stderr
+    assert not results.exists()
+
+    words = ["squeeze", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "SEEDS": "2"}
+    first = call("run", *words, **there)
+    assert first.returncode == 0, first.stderr
+    assert "squeeze on cifar10: resnet20, recipe smoke" in first.stdout
+    assert "0 of 10 runs are there, 10 to train" in first.stdout
+    assert len(re.findall(r"^done .*% test error", first.stdout, re.M)) == 10
+    assert "Squeeze operator (Table 11 of the paper)" in first.stdout
+    table = next((results / "tables").glob("*.md")).read_text()
+    assert "avgmax" in table and "22.57" in table and "±" in table and "A DEMONSTRATION" in table
+    assert len(list((results / "figures").glob("*.png"))) == 2
+
+    before = files(results / "runs")
+    second = call("run", *words, **there)
+    assert second.returncode == 0 and "10 of 10 runs are there, 0 to train" in second.stdout
+    assert files(results / "runs") == before
+
+    status = call("status", RESULTS=str(results))
+    assert status.returncode == 0 and status.stdout.count("done, ") == 10
+    plan = call("plan", "squeeze", *words[1:], **there | {"SEEDS": "3"})
+    assert "15 runs, 10 there, 5 to train" in plan.stdout and plan.stdout.count("2 of 3") == 5
+
+    # a run is lost, another one cannot be written: the rest goes on, and the end tells
+    lost = sorted((results / "runs").glob("*/seed0"))
+    (lost[0] / "summary.json").unlink()
+    (lost[1] / "summary.json").unlink()
+    (lost[1] / "env.json").unlink()
+    (lost[1] / "env.json").mkdir()  # a folder in the way: not even root can write a file there
+    third = call("run", *words, **there)
+    assert third.returncode == 1 and "8 of 10 runs are there, 2 to train" in third.stdout
+    last = third.stdout.strip().splitlines()[-1]
+    assert last.startswith("FAILED") and last.endswith("error.txt")
+    assert "env.json" in Path(last.split(": ")[1]).read_text()
+    assert (lost[0] / "summary.json").exists()
+    assert "1/2" in next((results / "tables").glob("*.md")).read_text()
+    (lost[1] / "env.json").rmdir()
+    assert call("run", *words, **there).returncode == 0
+    assert files(results / "runs").keys() == before.keys()
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_finished(tmp_path, data_dir):
+    results = tmp_path / "results"
+    words = ["gate", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
+    words[words.index(f"recipe.epochs={TINY['epochs']}")] = "recipe.epochs=20"
+    command = [sys.executable, "-m", "experiments", "run", *words, "--workers", "2"]
+    command += ["--data-dir", str(data_dir), "--results", str(results)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(results.glob("runs/*/*/summary.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "finished runs are kept" in output
+    finished = list(results.glob("runs/*/*/summary.json"))
+    assert finished and len(finished) < 8
+    assert not list(results.glob("runs/*/*/error.txt"))
+    status = call("status", "gate", "--results", str(results)).stdout
+    assert "interrupted" in status and "planned" in status and "done" in status
+
+
+def wrong(capsys, *words: str) -> str:
+    """What `main` says of these words; it has to end with 2 and one sentence."""
+    old, sys.argv = sys.argv, ["experiments", *words]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        sys.argv = old
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "ratioo"], "unknown grid 'ratioo': did you mean 'ratio'?"),
+        (["run", "ratio", "--dataset", "cifar"], "unknown dataset 'cifar': did you mean 'cifar10'"),
+        (["run", "ratio", "--network", "resnet29"], "unknown network 'resnet29': did you mean"),
+        (["run", "ratio", "--recipe", "fats"], "unknown recipe 'fats': did you mean 'fast'?"),
+        (["run", "ratio", "--seeds", "0"], "seeds 0: at least one seed is needed"),
+        (["run", "ratio", "--seeds", "many"], "'many'"),
+        (["run", "ratio", "--workers", "0"], "workers 0: at least one is needed"),
+        (["run", "ratio", "--device", "gpu"], "unknown device 'gpu': allowed are auto, cuda"),
+        (["run", "ratio", "--set", "se.gate=sigmod"], "did you mean 'sigmoid'?"),
+        (["run", "ratio", "--set", "se.squeeze=mean"], "unknown squeeze 'mean'"),
+        (["run", "ratio", "--set", "se.position=inside"], "unknown position 'inside'"),
+        (["run", "ratio", "--set", "se.ratio=3"], "varies or fixes se.ratio"),
+        (["run", "gate", "--set", "se.ratio=128"], "SE_2_1: ratio 128 leaves no hidden unit for 64"),
+        (["run", "position", "--network", "resnet20"], "row '3x3': position '3x3' needs a bottle"),
+        (["run", "ratio", "--set", "recipe.lr=fast"], "recipe.lr: 'fast' is not allowed"),
+        (["run", "ratio", "--set", "recipe.train_images=60000", "--recipe", "small"], "60000"),
+        (["run", "ratio", "--sead", "1"], "--sead"),
+        (["run"], "GRIDS"),
+        (["rum", "ratio"], "rum"),
+        (["plan", "no/such/file.yaml"], "no/such/file.yaml: No such file"),
+        (["status", "ratioo"], "did you mean 'ratio'?"),
+        (["data", "--dataset", "mnist"], "unknown dataset 'mnist'"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
+    capsys, tmp_path, data_dir, words, message, monkeypatch
+):
+    monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    assert message in wrong(capsys, *words)
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_that_cannot_be_written_are_named(capsys, tmp_path, data_dir, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    (tmp_path / "file").write_text("in the way")
+    said = wrong(capsys, "run", "ratio", "--results", str(tmp_path / "file" / "results"))
+    assert "cannot be written" in said and str(tmp_path / "file") in said
+
+
+def test_a_truncated_data_file_ends_before_anything_is_written(
+    capsys, tmp_path, data_dir, monkeypatch
+):
+    monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
+    content = (data_dir / "cifar10.npz").read_bytes()
+    (tmp_path / "cifar10.npz").write_bytes(content[: len(content) // 2])
+    said = wrong(capsys, "run", "ratio", "--data-dir", str(tmp_path), *TINY_SETTINGS)
+    assert "cifar10.npz is damaged" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_help_names_every_choice():
+    text = call("run", "--help").stdout
+    assert "auto or one of cifar10, cifar100, synthetic" in " ".join(text.split())
+    assert "RESULTS" in text and "--set" in text

@@ -1,0 +1,297 @@
+"""Data: what a batch holds, and what is refused or fetched."""
+
+import hashlib
+import pickle
+import tarfile
+import threading
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+import torchvision.transforms.functional as TF
+
+from experiments import datasets
+from experiments.config import ConfigError, Recipe
+from experiments.data import PAD, Images
+from experiments.datasets import DATASETS, Arrays, Source, TooSlow, Unreachable, load, prepare
+from experiments.train import held_out
+
+SILENT = lambda text, style=None: None  # noqa: E731
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def some(n: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), random.integers(0, 10, n)
+
+
+def usual(image: np.ndarray) -> torch.Tensor:
+    """What torchvision makes of an image: (3, 32, 32)."""
+    return TF.normalize(TF.to_tensor(image), MEAN, STD)
+
+
+def test_images_in_order_are_torchvisions():
+    pixels, labels = some(10)
+    images = Images(pixels, labels, MEAN, STD, torch.device("cpu"), padded=True)
+    batches = list(images.in_order(4))
+    assert [len(y) for _, y in batches] == [4, 4, 2]
+    x = torch.cat([x for x, _ in batches])
+    torch.testing.assert_close(x, torch.stack([usual(i) for i in pixels]), rtol=1e-5, atol=1e-6)
+    assert torch.equal(torch.cat([y for _, y in batches]), torch.from_numpy(labels))
+    assert batches[0][0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_every_window_is_torchvisions_crop_and_flip():
+    pixels, labels = some(1)
+    images = Images(pixels, labels, MEAN, STD, torch.device("cpu"), padded=True)
+    padded = TF.pad(torch.from_numpy(pixels[0]).permute(2, 0, 1), PAD)
+    for top in range(2 * PAD + 1):
+        for left in range(2 * PAD + 1):
+            for flip in (False, True):
+                window = TF.crop(padded, top, left, 32, 32)
+                window = TF.hflip(window) if flip else window
+                ours = images.cut(*(torch.tensor([v]) for v in (0, top, left, flip)))[0]
+                theirs = TF.normalize(window / 255, MEAN, STD)
+                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_epoch_has_every_image_once_and_draws_crops_and_flips_evenly():
+    n = 4000
+    pixels = np.zeros((n, 32, 32, 3), np.uint8)
+    pixels[:, 12, 13] = 255  # one bright pixel tells crop and flip
+    images = Images(pixels, np.arange(n), (0, 0, 0), (1, 1, 1), torch.device("cpu"), padded=True)
+    random = torch.Generator().manual_seed(0)
+    batches = list(images.shuffled(96, random))
+    numbers = torch.cat([y for _, y in batches])
+    assert torch.equal(numbers.sort().values, torch.arange(n))
+    assert not torch.equal(numbers, torch.arange(n))
+    assert [len(y) for _, y in batches] == [96] * 41 + [64]
+    row, column = torch.cat([x for x, _ in batches])[:, 0].flatten(1).argmax(1).div(
+        torch.tensor([[32], [1]]), rounding_mode="floor"
+    ) % torch.tensor([[32], [32]])  # fmt: skip
+    assert set(row.tolist()) == set(range(12 - PAD, 12 + PAD + 1))
+    flipped = 31 - 13
+    assert set(column.tolist()) == set(range(13 - PAD, 13 + PAD + 1)) | set(
+        range(flipped - PAD, flipped + PAD + 1)
+    )
+    counts = torch.bincount(row - 8)
+    assert (counts.double() / n - 1 / 9).abs().max() < 5 * (8 / 81 / n) ** 0.5  # five sigma
+    assert not torch.equal(torch.cat([y for _, y in images.shuffled(96, random)]), numbers)
+
+
+def arrays(train: int, test: int = 4) -> Arrays:
+    a, b = some(train), some(test)
+    return Arrays("cifar10", *a, *b, tuple("abcdefghij"), "x")
+
+
+def test_the_same_images_are_held_out_whatever_the_recipe_trains_on():
+    data = arrays(600)
+    everything = Recipe(name="own", epochs=1, holdout=100)
+    training, curve = held_out(data, everything)
+    assert len(training) == 500 and len(curve) == 100
+    assert sorted([*training, *curve]) == list(range(600))
+    fewer = everything.model_copy(update={"train_images": 50, "curve_images": 10})
+    assert held_out(data, fewer)[0].tolist() == training[:50].tolist()
+    assert held_out(data, fewer)[1].tolist() == curve[:10].tolist()
+    none = everything.model_copy(update={"holdout": 0})
+    assert len(held_out(data, none)[0]) == 600 and len(held_out(data, none)[1]) == 0
+
+
+@pytest.mark.parametrize(("holdout", "train_images"), [(600, None), (700, None), (100, 501)])
+def test_too_few_images_are_refused(holdout, train_images):
+    recipe = Recipe(name="own", epochs=1, holdout=holdout, train_images=train_images)
+    with pytest.raises(ConfigError, match="cifar10 has 600 training images, of which"):
+        held_out(arrays(600), recipe)
+
+
+def prepared(folder, **changes):
+    data = {
+        "train_images": some(20)[0], "train_labels": some(20)[1],
+        "test_images": some(8)[0], "test_labels": some(8)[1],
+        "class_names": np.array(list("abcdefghij")),
+    } | changes  # fmt: skip
+    path = folder / "cifar10.npz"
+    np.savez(path, **{key: value for key, value in data.items() if value is not None})
+    return path
+
+
+def test_an_existing_file_is_used_as_it_is(tmp_path):
+    path = prepared(tmp_path)
+    before = path.read_bytes()
+    prepare("cifar10", tmp_path, SILENT)
+    data = load("cifar10", tmp_path)
+    assert path.read_bytes() == before
+    assert np.array_equal(data.train_images, some(20)[0]) and data.train_labels.dtype == np.int64
+    changed = some(20)[0].copy()
+    changed[0, 0, 0, 0] ^= 1
+    prepared(tmp_path, train_images=changed)
+    assert load("cifar10", tmp_path).fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": some(20)[0][:, :28]}, "train_images has the shape (20, 28, 32, 3)"),
+        ({"train_images": some(20)[0].astype(float)}, "of float64, not N x 32 x 32 x 3 of uint8"),
+        ({"train_labels": some(20)[1] + 5}, "not from 0 to 9"),
+        ({"train_labels": some(20)[1] / 2}, "of float64, not N of whole numbers"),
+        ({"train_labels": some(19)[1]}, "20 train_images but 19 train_labels"),
+        ({"test_images": None}, "the array 'test_images' is missing"),
+        ({"class_names": np.array(["a"])}, "1 class_names for 10 classes"),
+        ({"test_images": np.zeros((0, 32, 32, 3), np.uint8)}, "test_images has the shape (0,"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path, changes, message):
+    prepared(tmp_path, **changes)
+    with pytest.raises(ConfigError) as error:
+        load("cifar10", tmp_path)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
+def test_a_damaged_file_is_an_error_and_never_a_reason_to_fall_back(tmp_path, damage):
+    path = prepared(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    new = {"truncated": content[:-200], "flipped": content, "empty": b"", "text": b"hello"}
+    path.write_bytes(new[damage])
+    with pytest.raises(ConfigError, match="is damaged"):
+        load(datasets.prepare_any("auto", tmp_path, SILENT), tmp_path)
+
+
+def test_a_missing_file_says_how_to_get_it(tmp_path):
+    with pytest.raises(ConfigError, match="make data DATASET=cifar100"):
+        load("cifar100", tmp_path)
+
+
+# -- downloads, from a real server on this machine --------------------------------------------
+
+
+class Handler(BaseHTTPRequestHandler):
+    def __init__(self, content, *args):
+        self.content = content
+        super().__init__(*args)
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        half = len(self.content) // 100
+        self.wfile.write(self.content[:half])
+        if "slow" in self.path:
+            time.sleep(0.4)
+        if "broken" not in self.path:
+            self.wfile.write(self.content[half:])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A small archive of the official layout, made as the official one was."""
+    rows = {"labels": [0, 1, 9], "data": some(3)[0].transpose(0, 3, 1, 2).reshape(3, -1)}
+    folder = tmp_path / "made" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]
+    for name in names:
+        data = {"label_names": list("abcdefghij")} if name == "batches.meta" else rows
+        (folder / name).write_bytes(pickle.dumps(data))
+    path = tmp_path / "made.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in names}
+    return path, sums
+
+
+@pytest.fixture
+def server(archive, monkeypatch):
+    """Serves the archive; torchvision and the mirrors are told to find it here."""
+    path, sums = archive
+    content = path.read_bytes()
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, content))
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    home = f"http://127.0.0.1:{httpd.server_port}"
+    official = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(official, "url", f"{home}/official")
+    monkeypatch.setattr(official, "tgz_md5", hashlib.md5(content).hexdigest())
+    train = [[name, sums[name]] for name in sums if name.startswith("data")]
+    monkeypatch.setattr(official, "train_list", train)
+    monkeypatch.setattr(official, "test_list", [["test_batch", sums["test_batch"]]])
+    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    monkeypatch.setattr(official, "meta", meta)
+
+    def mirrors(*paths):
+        row = DATASETS["cifar10"]
+        new = Source(**vars(row) | {"mirrors": tuple(f"{home}/{path}" for path in paths)})
+        monkeypatch.setitem(DATASETS, "cifar10", new)
+
+    mirrors()
+    yield mirrors
+    httpd.shutdown()
+
+
+def test_a_download_is_converted_once(tmp_path, server):
+    prepare("cifar10", tmp_path / "data", SILENT)
+    data = load("cifar10", tmp_path / "data")
+    assert np.array_equal(data.train_images, np.concatenate([some(3)[0]] * 5))
+    assert data.test_labels.tolist() == [0, 1, 9] and data.class_names == tuple("abcdefghij")
+
+
+def test_a_broken_mirror_leads_to_the_next_address(tmp_path, server):
+    server("broken", "fine")
+    said = []
+    prepare("cifar10", tmp_path / "data", lambda text, style=None: said.append(text))
+    assert "the file has another checksum" in " ".join(said)
+    assert len(load("cifar10", tmp_path / "data").train_labels) == 15
+    assert not list((tmp_path / "data").glob(".*")), "nothing half loaded is left"
+
+
+def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):
+    row = Source(**vars(DATASETS["cifar10"]) | {"mirrors": ()})
+    monkeypatch.setitem(DATASETS, "cifar10", row)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/nothing")
+    with pytest.raises(Unreachable, match="cannot be downloaded"):
+        prepare("cifar10", tmp_path, SILENT)
+    said = []
+    assert datasets.prepare_any("auto", tmp_path, lambda t, style=None: said.append(t)) == "synthetic"
+    assert any("SYNTHETIC" in text for text in said)
+    data = load("synthetic", tmp_path)
+    assert len(data.train_labels) == 15_000 and len(set(data.train_labels.tolist())) == 10
+
+
+def test_patience_ends_a_slow_download_and_only_with_patience(tmp_path, server):
+    address = f"{torchvision.datasets.CIFAR10.url}/slow"
+    with pytest.raises(TooSlow, match="too slow"):
+        datasets.read(address, tmp_path / "a", patience=0.01, first=0.1)
+    datasets.read(address, tmp_path / "b", patience=None, first=0.1)
+    assert (tmp_path / "b").stat().st_size > 0
+
+
+def test_a_folder_of_torchvision_is_used_and_a_damaged_archive_is_refused(
+    tmp_path, server, archive
+):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with tarfile.open(archive[0]) as tar:
+        tar.extractall(folder, filter="data")
+    prepare("cifar10", folder, SILENT)
+    assert len(load("cifar10", folder).train_labels) == 15
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / torchvision.datasets.CIFAR10.filename).write_bytes(b"half of it")
+    with pytest.raises(ConfigError, match="does not have the published checksum"):
+        datasets.prepare_any("auto", other, SILENT)
+
+
+def test_the_synthetic_set_is_the_same_wherever_it_is_made():
+    made = datasets.synthetic.make()
+    again = datasets.synthetic.make()
+    assert all(np.array_equal(made[key], again[key]) for key in made)
+    pixels = made["train_images"].reshape(-1, 3) / 255
+    assert np.allclose(pixels.mean(0), DATASETS["synthetic"].mean, atol=0.01)
+    assert np.allclose(pixels.std(0), DATASETS["synthetic"].std, atol=0.01)

@@ -1,0 +1,141 @@
+"""Grid files and what becomes of them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.config import ConfigError
+from experiments.grid import expand, list_grids, parse_settings, read_grid
+
+ROOT = Path(__file__).parents[1]
+ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
+
+
+def labels(name: str, **options) -> list[str]:
+    return [cell.label for cell in expand(name, **ON | options).cells]
+
+
+def test_the_ratio_study_is_table_10_and_its_control():
+    study = expand("ratio", **ON)
+    assert [c.label for c in study.cells] == [
+        "no SE", "gate fixed at 1/2", "r = 2", "r = 4", "r = 8", "r = 16", "r = 32",
+    ]  # fmt: skip
+    plain, constant, *rest = (cell.config.se for cell in study.cells)
+    assert plain is None and constant.excitation == "constant"
+    assert [se.ratio for se in rest] == [2, 4, 8, 16, 32]
+    assert study.name == "ratio-cifar10-resnet29b-demo"
+
+
+@pytest.mark.parametrize("name", list_grids())
+def test_every_grid_shares_its_controls_and_the_standard_network(name):
+    ratio = {c.config.cell for c in expand("ratio", **ON).cells}
+    own = {c.label: c.config.cell for c in expand(name, **ON).cells}
+    grid = read_grid(name)[1]
+    assert {own["no SE"], own["gate fixed at 1/2"], own[grid.reference]} <= ratio
+    assert grid.about and grid.cost and grid.expect
+
+
+@pytest.mark.parametrize("name", list_grids())
+def test_every_published_row_has_a_row_of_its_name(name):
+    table = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())[read_grid(name)[1].table]
+    assert set(table) <= set(labels(name))
+
+
+def test_published_figures_are_the_papers():
+    tables = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())
+    top1 = {t: {row: v["top1"] for row, v in rows.items()} for t, rows in tables.items()}
+    assert list(top1["10"].values()) == [23.30, 22.29, 22.25, 22.26, 22.28, 22.72]
+    assert list(top1["11"].values()) == [23.30, 22.57, 22.28]
+    assert list(top1["12"].values()) == [23.30, 23.47, 23.00, 22.28]
+    assert list(top1["13"].values()) == [23.30, 23.03, 23.04, 22.68, 22.28]
+    assert list(top1["14"].values()) == [23.30, 22.28, 22.23, 22.78, 22.20, 22.48]
+    assert [v["mparams"] for v in tables["10"].values()] == [25.6, 45.7, 35.7, 30.7, 28.1, 26.9]
+
+
+def test_seeds_come_in_whole_rounds():
+    runs = expand("squeeze", **ON, seeds=3).runs()
+    assert [config.seed for _, config in runs] == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_settings_change_what_is_open_and_spare_the_controls():
+    study = expand("ratio", **ON, settings=parse_settings(["se.gate=tanh", "recipe.lr=1e-2"]))
+    configs = {cell.label: cell.config for cell in study.cells}
+    assert configs["r = 4"].se.gate == "tanh" and configs["r = 4"].se.ratio == 4
+    assert configs["no SE"].se is None and configs["gate fixed at 1/2"].se.gate == "sigmoid"
+    assert {c.recipe.lr for c in configs.values()} == {0.01}
+    assert study.name == "ratio-cifar10-resnet29b-demo-se.gate=tanh-recipe.lr=0.01"
+    assert study.record()["expect"] is None  # nobody knows where a changed recipe ends
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 0.001), ("2", 2), ("tanh", "tanh"), ("[2,3]", [2, 3]), ("null", None),
+     ("true", True), ("3x3", "3x3")],
+)  # fmt: skip
+def test_a_setting_is_read_as_a_person_means_it(text, value):
+    assert parse_settings([f"key={text}"]) == {"key": value}
+
+
+def test_a_file_of_ones_own_crosses_its_axes(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "title: Mine\nreference: avg at 8\ncontrols: [plain]\ncells:\n"
+        "  - label: '{squeeze} at {ratio}'\n    se.squeeze: [avg, max]\n    se.ratio: [8, 16]\n"
+    )
+    assert labels(str(path)) == ["no SE", "avg at 8", "avg at 16", "max at 8", "max at 16"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "ratioo"}, "unknown grid 'ratioo': did you mean 'ratio'?"),
+        ({"recipe": "dmeo"}, "unknown recipe 'dmeo': did you mean 'demo'?"),
+        ({"seeds": 0}, "seeds 0: at least one seed is needed"),
+        ({"settings": {"se.ratio": 3}}, "the grid 'ratio' varies or fixes se.ratio"),
+        ({"settings": {"se": None}}, "the grid 'ratio' varies or fixes se.ratio"),
+        ({"settings": {"dataset": "cifar100"}}, "use --dataset"),
+        ({"settings": {"recipe.name": "x"}}, "use --recipe"),
+        ({"settings": {"recipe.epcohs": 3}}, "did you mean 'epochs'?"),
+        ({"settings": {"epochs": 3}}, "unknown key 'epochs'"),
+        ({"settings": {"width.x": 3}}, "width"),
+        ({"settings": {"dataset.x": 3}}, "dataset.x"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(options, message):
+    with pytest.raises(ConfigError) as error:
+        expand(**{"name": "ratio"} | ON | options)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lr: 1", "unknown key 'lr'"),
+        ("cells: []", "cells is empty"),
+        ("reference: nowhere", "unknown reference 'nowhere'"),
+        ("controls: [plane]", "it should be 'plain' or 'constant'"),
+        ("cells: [{se.ratio: [2, 2]}]", "two rows are called '2'"),
+        ("cells: [{se.ratio: [1e-3]}]", "se.ratio: '1e-3' is text to YAML"),
+        ("cells: [{label: '{gate}', se.ratio: 2}]", "may name ratio in braces"),
+        ("cells: [{se.rate: 2}]", "unknown key 'se.rate': did you mean 'ratio'?"),
+    ],
+)
+def test_a_wrong_grid_file_is_one_sentence(tmp_path, change, message):
+    grid = {"title": "Mine", "reference": "no SE", "cells": [{"se.ratio": 4}]}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(grid | yaml.safe_load(change)))
+    with pytest.raises(ConfigError) as error:
+        expand(str(path), **ON)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["recipe.epochs", "=3", "a=", "a"])
+def test_a_setting_needs_key_and_value(text):
+    with pytest.raises(ConfigError, match="write KEY=VALUE"):
+        parse_settings([text])
+
+
+def test_a_setting_is_given_once():
+    with pytest.raises(ConfigError, match="given twice"):
+        parse_settings(["width=1", "width=2"])
