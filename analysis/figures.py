@@ -1,9 +1,11 @@
 """One function a figure: a study in, Axes out. `FIGURES` says which study gets which."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.records import Study
 from analysis.stats import interval
-from analysis.tables import title
+from analysis.tables import numbers, title
 
 OURS, PAPER = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
 CONTROLS = {"no SE": ("0.15", "--"), "gate fixed at 1/2": ("0.55", ":")}
@@ -78,52 +80,39 @@ def draw_published(study: Study, ax: Axes) -> Axes:
 def ratio(study: Study) -> Figure:
     """Error and parameters against the reduction ratio r (Table 10); the paper's below ours."""
     figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.2), sharex=True)
-    ratios = {row: int(row.removeprefix("r = ")) for row in study.rows if row not in CONTROLS}
-    draw_ratio_errors(study, ratios, axes[0, 0])
-    draw_ratio_parameters(study, ratios, axes[0, 1])
-    paper = study.paper
-    axes[1, 0].axhline(paper.top1["no SE"], color="0.15", ls="--", label="no SE")
-    axes[1, 0].plot(list(ratios.values()), paper.top1[list(ratios)], "D-", color=PAPER, mfc="none")
+    table = numbers(study).set_index("row").astype({"parameters": float})
+    table["mparams"] = table.parameters / 1e6
+    ours = f"{study.asked['network']} on {study.asked['dataset']}, {seeds_text(study)}"
+    draw_against_ratio(table.test_error, axes[0, 0], OURS, halves=table.half_width)
+    draw_against_ratio(table.mparams, axes[0, 1], OURS)
+    draw_against_ratio(table.paper_top1, axes[1, 0], PAPER, mfc="none")
+    draw_against_ratio(table.paper_mparams, axes[1, 1], PAPER, mfc="none")
+    axes[0, 0].set(title=ours, ylabel="test error (%)")
     axes[1, 0].set(title="paper: SE-ResNet-50, ImageNet", ylabel="top-1 error (%)")
-    axes[1, 1].axhline(paper.mparams["no SE"], color="0.15", ls="--", label="no SE")
-    axes[1, 1].plot(
-        list(ratios.values()), paper.mparams[list(ratios)], "D-", color=PAPER, mfc="none"
-    )
-    axes[1, 1].set(title="", ylabel="parameters (M)")
-    for ax in axes.flat:
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(list(ratios.values()), list(ratios.values()))
-        ax.grid(color="0.9")
-        ax.legend(loc="best")
+    for ax in axes[:, 1]:
+        ax.set_ylabel("parameters (M)")
     for ax in axes[1]:
         ax.set_xlabel("reduction ratio r")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return entitled(figure, study)
 
 
-def draw_ratio_errors(study: Study, ratios: dict[str, int], ax: Axes) -> Axes:
-    for control, (color, dashes) in CONTROLS.items():
-        values = study.of(control).test_error
-        if len(values):
-            ax.axhline(values.mean(), color=color, ls=dashes, label=control)
-    there = {row: r for row, r in ratios.items() if len(study.of(row))}
-    means, halves = zip(*(interval(study.of(row).test_error) for row in there), strict=True) or (
-        (),
-        (),
-    )
-    ax.errorbar(list(there.values()), means, yerr=halves, fmt="D-", color=OURS, capsize=3, ms=5)
-    ax.set(title=f"{study.asked['network']} on {study.asked['dataset']}, {seeds_text(study)}")
-    ax.set_ylabel("test error (%)")
-    return ax
-
-
-def draw_ratio_parameters(study: Study, ratios: dict[str, int], ax: Axes) -> Axes:
-    plain = study.of("no SE").parameters
-    if len(plain):
-        ax.axhline(plain.iloc[0] / 1e6, color="0.15", ls="--", label="no SE")
-    there = {row: r for row, r in ratios.items() if len(study.of(row))}
-    counts = [study.of(row).parameters.iloc[0] / 1e6 for row in there]
-    ax.plot(list(there.values()), counts, "D-", color=OURS, ms=5)
-    ax.set_ylabel("parameters (M)")
+def draw_against_ratio(
+    values: pd.Series, ax: Axes, color, halves: pd.Series | None = None, mfc=None
+) -> Axes:
+    """`values` of the rows `r = ...` as points, of the controls as level lines."""
+    rows = [row for row in values.index if row not in CONTROLS]
+    ratios = [int(row.removeprefix("r = ")) for row in rows]
+    for control, (grey, dashes) in CONTROLS.items():
+        level = values.get(control, math.nan)
+        if not math.isnan(level):
+            ax.axhline(level, color=grey, ls=dashes, label=control)
+    yerr = None if halves is None else halves[rows]
+    ax.errorbar(ratios, values[rows], yerr=yerr, fmt="D-", color=color, mfc=mfc, ms=5, capsize=3)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(ratios, ratios)
+    ax.grid(color="0.9")
     return ax
 
 

@@ -31,13 +31,12 @@ def smallest_difference(spread: float, n: int, power: float = 0.8, alpha: float 
     if n == 1:
         return error * float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
     freedom = 2 * n - 2
-    limit = stats.t.ppf(1 - alpha / 2, freedom)
+    limit = stats.f.ppf(1 - alpha, 1, freedom)  # of t squared
 
     def lacking(shift: float) -> float:
-        found = stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
-        return found - power
+        return float(stats.ncf.sf(limit, 1, freedom, shift**2)) - power
 
-    return error * float(optimize.brentq(lacking, 0.0, 50.0))
+    return error * float(optimize.brentq(lacking, 1e-6, 20.0))
 
 
 def sampling_difference(error: float, images: int, level: float = 0.95) -> float:

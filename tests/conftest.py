@@ -1,4 +1,4 @@
-"""What several tests need: a tiny prepared data set, and a grid's settings that train in a moment."""
+"""What several tests need: a tiny prepared data set, and settings that train in a moment."""
 
 import numpy as np
 import pytest
@@ -36,4 +36,6 @@ def data_dir(tmp_path_factory):
 
 def tiny(**changes) -> RunConfig:
     recipe = TINY | changes.pop("recipe", {})
-    return parse(RunConfig, {"dataset": "cifar10", "network": "resnet20", "recipe": recipe} | changes)
+    return parse(
+        RunConfig, {"dataset": "cifar10", "network": "resnet20", "recipe": recipe} | changes
+    )

@@ -92,7 +92,9 @@ def write_run(record: Record, error: float | None, **changes) -> None:
     record.write("summary.json", summary | changes)
 
 
-def study(results: Path, seeds: int, recipe: str = "fast", dataset: str = "cifar10", skip=(), **odd):
+def study(
+    results: Path, seeds: int, recipe: str = "fast", dataset: str = "cifar10", skip=(), **odd
+):
     """Records of a whole ratio study; `skip` names (row, seed) that are not there."""
     asked = expand("ratio", dataset=dataset, network="resnet29b", recipe=recipe, seeds=seeds)
     for label, config in asked.runs():
@@ -110,7 +112,8 @@ def test_a_table_to_the_character(tmp_path):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
     assert rows[0] == ["Reduction ratio r", "test error (%)", "seeds", "parameters", "hidden units",
-                       "M mult-adds", "paper top-1 (%)", "paper top-5 (%)", "paper M param."]  # fmt: skip
+                       "M mult-adds", "paper top-1 (%)", "paper top-5 (%)",
+                       "paper M param."]  # fmt: skip
     assert rows[2] == ["no SE", f"9.10 ± {half:.2f}", "3", "313,114", "–", "47.11", "23.30", "6.55",
                        "25.6"]  # fmt: skip
     assert rows[3][6:] == ["–", "–", "–"]
@@ -253,7 +256,9 @@ def test_the_command_line_rebuilds_everything(tmp_path):
     command = [sys.executable, "-m", "analysis", "show", "ratio", "--results", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "Reduction ratio r (Table 10 of the paper)" in done.stdout
-    names = {path.name for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()}
+    names = {
+        path.name for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()
+    }
     assert len(names) == 9
     wrong = subprocess.run([*command[:4], "gate", *command[5:]], cwd=ROOT, capture_output=True,
                            text=True)  # fmt: skip

@@ -24,7 +24,16 @@ TINY_SETTINGS = [
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
-    for name in ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS"):
+    for name in (
+        "DATASET",
+        "NETWORK",
+        "RECIPE",
+        "SEEDS",
+        "DEVICE",
+        "WORKERS",
+        "DATA_DIR",
+        "RESULTS",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -141,7 +150,10 @@ def wrong(capsys, *words: str) -> str:
         (["run", "ratio", "--set", "se.squeeze=mean"], "unknown squeeze 'mean'"),
         (["run", "ratio", "--set", "se.position=inside"], "unknown position 'inside'"),
         (["run", "ratio", "--set", "se.ratio=3"], "varies or fixes se.ratio"),
-        (["run", "gate", "--set", "se.ratio=128"], "SE_2_1: ratio 128 leaves no hidden unit for 64"),
+        (
+            ["run", "gate", "--set", "se.ratio=128"],
+            "SE_2_1: ratio 128 leaves no hidden unit for 64",
+        ),
         (["run", "position", "--network", "resnet20"], "row '3x3': position '3x3' needs a bottle"),
         (["run", "ratio", "--set", "recipe.lr=fast"], "recipe.lr: 'fast' is not allowed"),
         (["run", "ratio", "--set", "recipe.train_images=60000", "--recipe", "small"], "60000"),

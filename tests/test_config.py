@@ -28,10 +28,16 @@ def config(**changes) -> RunConfig:
 @pytest.mark.parametrize(
     ("changes", "cell"),
     [
-        ({}, "cifar10-resnet29b-own-plain-21ccde1c7c"),
-        ({"se": {}}, "cifar10-resnet29b-own-se-1e41bd8f5f"),
-        ({"se": {"ratio": 4, "stages": [4, 3]}}, "cifar10-resnet29b-own-se-ratio4-stage34-x"),
-        ({"se": {"squeeze": "max", "gate": "tanh"}, "width": 2}, "x"),
+        ({}, "cifar10-resnet29b-own-plain-2f5fa53615"),
+        ({"se": {}}, "cifar10-resnet29b-own-se-fd9633658e"),
+        (
+            {"se": {"ratio": 4, "stages": [4, 3]}},
+            "cifar10-resnet29b-own-se-ratio4-stage34-eae23499f2",
+        ),
+        (
+            {"se": {"squeeze": "max", "gate": "tanh"}, "width": 2},
+            "cifar10-resnet29b-width2-own-se-squeezemax-tanh-da581c239d",
+        ),
     ],
 )
 def test_ids_are_pinned(changes, cell):

@@ -258,7 +258,9 @@ def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):
     with pytest.raises(Unreachable, match="cannot be downloaded"):
         prepare("cifar10", tmp_path, SILENT)
     said = []
-    assert datasets.prepare_any("auto", tmp_path, lambda t, style=None: said.append(t)) == "synthetic"
+    assert (
+        datasets.prepare_any("auto", tmp_path, lambda t, style=None: said.append(t)) == "synthetic"
+    )
     assert any("SYNTHETIC" in text for text in said)
     data = load("synthetic", tmp_path)
     assert len(data.train_labels) == 15_000 and len(set(data.train_labels.tolist())) == 10

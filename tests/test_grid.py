@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("cells: [{se.ratio: [2, 2]}]", "two rows are called '2'"),
         ("cells: [{se.ratio: [1e-3]}]", "se.ratio: '1e-3' is text to YAML"),
         ("cells: [{label: '{gate}', se.ratio: 2}]", "may name ratio in braces"),
-        ("cells: [{se.rate: 2}]", "unknown key 'se.rate': did you mean 'ratio'?"),
+        ("cells: [{se.ration: 2}]", "unknown key 'se.ration': did you mean 'ratio'?"),
     ],
 )
 def test_a_wrong_grid_file_is_one_sentence(tmp_path, change, message):

@@ -1,0 +1,86 @@
+"""The README and the Makefile are true."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import main
+from experiments.config import recipes
+from experiments.grid import list_grids
+from experiments.record import read_studies
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+IN_TABLES = re.findall(r"`((?:make|\.venv/bin/python) [^`]+)`", README)
+IN_BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.S)).splitlines()
+COMMANDS = sorted({line for line in IN_TABLES + IN_BLOCKS if line.strip()})
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.splitlines()[0])
+def test_python_in_the_readme_runs(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_make_commands_of_the_readme_are_targets(command):
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make")])
+def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_path, capsys):
+    _, _, module, *words = shlex.split(command)
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    if module == "analysis":
+        import analysis.__main__ as analysis
+
+        monkeypatch.setattr("sys.argv", [module, *words])
+        command_line = analysis.main
+    else:
+        words = ["plan", *words[1:]] if words[0] == "run" else words  # the same, without training
+        words = [*words, "--help"] if words[0] == "data" else words
+        monkeypatch.setattr("sys.argv", [module, *words])
+        command_line = main
+    with pytest.raises(SystemExit) as ended:
+        command_line()
+    assert ended.value.code in (0, None), capsys.readouterr().err
+
+
+def test_help_names_every_target_and_study():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M)
+    assert targets and all(re.search(rf"\b{target}\b", shown) for target in targets)
+    assert all(grid in shown for grid in list_grids())
+
+
+def test_the_readme_lists_every_target_study_and_recipe():
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M)
+    assert [t for t in targets if f"make {t}" not in README] == []
+    assert [grid for grid in list_grids() if f"| `{grid}` |" not in README] == []
+    assert [name for name in recipes() if f"| `{name}` |" not in README] == []
+
+
+def test_pictures_and_files_of_the_readme_are_there():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_requirements_are_ranges_and_the_lock_is_exact_for_linux_and_macos():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = [re.sub(r"\s*#.*", "", x) for x in (ROOT / name).read_text().splitlines()]
+        assert all(">=" in line for line in lines if line)
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    assert all("==" in line for line in lock)
+    assert any("sys_platform == 'darwin'" in line for line in lock)
+    assert any("sys_platform == 'linux'" in line for line in lock)
+
+
+def test_nothing_is_asked_for_in_an_empty_folder(tmp_path):
+    assert read_studies(tmp_path) == []
