@@ -87,7 +87,8 @@ def notes(study: Study) -> list[str]:
     changed = "".join(f", {key} = {value}" for key, value in asked["settings"].items())
     lines = [
         f"Data {asked['dataset']}, network {asked['network']}, recipe {asked['recipe']}{changed}: "
-        f"{asked['recipe_is']}. {asked['seeds']} seed(s) asked for."
+        f"{asked['recipe_is']}. "
+        + ("One seed." if asked["seeds"] == 1 else f"Seeds 0 to {asked['seeds'] - 1}.")
     ]
     if asked["dataset"] == "synthetic":
         lines.append(
@@ -139,11 +140,11 @@ def resolution(study: Study) -> list[str]:
             f"{by_chance:.1f} points (95 %); how much seeds move it was not measured."
         )
     if asked["demonstration"] or n == 1:
+        dataset = "cifar10" if asked["dataset"] == "synthetic" else asked["dataset"]
+        warning = "A DEMONSTRATION" if asked["demonstration"] else "ONE SEED"
         lines.append(
-            f"{'A DEMONSTRATION' if asked['demonstration'] else 'ONE SEED'}: rank nothing by it. "
-            f"Numbers that hold: `make ablation-{asked['grid']} "
-            f"DATASET={'cifar10' if asked['dataset'] == 'synthetic' else asked['dataset']} "
-            "RECIPE=fast SEEDS=5` on a GPU, RECIPE=small on a CPU."
+            f"{warning}: rank nothing by it. Numbers that hold, on a GPU: "
+            f"`DATASET={dataset} RECIPE=fast SEEDS=5 {asked['command']}`; on a CPU RECIPE=small."
         )
     return lines
 

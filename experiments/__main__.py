@@ -31,6 +31,14 @@ app = typer.Typer(
 console = Console()
 UsageError = typer.BadParameter.__base__  # which typer does not export
 
+
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
 Grids = Annotated[
     list[str], typer.Argument(help=f"one or more of {', '.join(list_grids())}, or YAML files")
 ]
@@ -42,11 +50,17 @@ RecipeName = Annotated[
     str, typer.Option(envvar="RECIPE", help=f"auto or one of {', '.join(recipes())}")
 ]
 Seeds = Annotated[
-    int | None, typer.Option(envvar="SEEDS", help="N trains the seeds 0 to N - 1 of every row")
+    int | None,
+    typer.Option(
+        envvar="SEEDS", parser=whole, metavar="N", help="trains the seeds 0 to N - 1 of every row"
+    ),
 ]
 Device = Annotated[str, typer.Option(envvar="DEVICE", help="auto, cuda, mps or cpu")]
 Workers = Annotated[
-    int | None, typer.Option(envvar="WORKERS", help="runs at a time: one a core, one on a GPU")
+    int | None,
+    typer.Option(
+        envvar="WORKERS", parser=whole, metavar="N", help="runs at a time: one a core, one on a GPU"
+    ),
 ]
 DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="where the data sets lie")]
 Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where everything is written")]
@@ -77,43 +91,35 @@ def run(
 
     What is there already is never trained again: call it as often as you like.
     """
-    from experiments.launch import local, warm_up
-
-    warm_up()  # first: it imports on another core what we import here
     from experiments.environment import pick_device, pick_workers
-    from experiments.estimate import prices, seconds
-    from experiments.train import held_out
 
     device = pick_device(device)
     workers = pick_workers(workers, device)
     recipe = pick_recipe(recipe, device)
     checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
-    given = "cifar10" if dataset == "auto" else dataset
-    studies = expand_all(grids, given, network, recipe, seeds, settings)
-    price = prices(studies)  # refuses what cannot be built, before anything is fetched or written
-    records.check_writable(results)
-    dataset = prepare_any(dataset, data_dir, say)
-    if dataset != given:
-        studies = expand_all(grids, dataset, network, recipe, seeds, settings)
-        price = prices(studies)
+    options = network, recipe, seeds, settings
+    planned = expand_all(grids, "cifar10" if dataset == "auto" else dataset, *options)
+    if not all(record.finished for record in name_runs(planned, results)):
+        from experiments.estimate import check
+
+        check(planned)  # refuses what cannot be built, before anything is fetched or written
+        records.check_writable(results)
+    studies = expand_all(grids, prepare_any(dataset, data_dir, say), *options)
 
     names = name_runs(studies, results)
     pending = [record for record in names if not record.finished]
     about = recipe_row(recipe).about
-    say(f"{', '.join(grids)} on {dataset}: {network}, recipe {recipe} ({about.what})")
+    say(f"{', '.join(grids)} on {studies[0].dataset}: {network}, recipe {recipe} ({about.what})")
     say(f"{len(names) - len(pending)} of {len(names)} runs are there, {len(pending)} to train")
-    if pending:
-        arrays = load(dataset, data_dir)  # a damaged file ends here, before anything is written
-        for record in pending:
-            held_out(arrays, record.config.recipe)
-        del arrays
-        expected = seconds(pending, price, device)
-        workers = min(workers, len(pending))
-        total = duration(sum(expected.values()) / workers)
-        say(f"on {device}, {workers} at a time: about {total}; Ctrl-C keeps what is finished\n")
+    expected = estimate(pending, data_dir, device) if pending else {}
     for study in studies:
         records.write_study(results, study.record())
     if pending:
+        from experiments.launch import local
+
+        workers = min(workers, len(pending))
+        total = duration(sum(expected.values()) / workers)
+        say(f"on {device}, {workers} at a time: about {total}; Ctrl-C keeps what is finished\n")
         with Display(console, names, expected, workers) as display:
             for event in local(pending, data_dir, device, workers):
                 display.follow(event)
@@ -159,7 +165,7 @@ def plan(
     pending = [record for record in names if not record.finished]
     say(f"{len(names)} runs, {len(names) - len(pending)} there, {len(pending)} to train")
     if pending:
-        total = sum(seconds(pending, price, device).values()) / workers
+        total = sum(seconds(pending, device).values()) / workers
         say(f"about {duration(total)} on {device}, {workers} at a time")
 
 
@@ -198,6 +204,20 @@ def data(
     arrays = load(prepare_any(dataset, data_dir, say), data_dir)
     images = f"{len(arrays.train_labels):,} training and {len(arrays.test_labels):,} test images"
     say(f"{path_of(arrays.name, data_dir)}: {images}, fingerprint {arrays.fingerprint}")
+
+
+def estimate(pending: list[Record], data_dir: Path, device: str) -> dict[Record, float]:
+    """Seconds that each run will take, once the data are known to be in order."""
+    from experiments.launch import warm_up
+
+    warm_up()  # on another core, while we go on
+    from experiments.estimate import seconds
+    from experiments.train import held_out
+
+    arrays = load(pending[0].config.dataset, data_dir)
+    for record in pending:
+        held_out(arrays, record.config.recipe)
+    return seconds(pending, device)
 
 
 def pick_recipe(name: str, device: str) -> str:
@@ -262,9 +282,8 @@ def main() -> None:
     """Runs a command: 2 and one sentence for what the user got wrong, 130 after Ctrl-C."""
     try:
         status = app(standalone_mode=False)
-    except KeyboardInterrupt:
-        say("\nstopped; finished runs are kept, and the same command goes on from there")
-        status = 130
+        if status == 130:
+            say("stopped: finished runs are kept, and the same command goes on from there")
     except (ConfigError, UsageError) as error:
         message = error.format_message() if hasattr(error, "format_message") else error
         Console(stderr=True).print(

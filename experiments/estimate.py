@@ -1,10 +1,11 @@
 """What a study will cost: parameters and operations by counting, time by measuring."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from experiments.config import ConfigError, RunConfig
 from experiments.datasets import DATASETS
@@ -15,53 +16,60 @@ from experiments.train import build_network
 from senet.cost import Cost, cost
 
 FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
-STEPS = 3  # measured ones, after one that warms up
+STEPS = 2  # measured ones, after one that warms up
+BATCH = 32
 
 
-def prices(studies: Iterable[Study]) -> dict[str, Cost]:
-    """Cell -> its cost. Builds every network once, on no device.
+def check(studies: Iterable[Study]) -> None:
+    """Builds every network once, on no device.
 
     Raises ConfigError where a cell cannot be built, and names it.
     """
-    found: dict[str, Cost] = {}
+    for _, network in networks(studies):
+        del network
+
+
+def prices(studies: Iterable[Study]) -> dict[str, Cost]:
+    """Cell -> its cost."""
+    with torch.device("meta"):
+        return {config.cell: cost(network) for config, network in networks(studies)}
+
+
+def networks(studies: Iterable[Study]) -> Iterator[tuple[RunConfig, nn.Module]]:
+    """The different cells of some studies and their networks, on the meta device."""
+    seen = set()
     for study in studies:
         for cell in study.cells:
-            if cell.config.cell not in found:
-                try:
-                    with torch.device("meta"):
-                        found[cell.config.cell] = cost(build_network(cell.config))
-                except ValueError as error:
-                    raise ConfigError(
-                        f"grid {study.grid_name!r}, row {cell.label!r}: {error}"
-                    ) from None
-    return found
+            if cell.config.cell in seen:
+                continue
+            seen.add(cell.config.cell)
+            try:
+                with torch.device("meta"):
+                    network = build_network(cell.config)
+            except ValueError as error:
+                where = f"grid {study.grid_name!r}, row {cell.label!r}"
+                raise ConfigError(f"{where}: {error}") from None
+            yield cell.config, network
 
 
-def seconds(
-    records: Iterable[Record], price: Mapping[str, Cost], device: str
-) -> dict[Record, float]:
+def seconds(records: Iterable[Record], device: str) -> dict[Record, float]:
     """About how long each run takes on one worker.
 
-    From another seed of the same cell where one is done, else from a few measured steps of one
-    plain and one SE network: for the others in proportion to their multiply-adds.
-
-    Args:
-        records: the runs.
-        price: cell -> cost.
-        device: a torch device.
+    From another seed of the same cell where one is done, else from a few steps that are measured
+    once for each network with and without SE.
     """
-    pace: dict[bool, float] = {}  # with SE or not -> seconds per image and multiply-add
+    pace: dict[tuple, float] = {}
     result: dict[Record, float] = {}
     for record in records:
-        config, operations = record.config, price[record.config.cell].multiply_adds
-        has_se = config.se is not None
+        config = record.config
         siblings = sorted(record.path.parent.glob("seed*/summary.json"))
         if siblings:
             result[record] = read_json(siblings[0].with_name("env.json"))["seconds"]
             continue
-        if has_se not in pace:
-            pace[has_se] = probe(config, device) / operations
-        result[record] = pace[has_se] * operations * workload(config)
+        kind = config.network, config.width, config.se is not None
+        if kind not in pace:
+            pace[kind] = probe(config, device)
+        result[record] = pace[kind] * workload(config)
     return result
 
 
@@ -79,8 +87,7 @@ def probe(config: RunConfig, device: str) -> float:
     """Seconds that one image takes in training, measured on a few steps."""
     torch.set_num_threads(1)
     model = build_network(config).to(device, memory_format=torch.channels_last)
-    size = (config.recipe.batch_size, 3, 32, 32)
-    x = torch.zeros(size, device=device).to(memory_format=torch.channels_last)
+    x = torch.zeros(BATCH, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.zeros(len(x), dtype=torch.long, device=device)
     bf16 = pick_precision(config.recipe.precision, device) == "bf16"
     for step in range(1 + STEPS):

@@ -67,6 +67,7 @@ class Cell:
 class Study:
     """One grid on one data set, network and recipe: one table."""
 
+    source: str  # the grid as it was named: one of ours, or the path of a file
     grid_name: str
     grid: Grid
     dataset: str
@@ -81,6 +82,14 @@ class Study:
         changed = [f"{key}={json.dumps(v)}".replace('"', "") for key, v in self.settings.items()]
         parts = [self.grid_name, self.dataset, self.network, self.recipe, *changed]
         return "-".join(parts).replace("/", "_").replace(" ", "")
+
+    @property
+    def command(self) -> str:
+        """What trains this study, but for data set, recipe and seeds."""
+        if self.grid_name == self.source and not self.settings:
+            return f"make ablation-{self.grid_name}"
+        changed = "".join(f" --set {key}={json.dumps(v)}" for key, v in self.settings.items())
+        return f"python -m experiments run {self.source}{changed}".replace('"', "")
 
     def runs(self) -> list[tuple[str, RunConfig]]:
         """(row's label, config), seed by seed over all cells: any stop leaves a balanced study."""
@@ -107,6 +116,7 @@ class Study:
             "expect": None if self.settings else about.expect.get(self.dataset),
             "spread": None if self.settings else about.spread.get(self.dataset),
             "settings": self.settings,
+            "command": self.command,
             "seeds": self.seeds,
             "reference": self.grid.reference,
             "varied": sorted(self.grid.keys),
@@ -179,7 +189,7 @@ def expand(
     if grid.reference not in labels:
         checked(choose, "reference", grid.reference, dict.fromkeys(labels))
     return Study(
-        grid_name, grid, dataset, network, recipe, settings, seeds, tuple(controls + cells)
+        name, grid_name, grid, dataset, network, recipe, settings, seeds, tuple(controls + cells)
     )
 
 

@@ -30,10 +30,11 @@ def draw(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     n = len(labels)
     shape = textures(labels, random)
     other = textures(random.integers(0, len(CLASSES), n), random)
-    mix = (shape + uniform(random, n, 0.1, 0.45) * other)[..., None]
-    colour = random.uniform(-1, 1, (2, n, 1, 1, 3)).astype(np.float32)
+    mix = (shape + uniform(random, n, 0.0, 0.4) * other)[..., None]
+    ground = random.uniform(-0.6, 0.6, (n, 1, 1, 3)).astype(np.float32)
+    colour = random.uniform(0.3, 1, (n, 1, 1, 3)) * random.choice([-1, 1], (n, 1, 1, 3))
     noise = random.standard_normal((n, SIZE, SIZE, 3), dtype=np.float32)
-    image = 0.6 * colour[0] + mix * colour[1] + 0.25 * noise
+    image = ground + mix * colour.astype(np.float32) + 0.25 * noise
     return np.clip(128 + 70 * image, 0, 255).astype(np.uint8)
 
 
@@ -53,7 +54,7 @@ def textures(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def texture(label: int, n: int, random: np.random.Generator) -> np.ndarray:
     """`n` textures (n, 32, 32) of one class."""
     angle, phase = uniform(random, n, 0, 2 * np.pi), uniform(random, n, 0, 2 * np.pi)
-    scale = uniform(random, n, 0.6, 1.1)
+    scale = uniform(random, n, 0.6, 1.0)
     row, column = np.meshgrid(*2 * [np.arange(SIZE, dtype=np.float32)], indexing="ij")
     x = column - uniform(random, n, 10, 22)
     y = row - uniform(random, n, 10, 22)

@@ -148,7 +148,10 @@ def test_one_seed_and_a_demonstration_say_so(tmp_path):
     [found] = find_studies(tmp_path, [])
     text = tables.text(found)
     assert "±" not in text.split("Data cifar10")[0]
-    assert "A DEMONSTRATION" in text and "make ablation-ratio DATASET=cifar10 RECIPE=fast" in text
+    assert (
+        "A DEMONSTRATION" in text
+        and "`DATASET=cifar10 RECIPE=fast SEEDS=5 make ablation-ratio`" in text
+    )
     assert "n = 1" in text
     assert "WARNING: the plain network ends at 9.0 %" in text
 
@@ -260,7 +263,7 @@ def test_the_command_line_rebuilds_everything(tmp_path):
         path.name for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()
     }
     assert len(names) == 9
-    wrong = subprocess.run([*command[:4], "gate", *command[5:]], cwd=ROOT, capture_output=True,
-                           text=True)  # fmt: skip
+    command = [*command[:3], "tables", "gate", *command[5:]]
+    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert json.loads((tmp_path / "studies/ratio-cifar10-resnet29b-fast.json").read_text())

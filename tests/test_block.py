@@ -113,7 +113,9 @@ def test_the_controls_are_blind():
 
 
 @pytest.mark.parametrize(
-    "choice", product(SQUEEZES, EXCITATIONS, GATES, BIASES), ids=lambda choice: "-".join(choice)
+    "choice",
+    list(product(SQUEEZES, EXCITATIONS, GATES, BIASES)),
+    ids=lambda choice: "-".join(choice),
 )
 def test_every_choice_trains_a_finite_step(choice):
     squeeze, excitation, gate, bias = choice

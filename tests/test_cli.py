@@ -51,12 +51,6 @@ def files(folder: Path) -> dict[str, int]:
 @pytest.mark.slow
 def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     results = tmp_path / "results"
-    words = ["ratio", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
-    refused = call("run", *words, "--data-dir", str(data_dir), "--results", str(results))
-    assert refused.returncode == 2 and "r = 32" in refused.stderr  # 16 channels at the narrowest
-    assert "the largest ratio that works is 16" in refused.stderr
-    assert not results.exists()
-
     words = ["squeeze", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "SEEDS": "2"}
     first = call("run", *words, **there)
@@ -76,8 +70,6 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
 
     status = call("status", RESULTS=str(results))
     assert status.returncode == 0 and status.stdout.count("done, ") == 10
-    plan = call("plan", "squeeze", *words[1:], **there | {"SEEDS": "3"})
-    assert "15 runs, 10 there, 5 to train" in plan.stdout and plan.stdout.count("2 of 3") == 5
 
     # a run is lost, another one cannot be written: the rest goes on, and the end tells
     lost = sorted((results / "runs").glob("*/seed0"))
@@ -92,9 +84,6 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     assert "env.json" in Path(last.split(": ")[1]).read_text()
     assert (lost[0] / "summary.json").exists()
     assert "1/2" in next((results / "tables").glob("*.md")).read_text()
-    (lost[1] / "env.json").rmdir()
-    assert call("run", *words, **there).returncode == 0
-    assert files(results / "runs").keys() == before.keys()
 
 
 @pytest.mark.slow
@@ -143,7 +132,7 @@ def wrong(capsys, *words: str) -> str:
         (["run", "ratio", "--network", "resnet29"], "unknown network 'resnet29': did you mean"),
         (["run", "ratio", "--recipe", "fats"], "unknown recipe 'fats': did you mean 'fast'?"),
         (["run", "ratio", "--seeds", "0"], "seeds 0: at least one seed is needed"),
-        (["run", "ratio", "--seeds", "many"], "'many'"),
+        (["run", "ratio", "--seeds", "many"], "'many' is not a whole number"),
         (["run", "ratio", "--workers", "0"], "workers 0: at least one is needed"),
         (["run", "ratio", "--device", "gpu"], "unknown device 'gpu': allowed are auto, cuda"),
         (["run", "ratio", "--set", "se.gate=sigmod"], "did you mean 'sigmoid'?"),
@@ -154,11 +143,12 @@ def wrong(capsys, *words: str) -> str:
             ["run", "gate", "--set", "se.ratio=128"],
             "SE_2_1: ratio 128 leaves no hidden unit for 64",
         ),
+        (["run", "ratio", "--network", "resnet20"], "row 'r = 32': SE_2_1: ratio 32 leaves no"),
         (["run", "position", "--network", "resnet20"], "row '3x3': position '3x3' needs a bottle"),
         (["run", "ratio", "--set", "recipe.lr=fast"], "recipe.lr: 'fast' is not allowed"),
         (["run", "ratio", "--set", "recipe.train_images=60000", "--recipe", "small"], "60000"),
         (["run", "ratio", "--sead", "1"], "--sead"),
-        (["run"], "GRIDS"),
+        (["run"], "Missing argument 'grids'"),
         (["rum", "ratio"], "rum"),
         (["plan", "no/such/file.yaml"], "no/such/file.yaml: No such file"),
         (["status", "ratioo"], "did you mean 'ratio'?"),

@@ -25,6 +25,7 @@ def test_the_ratio_study_is_table_10_and_its_control():
     assert plain is None and constant.excitation == "constant"
     assert [se.ratio for se in rest] == [2, 4, 8, 16, 32]
     assert study.name == "ratio-cifar10-resnet29b-demo"
+    assert study.command == "make ablation-ratio"
 
 
 @pytest.mark.parametrize("name", list_grids())
@@ -65,6 +66,9 @@ def test_settings_change_what_is_open_and_spare_the_controls():
     assert configs["no SE"].se is None and configs["gate fixed at 1/2"].se.gate == "sigmoid"
     assert {c.recipe.lr for c in configs.values()} == {0.01}
     assert study.name == "ratio-cifar10-resnet29b-demo-se.gate=tanh-recipe.lr=0.01"
+    assert (
+        study.command == "python -m experiments run ratio --set se.gate=tanh --set recipe.lr=0.01"
+    )
     assert study.record()["expect"] is None  # nobody knows where a changed recipe ends
 
 
