@@ -211,7 +211,6 @@ def download(
     addresses: list[str], path: Path, md5sum: str, say: Say, patience: float | None = None
 ) -> None:
     """The first address that answers, is fast enough and has the checksum, saved at `path`."""
-    reasons = []
     for address in addresses:
         host = address.split("/")[2]
         say(f"downloading {path.name} from {host}")
@@ -221,15 +220,12 @@ def download(
             if md5(partial) == md5sum:
                 partial.replace(path)
                 return
-            reasons.append(f"{host}: the file has another checksum")
+            say("  failed: the file there has another checksum")
         except (OSError, TooSlow) as error:  # urllib's errors are OSErrors
-            reasons.append(f"{host}: {getattr(error, 'reason', None) or error}")
+            say(f"  failed: {getattr(error, 'reason', None) or error}")
         finally:
             partial.unlink(missing_ok=True)
-        say(f"  {reasons[-1]}")
-    raise Unreachable(
-        f"{path.name} cannot be downloaded ({'; '.join(reasons)}): put it into {path.parent}"
-    )
+    raise Unreachable(f"{path.name} cannot be downloaded now: put the file into {path.parent}/")
 
 
 class TooSlow(Exception):

@@ -45,13 +45,13 @@ class Display:
         self.ended = 0
         self.last_line = time.monotonic()
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
-        self.whole = self.bars.add_task("[bold]all runs", total=sum(expected.values()), note="")
+        self.whole = self.bars.add_task("all runs", total=sum(expected.values()), note="")
         self.tasks: dict[Record, int] = {}
 
     def __enter__(self) -> Self:
