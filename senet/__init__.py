@@ -10,13 +10,15 @@ from senet.config import SEConfig
 
 if TYPE_CHECKING:
     from senet.block import SqueezeExcite
+    from senet.grafts import graft
     from senet.networks import build, list_networks
 
-__all__ = ["SEConfig", "SqueezeExcite", "build", "list_networks"]
+__all__ = ["SEConfig", "SqueezeExcite", "build", "graft", "list_networks"]
 
 HOMES = {
     "SqueezeExcite": "senet.block",
     "build": "senet.networks",
+    "graft": "senet.grafts",
     "list_networks": "senet.networks",
 }
 
