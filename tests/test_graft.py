@@ -56,7 +56,8 @@ def test_a_gate_of_one_changes_nothing_and_a_free_one_learns(name, monkeypatch):
     with torch.no_grad():
         torch.testing.assert_close(held(x), plain(x))
     free = randomise(build(name, classes=5, se=SEConfig(ratio=4, bias="both"))).eval()
-    for block in blocks_of(free).values():  # a hidden unit that is never on has no gradient
+    for block in blocks_of(free).values():  # hidden units that are on, gates that are not saturated
+        nn.init.normal_(block.excite.reduce.weight, std=1e-4)
         nn.init.constant_(block.excite.reduce.bias, 1.0)
     free(x).square().sum().backward()
     for block in blocks_of(free).values():
