@@ -114,6 +114,8 @@ def run(
     expected = estimate(pending, data_dir, device) if pending else {}
     for study in studies:
         records.write_study(results, study.record())
+        if study.code:
+            records.keep_code(results, study.code)
     if pending:
         from experiments.launch import local
 

@@ -71,6 +71,13 @@ class Recipe(Strict):
         return self
 
 
+class Code(Strict):
+    """A source file that adds choices of one's own (senet/own.py), by name and content."""
+
+    file: str
+    digest: str = Field(pattern=r"^[0-9a-f]{16}$")
+
+
 class RunConfig(Strict):
     """One training run, complete: the config.json of its record."""
 
@@ -80,6 +87,7 @@ class RunConfig(Strict):
     shortcut: Literal["pad", "projection"] | None = None
     stride_on: Literal["3x3", "1x1"] = "3x3"
     se: SEConfig | None = None
+    code: Code | None = None
     recipe: Recipe
     seed: int = Field(0, ge=0, lt=2**63)
 

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from experiments.config import ConfigError, RunConfig
+from experiments.config import ConfigError, RunConfig, checked
 from experiments.datasets import DATASETS
 from experiments.environment import pick_precision
 from experiments.grid import Study
 from experiments.record import Record, read_json
 from experiments.train import build_network
 from senet.cost import Cost, cost
+from senet.own import load_own
 
 FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
 STEPS = 2  # measured ones, after one that warms up
@@ -39,6 +40,8 @@ def networks(studies: Iterable[Study]) -> Iterator[tuple[RunConfig, nn.Module]]:
     """The different cells of some studies and their networks, on the meta device."""
     seen = set()
     for study in studies:
+        if study.code:
+            checked(load_own, study.code)
         for cell in study.cells:
             if cell.config.cell in seen:
                 continue

@@ -5,6 +5,7 @@ A grid file says what a study varies (grids/*.yaml are the examples):
     title, about, cost, expect   what a reader should know
     table                        the paper's table that it rebuilds, or null
     controls                     rows of CONTROLS, trained beside the cells
+    code                         a file of choices of one's own, beside the grid file, or null
     reference                    the label of the row that the others are compared with
     cells                        what is varied: each entry sets dotted keys of RunConfig; a list
                                  is an axis, several axes are crossed; `label` names the rows
@@ -27,7 +28,7 @@ from experiments.config import (
     read_yaml,
     recipe_row,
 )
-from senet.config import choose
+from senet.config import choose, digest_of
 
 GRIDS = Path(__file__).parent / "grids"
 
@@ -46,6 +47,7 @@ class Grid(Strict):
     cost: str = ""
     expect: str = ""
     controls: tuple[Literal["plain", "constant"], ...] = ("plain", "constant")
+    code: str | None = None
     reference: str
     cells: tuple[dict[str, Any], ...]
 
@@ -76,6 +78,7 @@ class Study:
     settings: dict[str, Any]  # what --set changed
     seeds: int
     cells: tuple[Cell, ...]
+    code: Path | None = None  # the grid's own choices
 
     @property
     def name(self) -> str:
@@ -129,15 +132,15 @@ def list_grids() -> dict[str, Path]:
     return {path.stem: path for path in sorted(GRIDS.glob("*.yaml"))}
 
 
-def read_grid(name: str) -> tuple[str, Grid]:
-    """A grid by its name, or by the path of a file of one's own: (name, Grid)."""
+def read_grid(name: str) -> tuple[Path, Grid]:
+    """A grid by its name, or by the path of a file of one's own: (its file, Grid)."""
     path = Path(name)
     if path.suffix != ".yaml":
         path = checked(choose, "grid", name, list_grids())
     grid = parse(Grid, read_yaml(path), str(path.name))
     if not grid.cells:
         raise ConfigError(f"{path.name}: cells is empty")
-    return path.stem, grid
+    return path, grid
 
 
 def expand(
@@ -160,7 +163,9 @@ def expand(
     Raises:
         ConfigError: whatever does not fit, in one sentence.
     """
-    grid_name, grid = read_grid(name)
+    path, grid = read_grid(name)
+    grid_name = path.stem
+    code = path.parent / grid.code if grid.code else None
     row, settings = recipe_row(recipe), dict(settings or {})
     seeds = row.about.seeds if seeds is None else seeds
     if seeds < 1:
@@ -179,7 +184,7 @@ def expand(
 
     controls = [cell(CONTROLS[c][0], of_all, CONTROLS[c][1]) for c in grid.controls]
     cells = [
-        cell(label, of_all, {"se": {}}, of_se, point)
+        cell(label, of_all, {"se": {}, "code": identify(code)}, of_se, point)
         for entry in grid.cells
         for label, point in points(entry, grid_name)
     ]
@@ -189,8 +194,27 @@ def expand(
     if grid.reference not in labels:
         checked(choose, "reference", grid.reference, dict.fromkeys(labels))
     return Study(
-        name, grid_name, grid, dataset, network, recipe, settings, seeds, tuple(controls + cells)
+        name,
+        grid_name,
+        grid,
+        dataset,
+        network,
+        recipe,
+        settings,
+        seeds,
+        tuple(controls + cells),
+        code,
     )
+
+
+def identify(code: Path | None) -> dict[str, str] | None:
+    """What of a grid's own code goes into its configs: an edited file makes new runs."""
+    if code is None:
+        return None
+    try:
+        return {"file": code.name, "digest": digest_of(code)}
+    except OSError as error:
+        raise ConfigError(f"code {code}: {error.strerror}") from None
 
 
 def points(entry: dict[str, Any], grid_name: str) -> list[tuple[str, dict[str, Any]]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError, RunConfig, parse
+from senet.config import digest_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Record:
     def finished(self) -> bool:
         """Whether there is a result; a run that diverged has one."""
         return (self.path / "summary.json").exists()
+
+    @property
+    def code_path(self) -> Path:
+        """Where the config's own code is kept, if it has some."""
+        return self.results / "code" / f"{self.config.code.digest}.py"
 
     @property
     def state(self) -> str:
@@ -137,6 +143,14 @@ def write_atomically(path: Path, write: Callable) -> None:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def keep_code(results: Path, code: Path) -> None:
+    """Copies a grid's own code to where its runs, and a reader in a year, find it."""
+    path = results / "code" / f"{digest_of(code)}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = code.read_bytes()
+    write_atomically(path, lambda file: file.write(source))
 
 
 def check_writable(results: Path) -> None:

@@ -18,6 +18,7 @@ from experiments.environment import peak_memory, pick_precision, provenance
 from experiments.record import Record
 from senet.cost import cost
 from senet.networks import build
+from senet.own import load_own
 
 # Images a batch in evaluation: few enough on a CPU that a layer stays in its cache.
 EVAL_BATCH = {"cpu": 100, "cuda": 1000, "mps": 500}
@@ -59,6 +60,8 @@ def train(
     record.write("env.json", environment)
 
     training, curve, test = split(arrays, recipe, torch.device(device))
+    if config.code:
+        load_own(record.code_path)
     torch.manual_seed(config.seed)
     model = build_network(config)
     price = asdict(cost(model, size=arrays.train_images.shape[1]))

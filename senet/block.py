@@ -156,7 +156,8 @@ class SqueezeExcite(nn.Module):
         squeeze = choose("squeeze", config.squeeze, SQUEEZES)
         gate = choose("gate", config.gate, GATES)
         self.excite = choose("excitation", config.excitation, EXCITATIONS)(channels, config)
-        if getattr(self.excite, "blind", False):  # only the shape is used: pool nothing
+        self.blind = getattr(self.excite, "blind", False)
+        if self.blind:  # only the shape is used: pool nothing
             squeeze = lambda pixels: pixels[:, 0]  # noqa: E731
         rows = squeeze if isinstance(squeeze, tuple) else (squeeze,)
         self.squeeze = nn.ModuleList(as_module(row, channels) for row in rows)
@@ -171,3 +172,42 @@ class SqueezeExcite(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.channels} channels"
+
+
+# -- other blocks in SE's place: channels -> Module that keeps (B, C, H, W) -------------------
+
+
+class OtherBlock(nn.Module):
+    """A block that is not ours in the place of one, with the name and width of the place."""
+
+    def __init__(self, block: nn.Module, channels: int, name: str) -> None:
+        super().__init__()
+        self.block, self.channels, self.name = block, channels, name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x)
+
+
+def from_timm(kind: str, channels: int) -> nn.Module:
+    """A block of timm.layers.create_attn, where timm is installed."""
+    try:
+        from timm.layers import create_attn
+    except ImportError:
+        raise ValueError(f"block 'timm_{kind}' needs timm: pip install timm") from None
+    options = {"use_mlp": False} if kind == "ge" else {}  # its default does not build (timm 1.0.31)
+    return create_attn(kind, channels, **options)
+
+
+TIMM = ("eca", "ese", "ge", "gc", "gca", "cbam", "lcbam", "coord", "ela")
+BLOCKS: dict[str, Callable] = {
+    "se": SqueezeExcite,
+    **{f"timm_{kind}": partial(from_timm, kind) for kind in TIMM},
+}
+
+
+def new_block(channels: int, config: SEConfig, name: str) -> nn.Module:
+    """The block that a config asks for at a place of this width."""
+    row = config.block if callable(config.block) else choose("block", config.block, BLOCKS)
+    if row is SqueezeExcite:
+        return SqueezeExcite(channels, config, name)
+    return OtherBlock(row(channels), channels, name)

@@ -1,7 +1,9 @@
 """An SE block in words. No torch here, so that plans and tables can read the same names."""
 
+import hashlib
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -17,6 +19,11 @@ def choose(kind: str, name: object, table: Any) -> Any:
     raise ValueError(f"unknown {kind} {name!r}: {hint}allowed are {', '.join(table)}")
 
 
+def digest_of(path: Path) -> str:
+    """Names the content of a source file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class SEConfig:
     """One kind of Squeeze-and-Excitation block and its places in a network.
@@ -29,6 +36,8 @@ class SEConfig:
     stages      "all", or the stages that get a block, numbered as in the paper (conv2_x is 2)
     bias        which of the two layers have one: "none" (the paper's ablations),
                 "both" (the released models) or "second"
+    block       what stands in these places: a row of BLOCKS. "se" is this block; the settings
+                above but for position and stages mean nothing to others
     """
 
     squeeze: str = "avg"
@@ -38,6 +47,7 @@ class SEConfig:
     position: str = "standard"
     stages: Literal["all"] | tuple[int, ...] = "all"
     bias: str = "none"
+    block: str = "se"
 
     def __post_init__(self) -> None:
         if isinstance(self.ratio, bool) or not isinstance(self.ratio, int) or self.ratio < 1:

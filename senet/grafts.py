@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from senet.block import SqueezeExcite
+from senet.block import new_block
 from senet.config import SEConfig
 
 Where = type[nn.Module] | Callable[[str, nn.Module], bool]
@@ -39,7 +39,7 @@ def graft(model: nn.Module, after: Where, se: SEConfig, example: Tensor) -> nn.M
     if not picked:
         raise ValueError(f"no module of {type(model).__name__} is picked by {after!r}")
     blocks = {
-        name: new_block(name, module, outputs, se)
+        name: block_after(name, module, outputs, se)
         for (name, module), outputs in zip(
             picked.items(), outputs_of(model, picked.values(), example), strict=True
         )
@@ -74,7 +74,7 @@ def outputs_of(model: nn.Module, modules, example: Tensor) -> list[list]:
     return list(found.values())
 
 
-def new_block(name: str, module: nn.Module, outputs: list, se: SEConfig) -> SqueezeExcite:
+def block_after(name: str, module: nn.Module, outputs: list, se: SEConfig) -> nn.Module:
     """The block after a module, or why there can be none."""
     if hasattr(module, "se"):
         raise ValueError(f"{name} has a child called se already: was it grafted before?")
@@ -86,7 +86,7 @@ def new_block(name: str, module: nn.Module, outputs: list, se: SEConfig) -> Sque
         kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output)
         raise ValueError(f"{name} returns {kind}, not images (B, C, H, W): SE cannot scale it")
     try:
-        return SqueezeExcite(output.shape[1], se, name)
+        return new_block(output.shape[1], se, name)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 

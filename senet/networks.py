@@ -151,7 +151,7 @@ def list_networks() -> list[str]:
 
 def build(
     name: str,
-    se: SEConfig | None = None,
+    se: SEConfig | Callable[[int], nn.Module] | None = None,
     classes: int | None = None,
     width: float = 1,
     shortcut: str | None = None,
@@ -161,7 +161,8 @@ def build(
 
     Args:
         name: one of `list_networks()`.
-        se: the SE block and its places; None is the plain network.
+        se: the SE block and its places; None is the plain network; a function `channels -> Module`
+            puts a block of your own at the end of every branch.
         classes: outputs; None takes the family's own, 10 on CIFAR and 1000 on ImageNet.
         width: multiplies every channel count, all of which must stay whole numbers.
         shortcut: a row of SHORTCUTS where a unit changes shape; None takes the family's own.
@@ -171,6 +172,8 @@ def build(
     Raises:
         ValueError: a name or a value that is not allowed, in one sentence that says what is.
     """
+    if callable(se):
+        se = SEConfig(block=se)
     choose("network", name, dict.fromkeys(list_networks()))
     if name in GRAFTS:
         if (width, shortcut, stride_on) != (1, None, "3x3"):

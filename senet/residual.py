@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from senet.block import SqueezeExcite
+from senet.block import new_block
 from senet.config import SEConfig, choose
 
 POSITIONS = {
@@ -233,7 +233,7 @@ class ResidualUnit(nn.Module):
             if se is None or se.position != position:
                 return nn.Identity()
             try:
-                return SqueezeExcite(channels, se, name)
+                return new_block(channels, se, name)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
 

@@ -47,7 +47,7 @@ def test_added_parameters_follow_the_papers_formula(name, ratio):
     assert se.parameters - plain.parameters == se.se_parameters == formula
     # each weight of the two layers is one multiply-add, as they see one vector an image
     assert se.multiply_adds - plain.multiply_adds == se.se_multiply_adds == formula
-    assert se.hidden == {stage + 2: [w // ratio] for stage, w in enumerate(widths)}
+    assert se.hidden == {str(stage + 2): [w // ratio] for stage, w in enumerate(widths)}
 
 
 def test_multiply_adds_of_resnet20_by_hand():
@@ -62,6 +62,8 @@ def test_nosqueeze_costs_operations_and_no_parameters():
     avg, none = (cost(build("resnet29b", SEConfig(squeeze=s))) for s in ("avg", "none"))
     assert none.parameters == avg.parameters
     widths = {64: 32, 128: 16, 256: 8}  # channels -> height at a block
+    scaled = sum(3 * c * h * h for c, h in widths.items())
+    assert (avg.se_elementwise, none.se_elementwise) == (2 * scaled, scaled)
     assert none.se_multiply_adds == sum(3 * 2 * c * (c // 16) * h * h for c, h in widths.items())
 
 

@@ -1,0 +1,117 @@
+"""The command line: `python -m senet NAME` sums a network up, `python -m senet check FILE`."""
+
+import json
+import sys
+from ast import literal_eval
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from tabulate import tabulate
+from torchinfo import summary
+
+from senet.config import SEConfig
+from senet.cost import Cost, cost
+from senet.networks import build
+from senet.own import check_own
+
+UsageError = typer.BadParameter.__base__  # which typer does not export
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def senet(
+    name: Annotated[str, typer.Argument(help="a network, or the word check")],
+    file: Annotated[Path | None, typer.Argument(help="after check: your own rows")] = None,
+    se: Annotated[bool, typer.Option("--se/--no-se", help="with SE blocks, or plain")] = True,
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="of the block: ratio=4")
+    ] = (),
+    classes: Annotated[
+        int | None, typer.Option(help="outputs; the family's own unless given")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="of the images, in pixels")] = None,
+    stride_on: Annotated[str, typer.Option(help="3x3, or 1x1 as in the paper")] = "3x3",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="the figures alone, for programs")
+    ] = False,
+) -> None:
+    """Print a network's layers and cost, or `check` a file of your own choices.
+
+    NAME is one of resnet20, resnet29b, resnet50, senet154, vgg16_bn and many more: a wrong one
+    lists them all.
+    """
+    if name == "check":
+        return check(file)
+    config = SEConfig(**dict(map(setting, settings))) if se else None
+    with torch.device("meta"):
+        model = build(name, se=config, classes=classes, stride_on=stride_on)
+    pixels = size or model.size
+    figures = cost(model, pixels)
+    if as_json:
+        return print(json.dumps({"network": name, "size": pixels} | asdict(figures), indent=1))
+    names = ("input_size", "output_size", "num_params")
+    print(
+        summary(model, (1, 3, pixels, pixels), col_names=names, depth=2, verbose=0, device="meta")
+    )
+    print(text(figures, pixels))
+
+
+def text(figures: Cost, pixels: int) -> str:
+    share = figures.se_parameters / figures.parameters
+    rows = [
+        ("parameters", f"{figures.parameters:,}"),
+        ("  in SE blocks", f"{figures.se_parameters:,} ({share:.1%})"),
+        (f"multiply-adds at {pixels} x {pixels}", f"{figures.multiply_adds:,}"),
+        ("  in SE blocks", f"{figures.se_multiply_adds:,}"),
+        ("on top, SE's pooling and scaling", f"{figures.se_elementwise:,}"),
+    ]
+    if figures.hidden:
+        widths = (f"{k}: {', '.join(map(str, v))}" for k, v in figures.hidden.items())
+        rows.append(("hidden units by stage", "; ".join(widths)))
+    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+
+
+def check(file: Path | None) -> None:
+    if file is None:
+        raise ValueError("check needs a file: python -m senet check my_block.py")
+    rows = list(check_own(file))
+    if not rows:
+        raise ValueError(f"{file} adds no row to SQUEEZES, EXCITATIONS, GATES or BLOCKS")
+    shown = [row | {"wrong": row["wrong"] or "nothing"} for row in rows]
+    print(tabulate(shown, headers="keys", disable_numparse=True))
+    if bad := [row["row"] for row in rows if row["wrong"]]:
+        raise ValueError(f"{file}: {', '.join(map(repr, bad))} cannot be used in a grid")
+
+
+def setting(word: str) -> tuple[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals or key not in SEConfig.__dataclass_fields__:
+        allowed = ", ".join(SEConfig.__dataclass_fields__)
+        raise ValueError(f"--set {word!r}: write KEY=VALUE with a key of {allowed}")
+    try:
+        return key, literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def main() -> None:
+    """Runs the command: 2 and one sentence for what the user got wrong."""
+    try:
+        status = app(standalone_mode=False)
+    except (ValueError, UsageError) as error:
+        message = error.format_message() if hasattr(error, "format_message") else error
+        print(f"error: {message}", file=sys.stderr)
+        status = 2
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
