@@ -12,7 +12,7 @@ READY := .venv/.installed
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
-.PHONY: help setup upgrade data plan status ablations tables figures test test-fast lint format clean
+.PHONY: help setup upgrade data plan status ablations complexity tables figures test test-fast lint format clean
 .PHONY: $(ABLATIONS:%=ablation-%)
 
 help: ## list what there is
@@ -38,6 +38,9 @@ status: $(READY) ## the state of every run that was asked for
 
 data: $(READY) ## fetch, check and prepare a data set: DATASET=cifar10, cifar100 or synthetic
 	@$(PYTHON) -m experiments data
+
+complexity: $(READY) ## the cost columns of the paper's tables, counted beside the published ones
+	@$(PYTHON) -m experiments complexity
 
 tables: $(READY) ## rebuild every table from the records
 	@$(PYTHON) -m analysis tables

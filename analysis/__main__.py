@@ -49,6 +49,15 @@ def show(studies: Studies = (), results: Results = LOCAL) -> None:
         print(*(f"wrote {path}" for path in paths), sep="\n")
 
 
+@app.command()
+def complexity(results: Results = LOCAL) -> None:
+    """Write and print the paper's cost columns beside what `experiments complexity` counted."""
+    from analysis import complexity as costs
+
+    paths = costs.write(results)
+    print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
+
+
 def write_tables(study: Study, results: Path) -> list[Path]:
     folder = results / "tables"
     folder.mkdir(parents=True, exist_ok=True)

@@ -222,6 +222,17 @@ def estimate(pending: list[Record], data_dir: Path, device: str) -> dict[Record,
     return seconds(pending, device)
 
 
+@app.command()
+def complexity(results: Results = Path("results/local")) -> None:
+    """Count parameters and multiply-adds for the cost columns of the paper's tables."""
+    from experiments.complexity import count_all
+
+    records.check_writable(results)
+    say(f"wrote {count_all(results)}")
+    analysis = [sys.executable, "-m", "analysis", "complexity", "--results", str(results)]
+    raise typer.Exit(subprocess.run(analysis).returncode)
+
+
 def pick_recipe(name: str, device: str) -> str:
     """`auto` as a whole ablation in minutes on a CPU, all of the data on anything faster."""
     return name if name != "auto" else "demo" if device == "cpu" else "fast"
