@@ -41,6 +41,7 @@ class Recipe(Strict):
     holdout               training images set aside for the curves, the same for every seed
     curve_images          how many of them are read after each epoch; None is all
     test_images           the first so many test images; None is all
+    cutout                side in pixels of the square that is blanked in each training image
     precision             "auto" is bf16 where the processor has instructions for it, else fp32
     """
 
@@ -58,6 +59,7 @@ class Recipe(Strict):
     holdout: int = Field(5000, ge=0)
     curve_images: int | None = Field(None, ge=1)
     test_images: int | None = Field(None, ge=1)
+    cutout: int = Field(0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     @model_validator(mode="after")

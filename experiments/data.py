@@ -56,20 +56,40 @@ class Images:
             yield self.cut(which, corner, corner, flip), self.labels[which]
 
     def shuffled(
-        self, batch_size: int, generator: torch.Generator
+        self, batch_size: int, generator: torch.Generator, cutout: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image once, in random order, each cropped and flipped on its own.
 
         The last batch is smaller where the number does not divide. All random numbers of the
         epoch are drawn at its start, so that `generator` has one state between two epochs.
+
+        Args:
+            batch_size: B.
+            generator: of the random numbers, on the images' device.
+            cutout: side of a square that is blanked at a random place of each image, which may
+                reach over its edge (DeVries and Taylor 2017); 0 is none.
         """
         n, options = len(self), {"device": self.device, "generator": generator}
         order = torch.randperm(n, **options)
         top, left = torch.randint(2 * self.pad + 1, (2, n), **options)
         flip = torch.randint(2, (n,), **options).bool()
+        if cutout:
+            centre = torch.randint(self.size, (2, n), **options)
         for batch in torch.arange(n, device=self.device).split(batch_size):
             which = order[batch]
-            yield self.cut(which, top[batch], left[batch], flip[batch]), self.labels[which]
+            x = self.cut(which, top[batch], left[batch], flip[batch])
+            if cutout:
+                x = self.blank(x, *centre[:, batch], cutout)
+            yield x, self.labels[which]
+
+    def blank(self, x: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
+        """Zero, which is the mean colour, in a square around (row, column), each (B,)."""
+        steps = torch.arange(self.size, device=self.device)
+        inside = [
+            (steps >= centre[:, None] - side // 2) & (steps < centre[:, None] + (side + 1) // 2)
+            for centre in (row, column)
+        ]  # (B, 32) each
+        return x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
     def cut(self, which: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
         """Windows of the padded images, by number, corner and flip: all (B,) -> (B, 3, 32, 32)."""

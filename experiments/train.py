@@ -81,7 +81,7 @@ def train(
         epoch, epoch_began, seen = epoch + 1, time.perf_counter(), 0
         sums = torch.zeros(2, device=device)  # loss and errors, read once: never wait for a step
         model.train()
-        for x, y in training.shuffled(recipe.batch_size, random):
+        for x, y in training.shuffled(recipe.batch_size, random, recipe.cutout):
             if step == steps:
                 break
             for group in optimizer.param_groups:

@@ -83,6 +83,24 @@ def test_an_epoch_has_every_image_once_and_draws_crops_and_flips_evenly():
     assert not torch.equal(torch.cat([y for _, y in images.shuffled(96, random)]), numbers)
 
 
+@pytest.mark.parametrize("side", [1, 7, 16])
+def test_cutout_blanks_a_square_that_may_reach_over_the_edge(side):
+    n = 600
+    pixels = np.full((n, 32, 32, 3), 255, np.uint8)
+    images = Images(pixels, np.arange(n), (0, 0, 0), (1, 1, 1), torch.device("cpu"), padded=False)
+    x = torch.cat([x for x, _ in images.shuffled(100, torch.Generator().manual_seed(1), side)])
+    blank = (x == 0).all(1)  # (n, 32, 32)
+    rows, columns = blank.any(2), blank.any(1)
+    assert torch.equal(blank, rows[:, :, None] & columns[:, None, :]), "a rectangle"
+    for hit in (rows.sum(1), columns.sum(1)):
+        assert hit.max() == side and hit.min() >= (side + 1) // 2
+    centres = {
+        (r.nonzero().min().item(), c.nonzero().min().item())
+        for r, c in zip(rows, columns, strict=True)
+    }
+    assert len(centres) > n / 4, "each image has its own place"
+
+
 def arrays(train: int, test: int = 4) -> Arrays:
     a, b = some(train), some(test)
     return Arrays("cifar10", *a, *b, tuple("abcdefghij"), "x")

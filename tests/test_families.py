@@ -1,5 +1,7 @@
 """The families of the paper against torchvision, timm and the literature's counts."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -11,6 +13,8 @@ from senet import SEConfig, SqueezeExcite, build, list_networks
 from senet.cost import cost, count
 from senet.networks import NETWORKS, se_resnet50
 from senet.residual import POSITIONS, Mixed, ResidualUnit, Shake, Unit
+
+ROOT = Path(__file__).parents[1]
 
 
 def meta(name: str, **options) -> nn.Module:
@@ -52,6 +56,12 @@ def test_exact_counts_of_se_resnet50():
     with torch.device("meta"):
         assert count(se_resnet50()) == 28_071_976
         assert se_resnet50(classes=10).classifier.out_features == 10
+
+
+def test_torch_hub_loads_from_a_checkout():
+    with torch.device("meta"):
+        model = torch.hub.load(str(ROOT), "se_resnet50", source="local")
+    assert count(model) == 28_071_976
 
 
 @pytest.mark.parametrize(

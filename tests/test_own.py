@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY
@@ -97,6 +99,24 @@ def test_a_file_that_is_missing_or_broken_is_one_sentence(tmp_path):
     (tmp_path / "my_block.py").unlink()
     with pytest.raises(ConfigError, match=r"code .*my_block\.py: No such file"):
         expand(str(path), **ON)
+
+
+def test_counted_costs_are_the_papers():
+    from analysis.complexity import tables
+    from experiments.complexity import count_all
+
+    with tempfile.TemporaryDirectory() as folder:
+        count_all(Path(folder))
+        found = tables(Path(folder))
+    assert list(found) == ["2", "3", "10", "13", "15", "16"]
+    for table in found.values():
+        for row in table.dropna(subset=["multiply_adds"]).itertuples():
+            giga = (row.multiply_adds + row.se_elementwise) / 1e9
+            if pd.notna(row.paper_gflops):
+                assert giga == pytest.approx(row.paper_gflops, abs=0.025), row.network
+            if pd.notna(row.paper_mparams):
+                assert row.parameters / 1e6 == pytest.approx(row.paper_mparams, abs=0.12)
+    assert found["2"].set_index("network").multiply_adds.isna()["BN-Inception"]
 
 
 def senet(*words: str) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
 """The README and the Makefile are true."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import main
 from experiments.config import recipes
-from experiments.grid import list_grids
+from experiments.estimate import check
+from experiments.grid import expand, list_grids
 from experiments.record import read_studies
+from senet.own import check_own
 
+ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -23,6 +26,18 @@ COMMANDS = sorted({line for line in IN_TABLES + IN_BLOCKS if line.strip()})
 @pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.splitlines()[0])
 def test_python_in_the_readme_runs(code):
     exec(compile(code, "README.md", "exec"), {})
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+
+
+def test_the_readmes_two_files_are_a_study(tmp_path):
+    files = {"my_block.py": next(code for code in PYTHON if 'SQUEEZES["std"]' in code)}
+    files["my_grid.yaml"] = re.search(r"```yaml\n(.*?)```", README, re.S)[1]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert [row["wrong"] for row in check_own(tmp_path / "my_block.py")] == [""]
+    study = expand(str(tmp_path / "my_grid.yaml"), **ON)
+    assert [c.label for c in study.cells] == ["no SE", "gate fixed at 1/2", "avg", "std"]
+    check([study])
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
@@ -36,20 +51,15 @@ def test_make_commands_of_the_readme_are_targets(command):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make")])
 def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_path, capsys):
     _, _, module, *words = shlex.split(command)
+    if "my_" in command:
+        return  # the test above runs these
     monkeypatch.setenv("RESULTS", str(tmp_path))
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    if module == "analysis":
-        import analysis.__main__ as analysis
-
-        monkeypatch.setattr("sys.argv", [module, *words])
-        command_line = analysis.main
-    else:
-        words = ["plan", *words[1:]] if words[0] == "run" else words  # the same, without training
-        words = [*words, "--help"] if words[0] == "data" else words
-        monkeypatch.setattr("sys.argv", [module, *words])
-        command_line = main
+    words = ["plan", *words[1:]] if words[0] == "run" else words  # the same, without training
+    words = [*words, "--help"] if words[0] in ("data", "complexity") else words
+    monkeypatch.setattr("sys.argv", [module, *words])
     with pytest.raises(SystemExit) as ended:
-        command_line()
+        importlib.import_module(f"{module}.__main__").main()
     assert ended.value.code in (0, None), capsys.readouterr().err
 
 
