@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from experiments import record as records
 from experiments.config import ConfigError, checked, recipe_row, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import Display, duration
 from experiments.grid import Study, expand, list_grids, parse_settings
+from experiments.overview import plan_table, status_table
 from experiments.record import Record
 from senet.config import choose
 
@@ -255,40 +255,6 @@ def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
     for seed, record, label in sorted(runs, key=lambda run: run[0]):
         names.setdefault(record, f"{label}, seed {seed}")
     return names
-
-
-def plan_table(study: Study, price, results: Path) -> Table:
-    table = Table(title=f"{study.grid.title} ({study.name})", title_justify="left")
-    table.add_column("row")
-    for column in ("parameters", "M multiply-adds", "hidden units", "runs there"):
-        table.add_column(column, justify="right")
-    for cell in study.cells:
-        cost = price[cell.config.cell]
-        widths = " / ".join("-".join(map(str, w)) for w in cost.hidden.values())
-        seeds = [cell.config.model_copy(update={"seed": s}) for s in range(study.seeds)]
-        there = sum(Record(results, config).finished for config in seeds)
-        operations = f"{cost.multiply_adds / 1e6:.2f}"
-        row = (f"{cost.parameters:,}", operations, widths, f"{there} of {study.seeds}")
-        table.add_row(cell.label, *row)
-    return table
-
-
-def status_table(study: dict, results: Path) -> Table:
-    table = Table(title=f"{study['title']} ({study['name']})", title_justify="left")
-    table.add_column("row")
-    for seed in range(study["seeds"]):
-        table.add_column(f"seed {seed}", justify="right")
-    for row in study["rows"]:
-        runs = (results / "runs" / row["cell"] / f"seed{s}" for s in range(study["seeds"]))
-        table.add_row(row["label"], *map(status_of, runs))
-    return table
-
-
-def status_of(run: Path) -> str:
-    state = records.state(run)
-    if state != "done":
-        return state
-    return f"done, {records.read_json(run / 'summary.json')['test_error']:.2f} %"
 
 
 def main() -> None:
