@@ -1,6 +1,7 @@
 """One function a figure: a study in, Axes out. `FIGURES` says which study gets which."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.records import Study
 from analysis.stats import interval
@@ -29,6 +31,7 @@ STYLE = {
     "legend.frameon": False,
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 160,
+    "text.parse_math": False,  # a label with a dollar sign stays what it is
 }
 
 
@@ -98,6 +101,14 @@ def ratio(study: Study) -> Figure:
     return entitled(figure, study)
 
 
+RATIO = re.compile(r"r = \d+")
+
+
+def varied(study: Study) -> list[str]:
+    """The rows that are no controls."""
+    return [row for row in study.rows if row not in CONTROLS]
+
+
 def draw_against_ratio(
     values: pd.Series, ax: Axes, color, halves: pd.Series | None = None, mfc=None
 ) -> Axes:
@@ -118,31 +129,27 @@ def draw_against_ratio(
 
 def curves(study: Study) -> Figure:
     """Error on training and held-out images by epoch, a line a variant, a band over seeds."""
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharey=True)
-    colors = dict(
-        zip(
-            [row for row in study.rows if row not in CONTROLS],
-            sns.color_palette("viridis", len(study.rows) - len(CONTROLS)),
-            strict=False,
-        )
-    )
-    for ax, column, name in zip(
-        axes, ["train_error", "val_error"], ["training images", "held-out images"], strict=True
-    ):
+    panels = {"train_error": "training images", "val_error": "held-out images"}
+    panels = {c: name for c, name in panels.items() if study.curves.get(c, NONE).notna().any()}
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.6), sharey=True, squeeze=False)
+    rows = varied(study)
+    colors = dict(zip(rows, sns.color_palette("viridis", len(rows)), strict=True))
+    for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
         for row in study.rows:
-            color, dashes = CONTROLS.get(row, (colors.get(row), "-"))
-            lines = study.curves[study.curves.row == row]
-            if column in lines and len(lines):
-                over_seeds = lines.groupby("epoch")[column]
-                mean = over_seeds.mean()
-                ax.plot(mean.index, mean, color=color, ls=dashes, label=row, lw=1.5)
-                ax.fill_between(
-                    mean.index, over_seeds.min(), over_seeds.max(), color=color, alpha=0.15, lw=0
-                )
+            lines = study.curves[study.curves.row == row].dropna(subset=[column])
+            over_seeds = lines.groupby("epoch")[column]
+            mean = over_seeds.mean()
+            if len(mean):
+                color, dashes = CONTROLS.get(row, (colors.get(row), "-"))
+                marker = "o" if len(mean) == 1 else None
+                ax.plot(mean.index, mean, marker=marker, color=color, ls=dashes, label=row, lw=1.5)
+                low, high = over_seeds.min(), over_seeds.max()
+                ax.fill_between(mean.index, low, high, color=color, alpha=0.15, lw=0)
         ax.set(title=name, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(color="0.9")
-    axes[0].set_ylabel("error (%)")
-    handles, labels = axes[1].get_legend_handles_labels()
+    axes[0, 0].set_ylabel("error (%)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     return entitled(figure, study)
 
@@ -162,10 +169,11 @@ def entitled(figure: Figure, study: Study) -> Figure:
     return figure
 
 
+NONE = pd.Series(dtype=float)
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
     "errors": (lambda study: True, errors),
-    "ratio": (lambda study: study.asked["grid"] == "ratio", ratio),
-    "curves": (lambda study: len(study.curves) > 0, curves),
+    "ratio": (lambda study: all(map(RATIO.fullmatch, varied(study))), ratio),
+    "curves": (lambda study: study.curves.get("train_error", NONE).notna().any(), curves),
 }
 
 

@@ -48,7 +48,10 @@ def find_studies(results: Path, names: list[str]) -> list[Study]:
 
     Raises RecordError where a name fits none, or a file cannot be read.
     """
-    asked = [read_json(path) for path in sorted((results / "studies").glob("*.json"))]
+    keys = ("name", "grid", "title", "table", "rows", "seeds", "training", "command")
+    asked = [read_json(path, *keys) for path in sorted((results / "studies").glob("*.json"))]
+    if not asked:
+        raise RecordError(f"{results} holds no study: begin with `python -m experiments run ratio`")
     for name in names:
         if not any(name in (study["name"], study["grid"]) for study in asked):
             known = ", ".join(study["name"] for study in asked) or "none"
@@ -67,13 +70,14 @@ def load(results: Path, asked: dict[str, Any]) -> Study:
             path = results / "runs" / row["cell"] / f"seed{seed}"
             run = {"row": row["label"], "seed": seed, "state": "missing"}
             if (path / "summary.json").exists():
-                run |= read_json(path / "summary.json")
-                config, machine = read_json(path / "config.json"), read_json(path / "env.json")
+                run |= read_json(path / "summary.json", "state", "test_error", "hidden")
+                config = read_json(path / "config.json")
+                machine = read_json(path / "env.json", "precision", "data")
                 run |= {f"config.{key}": value for key, value in flat(config)}
                 run |= {f"env.{key}": value for key, value in machine.items()}
                 run["hidden"] = hidden_text(run["hidden"])
-                lines = (path / "metrics.jsonl").read_text().splitlines()
-                curves += [{"row": row["label"], "seed": seed} | json.loads(s) for s in lines]
+                who = {"row": row["label"], "seed": seed}
+                curves += [who | epoch for epoch in read_lines(path / "metrics.jsonl")]
             elif (path / "error.txt").exists():
                 run["state"] = "failed"
             runs.append(run)
@@ -107,9 +111,19 @@ def hidden_text(hidden: dict[str, list[int]]) -> str:
     return " / ".join("-".join(map(str, widths)) for widths in hidden.values())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A file that holds an object with these keys, or a RecordError that names it."""
+    [data] = read_lines(path, whole=True)
+    if not isinstance(data, dict) or not set(keys) <= set(data):
+        raise RecordError(f"{path} is damaged: it lacks {', '.join(keys) or 'its keys'}")
+    return data
+
+
+def read_lines(path: Path, whole: bool = False) -> list[Any]:
+    """The JSON of each line of a file, or of the whole of it."""
     try:
-        return json.loads(path.read_text())
+        text = path.read_text()
+        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
     except FileNotFoundError:
         raise RecordError(f"{path} is not there") from None
     except (OSError, ValueError) as error:

@@ -42,7 +42,8 @@ def smallest_difference(spread: float, n: int, power: float = 0.8, alpha: float 
 def sampling_difference(error: float, images: int, level: float = 0.95) -> float:
     """How far two equally good networks lie apart by the choice of the test images alone.
 
-    In points; `error` in %, measured on `images` images: two binomial shares.
+    In points; `error` in %, measured on `images` images: two independent binomial shares. Networks
+    that are tested on the same images lie closer, so this is an upper bound.
     """
     share = error / 100
     deviation = 100 * math.sqrt(2 * share * (1 - share) / images)

@@ -84,10 +84,8 @@ def title(study: Study) -> str:
 def notes(study: Study) -> list[str]:
     """What has to be known to read the table, a sentence each."""
     asked, done = study.asked, study.runs[study.runs.state == "done"]
-    changed = "".join(f", {key} = {value}" for key, value in asked["settings"].items())
     lines = [
-        f"Data {asked['dataset']}, network {asked['network']}, recipe {asked['recipe']}{changed}: "
-        f"{asked['recipe_is']}. "
+        f"Data {asked['dataset']}, network {asked['network']}, {asked['training']}. "
         + ("One seed." if asked["seeds"] == 1 else f"Seeds 0 to {asked['seeds'] - 1}.")
     ]
     if asked["dataset"] == "synthetic":
@@ -136,7 +134,7 @@ def resolution(study: Study) -> list[str]:
     elif n == 1:
         by_chance = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
         lines.append(
-            f"n = 1: no interval. The choice of test images alone moves a difference by "
+            f"n = 1: no interval. The choice of test images alone can move a difference by up to "
             f"{by_chance:.1f} points (95 %); how much seeds move it was not measured."
         )
     if asked["demonstration"] or n == 1:

@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 
 from experiments import record as records
-from experiments.config import ConfigError, checked, recipe_row, recipes
+from experiments.config import ConfigError, checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import Display, duration
-from experiments.grid import Study, expand, list_grids, parse_settings
+from experiments.grid import Study, expand, list_grids
 from experiments.overview import plan_table, status_table
 from experiments.record import Record
+from experiments.settings import parse_settings
 from senet.config import choose
 
 app = typer.Typer(
@@ -25,8 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="""Trains the grids of the SE ablation study and keeps a record of every run.
 
-    A grid is a file of experiments/grids, such as ratio, or the path of your own. Every option
-    is a variable of the environment and of make, too: make ablation-ratio RECIPE=small SEEDS=3.""",
+    A grid is a file of experiments/grids, such as ratio, or the path of your own. Every option but
+    --set is a variable of make and of the environment: make ablation-ratio RECIPE=small SEEDS=3""",
 )
 console = Console()
 UsageError = typer.BadParameter.__base__  # which typer does not export
@@ -98,18 +99,17 @@ def run(
     recipe = pick_recipe(recipe, device)
     checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
     options = network, recipe, seeds, settings
-    planned = expand_all(grids, "cifar10" if dataset == "auto" else dataset, *options)
-    if not all(record.finished for record in name_runs(planned, results)):
+    studies = expand_all(grids, "cifar10" if dataset == "auto" else dataset, *options)
+    records.check_writable(results)
+    if not all(record.finished for record in name_runs(studies, results)):
         from experiments.estimate import check
 
-        check(planned)  # refuses what cannot be built, before anything is fetched or written
-        records.check_writable(results)
-    studies = expand_all(grids, prepare_any(dataset, data_dir, say), *options)
+        check(studies)  # refuses what cannot be built, before anything is fetched or written
+        studies = expand_all(grids, prepare_any(dataset, data_dir, say), *options)
 
     names = name_runs(studies, results)
     pending = [record for record in names if not record.finished]
-    about = recipe_row(recipe).about
-    say(f"{', '.join(grids)} on {studies[0].dataset}: {network}, recipe {recipe} ({about.what})")
+    say(f"{', '.join(grids)}: data {studies[0].dataset}, network {network}, {studies[0].training}")
     say(f"{len(names) - len(pending)} of {len(names)} runs are there, {len(pending)} to train")
     expected = estimate(pending, data_dir, device) if pending else {}
     for study in studies:
@@ -157,16 +157,24 @@ def plan(
     recipe = pick_recipe(recipe, device)
     checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
     if dataset == "auto":
-        dataset = "cifar10" if path_of("cifar10", data_dir).exists() else "synthetic"
-        say(f"dataset auto: {dataset}, unless `run` can download CIFAR-10")
+        dataset = "cifar10"
+        if not path_of(dataset, data_dir).exists():
+            say("cifar10 has to be downloaded; if it cannot be, `run` takes the synthetic set")
     studies = expand_all(grids, dataset, network, recipe, seeds, settings)
     price = prices(studies)
     for study in studies:
         console.print(plan_table(study, price, results))
+        for text in (
+            study.grid.about,
+            f"Expected: {study.grid.expect}",
+            f"Cost: {study.grid.cost}",
+        ):
+            say(text)
     names = name_runs(studies, results)
     pending = [record for record in names if not record.finished]
     say(f"{len(names)} runs, {len(names) - len(pending)} there, {len(pending)} to train")
     if pending:
+        workers = min(workers, len(pending))
         total = sum(seconds(pending, device).values()) / workers
         say(f"about {duration(total)} on {device}, {workers} at a time")
 
@@ -182,8 +190,13 @@ def status(
     """Show the state of every run that was asked for, from the files alone."""
     wanted = {"dataset": dataset, "network": network, "recipe": recipe}
     wanted = {key: value for key, value in wanted.items() if value not in (None, "auto")}
+    known = {"dataset": DATASETS, "recipe": recipes(), "network": None}
+    for key, value in wanted.items():
+        if known[key]:
+            checked(choose, key, value, known[key])
+    asked = {study["grid"]: None for study in records.read_studies(results)}
     for grid in grids:
-        checked(choose, "grid", grid, list_grids())
+        checked(choose, "grid", grid, {**list_grids(), **asked})
     studies = [
         study
         for study in records.read_studies(results)
@@ -263,8 +276,10 @@ def main() -> None:
         status = app(standalone_mode=False)
         if status == 130:
             say("stopped: finished runs are kept, and the same command goes on from there")
-    except (ConfigError, UsageError) as error:
+    except (ConfigError, UsageError, OSError) as error:
         message = error.format_message() if hasattr(error, "format_message") else error
+        if isinstance(error, OSError):  # a full disk, a folder that is a file, a name too long
+            message = f"{error.filename or 'a file'}: {error.strerror or error}"
         Console(stderr=True).print(
             f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -46,15 +46,15 @@ class Recipe(Strict):
     """
 
     name: str
-    epochs: int | None = Field(None, ge=1)
-    iterations: int | None = Field(None, ge=1)
-    batch_size: int = Field(128, ge=2)
+    epochs: int | None = Field(None, ge=1, le=10**6)
+    iterations: int | None = Field(None, ge=1, le=10**9)
+    batch_size: int = Field(128, ge=2, le=2**16)
     lr: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["onecycle", "steps"] = "onecycle"
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     train_images: int | None = Field(None, ge=1)
     holdout: int = Field(5000, ge=0)
     curve_images: int | None = Field(None, ge=1)
@@ -85,7 +85,7 @@ class RunConfig(Strict):
 
     dataset: str
     network: str
-    width: float = Field(1.0, gt=0)
+    width: float = Field(1.0, gt=0, le=64)
     shortcut: Literal["pad", "projection"] | None = None
     stride_on: Literal["3x3", "1x1"] = "3x3"
     se: SEConfig | None = None
@@ -196,7 +196,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_text(), UniqueKeys)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping of keys to values is expected")
@@ -226,7 +226,8 @@ def parse(model: type[Model], data: Any, where: str = "") -> Model:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing that pydantic found, in one sentence: the key, the value, what is allowed."""
-    problems = error.errors()
+    # A key that is unknown explains one that is missing.
+    problems = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     first = problems[0]
     path = [str(part) for part in first["loc"] if "[" not in str(part)]
     key, given = ".".join(path), first["input"]
@@ -247,6 +248,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     )
     if first["type"] == "value_error":
         return f"{key}: {says}" if key else says
+    says = says.replace("valid array", "list").replace("an object", "keys with values")
     return f"{key}: {given!r} is not allowed: it should be {says}"
 
 

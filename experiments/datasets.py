@@ -94,19 +94,20 @@ def load(name: str, data_dir: Path) -> Arrays:
         raise ConfigError(f"{path} is not there: make it with `make data DATASET={name}`") from None
     except KeyError as error:
         raise ConfigError(f"{path}: the array {error.args[0].split()[0]!r} is missing") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is damaged ({error}): delete it and prepare it again") from None
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
+        raise ConfigError(f"{path} is damaged: delete it and prepare it again") from None
     digest = hashlib.sha256()
     for key, shape in EXPECTED.items():
         check(arrays[key], shape, source.classes, f"{path}: {key}")
-        digest.update(np.ascontiguousarray(arrays[key]))
         if key.endswith("labels"):
             arrays[key] = arrays[key].astype(np.int64)
+        digest.update(f"{key} {arrays[key].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[key]))
     for split in ("train", "test"):
         images, labels = len(arrays[f"{split}_images"]), len(arrays[f"{split}_labels"])
         if images != labels:
             raise ConfigError(f"{path}: {images} {split}_images but {labels} {split}_labels")
-    names = tuple(map(str, arrays.pop("class_names")))
+    names = tuple(map(str, np.atleast_1d(arrays.pop("class_names"))))
     if len(names) != source.classes:
         raise ConfigError(f"{path}: {len(names)} class_names for {source.classes} classes")
     return Arrays(name, **arrays, class_names=names, fingerprint=digest.hexdigest()[:16])
@@ -183,12 +184,14 @@ def fetch(
         download([*source.mirrors, dataset.url], archive, dataset.tgz_md5, say, patience)
     try:
         if archive.exists() and md5(archive) != dataset.tgz_md5:
-            raise RuntimeError(f"{archive.name} does not have the published checksum")
+            raise RuntimeError
         train, test = (
             dataset(data_dir, train, download=archive.exists()) for train in (True, False)
         )
-    except (RuntimeError, EOFError, KeyError) as error:
-        raise ConfigError(f"{data_dir}: {name} is damaged there: {error}") from None
+    except (RuntimeError, EOFError, KeyError):
+        raise ConfigError(
+            f"{data_dir}: the {name} there does not have the published checksum: delete it"
+        ) from None
     return {
         "train_images": train.data,
         "train_labels": np.array(train.targets),

@@ -97,9 +97,10 @@ class Display:
 
     def end(self, event: Event) -> None:
         record = event.record
-        took = time.monotonic() - self.started.pop(record)
+        took = time.monotonic() - self.started.pop(record, time.monotonic())
         self.spent, self.ended, self.share[record] = self.spent + took, self.ended + 1, 1.0
-        self.bars.remove_task(self.tasks.pop(record))
+        if record in self.tasks:
+            self.bars.remove_task(self.tasks.pop(record))
         name = f"{self.names[record]} ({self.ended} of {len(self.expected)})"
         if not record.finished:
             self.line(f"FAILED   {name}: see {record.path / 'error.txt'}", "bold red")

@@ -26,10 +26,12 @@ def pick_device(name: str) -> str:
     """`auto` as cuda, else mps, else cpu; any other name must be a device that is there."""
     if name == "auto":
         return next(device for device, is_there in DEVICES.items() if is_there())
-    kind = name.split(":")[0]
-    if kind not in DEVICES:
-        raise ConfigError(f"unknown device {name!r}: allowed are auto, {', '.join(DEVICES)}")
-    if not DEVICES[kind]():
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (name != kind and not (kind == "cuda" and index.isdecimal())):
+        raise ConfigError(
+            f"unknown device {name!r}: allowed are auto, {', '.join(DEVICES)}, and cuda:0 and so on"
+        )
+    if not DEVICES[kind]() or int(index or 0) >= max(1, torch.cuda.device_count()):
         raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} finds none")
     return name
 

@@ -49,9 +49,9 @@ def networks(studies: Iterable[Study]) -> Iterator[tuple[RunConfig, nn.Module]]:
             try:
                 with torch.device("meta"):
                     network = build_network(cell.config)
-            except ValueError as error:
+            except (ValueError, RuntimeError, OverflowError) as error:
                 where = f"grid {study.grid_name!r}, row {cell.label!r}"
-                raise ConfigError(f"{where}: {error}") from None
+                raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
             yield cell.config, network
 
 

@@ -11,13 +11,14 @@ A grid file says what a study varies (grids/*.yaml are the examples):
                                  is an axis, several axes are crossed; `label` names the rows
 """
 
+import hashlib
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from experiments.config import (
     ConfigError,
@@ -28,9 +29,15 @@ from experiments.config import (
     read_yaml,
     recipe_row,
 )
+from experiments.settings import put, refuse_own, refuse_taken
 from senet.config import choose, digest_of
 
 GRIDS = Path(__file__).parent / "grids"
+
+DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were measured with
+
+MOST_SEEDS = 10_000
+SHORTER = {"recipe.epochs", "recipe.iterations", "recipe.train_images", "recipe.test_images"}
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("no SE", {"se": None}),
@@ -82,17 +89,29 @@ class Study:
 
     @property
     def name(self) -> str:
-        changed = [f"{key}={json.dumps(v)}".replace('"', "") for key, v in self.settings.items()]
+        changed = [f"{key}={json.dumps(v)}" for key, v in self.settings.items()]
         parts = [self.grid_name, self.dataset, self.network, self.recipe, *changed]
-        return "-".join(parts).replace("/", "_").replace(" ", "")
+        name = re.sub(r"[^\w.,=+-]", "", "-".join(parts).replace("/", "_"))
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return name if len(name) <= 120 else f"{name[:100]}-{digest}"
 
     @property
     def command(self) -> str:
-        """What trains this study, but for data set, recipe and seeds."""
-        if self.grid_name == self.source and not self.settings:
-            return f"make ablation-{self.grid_name}"
-        changed = "".join(f" --set {key}={json.dumps(v)}" for key, v in self.settings.items())
-        return f"python -m experiments run {self.source}{changed}".replace('"', "")
+        """What trains this study, but for data set, recipe and its settings, and seeds."""
+        kept = {k: v for k, v in self.settings.items() if not k.startswith("recipe.")}
+        other = [] if self.network == DEFAULT_NETWORK else ["--network", self.network]
+        if self.grid_name == self.source and not kept:
+            return f"make ablation-{self.grid_name}" + (f" NETWORK={self.network}" if other else "")
+        for key, value in kept.items():
+            other += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        return shlex.join([".venv/bin/python", "-m", "experiments", "run", self.source, *other])
+
+    @property
+    def training(self) -> str:
+        """The recipe in words: its name, what it is, what --set changed."""
+        changed = "".join(f", {key} = {show(value)}" for key, value in self.settings.items())
+        what = recipe_row(self.recipe).about.what
+        return f"recipe {self.recipe} ({what})" + (f" but for {changed[2:]}" if changed else "")
 
     def runs(self) -> list[tuple[str, RunConfig]]:
         """(row's label, config), seed by seed over all cells: any stop leaves a balanced study."""
@@ -105,24 +124,25 @@ class Study:
     def record(self) -> dict[str, Any]:
         """What was asked, as it is kept beside the runs: all that the analysis needs to know."""
         about = recipe_row(self.recipe).about
+        is_measured = not self.settings and self.network == DEFAULT_NETWORK
         return {
             "name": self.name,
             "grid": self.grid_name,
             "title": self.grid.title,
             "table": self.grid.table,
             "about": self.grid.about,
+            "expected": self.grid.expect,
             "dataset": self.dataset,
             "network": self.network,
             "recipe": self.recipe,
-            "recipe_is": about.what,
-            "demonstration": about.demonstration,
-            "expect": None if self.settings else about.expect.get(self.dataset),
-            "spread": None if self.settings else about.spread.get(self.dataset),
+            "training": self.training,
+            "demonstration": about.demonstration or bool(SHORTER & set(self.settings)),
+            "expect": about.expect.get(self.dataset) if is_measured else None,
+            "spread": about.spread.get(self.dataset) if is_measured else None,
             "settings": self.settings,
             "command": self.command,
             "seeds": self.seeds,
             "reference": self.grid.reference,
-            "varied": sorted(self.grid.keys),
             "rows": [{"label": cell.label, "cell": cell.config.cell} for cell in self.cells],
         }
 
@@ -135,11 +155,15 @@ def list_grids() -> dict[str, Path]:
 def read_grid(name: str) -> tuple[Path, Grid]:
     """A grid by its name, or by the path of a file of one's own: (its file, Grid)."""
     path = Path(name)
-    if path.suffix != ".yaml":
+    if path.suffix not in (".yaml", ".yml"):
         path = checked(choose, "grid", name, list_grids())
+    elif path.stem in list_grids() and path.resolve() != list_grids()[path.stem].resolve():
+        raise ConfigError(f"{path}: {path.stem!r} is the name of a grid here: rename the file")
     grid = parse(Grid, read_yaml(path), str(path.name))
-    if not grid.cells:
-        raise ConfigError(f"{path.name}: cells is empty")
+    if not grid.cells or any(value == [] for cell in grid.cells for value in cell.values()):
+        raise ConfigError(f"{path.name}: cells is empty, or has a key with an empty list")
+    for key in sorted(grid.keys):
+        refuse_own(f"{path.name}, cells: {key}", key)
     return path, grid
 
 
@@ -168,21 +192,32 @@ def expand(
     code = path.parent / grid.code if grid.code else None
     row, settings = recipe_row(recipe), dict(settings or {})
     seeds = row.about.seeds if seeds is None else seeds
-    if seeds < 1:
-        raise ConfigError(f"seeds {seeds}: at least one seed is needed")
-    refuse_taken(settings, grid_name, grid)
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ConfigError(f"seeds {seeds}: at least one seed is needed, at most {MOST_SEEDS:,}")
+    refuse_taken(settings, grid_name, grid.keys)
     base = {"dataset": dataset, "network": network, "recipe": row.recipe.model_dump(mode="json")}
+    settings = dict(sorted(settings.items()))
     of_se = {key: value for key, value in settings.items() if key.split(".")[0] == "se"}
     of_all = {key: value for key, value in settings.items() if key not in of_se}
+    of_place = {key: of_se[key] for key in ("se.position", "se.stages") if key in of_se}
+    if {"recipe.epochs", "recipe.iterations"} & set(of_all):  # one of the two: the one given
+        base["recipe"] |= {"epochs": None, "iterations": None}
 
     def cell(label: str, *layers: dict[str, Any]) -> Cell:
         data = json.loads(json.dumps(base))
         for layer in layers:
             for key, value in layer.items():
                 put(data, key, value)
-        return Cell(label, parse(RunConfig, data))
+        if set(label) & set("\n\r|"):
+            raise ConfigError(f"{grid_name}: the label {label!r} has a line break or a |")
+        return Cell(label, parse(RunConfig, data, "" if grid_name == name else path.name))
 
-    controls = [cell(CONTROLS[c][0], of_all, CONTROLS[c][1]) for c in grid.controls]
+    def control(kind: str) -> Cell:
+        """A control is as it is, but the constant gate stands where the blocks stand."""
+        label, config = CONTROLS[kind]
+        return cell(label, of_all, config, of_place if config["se"] else {})
+
+    controls = [control(kind) for kind in grid.controls]
     cells = [
         cell(label, of_all, {"se": {}, "code": identify(code)}, of_se, point)
         for entry in grid.cells
@@ -191,6 +226,11 @@ def expand(
     labels = [c.label for c in controls + cells]
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise ConfigError(f"{grid_name}: two rows are called {sorted(twice)[0]!r}")
+    ids = {c.config.id: c.label for c in controls + cells}
+    if len(ids) < len(labels):
+        kept = set(ids.values())
+        row = next(label for label in labels if label not in kept)
+        raise ConfigError(f"{grid_name}: the row {row!r} is the same network as another row")
     if grid.reference not in labels:
         checked(choose, "reference", grid.reference, dict.fromkeys(labels))
     return Study(
@@ -228,7 +268,7 @@ def points(entry: dict[str, Any], grid_name: str) -> list[tuple[str, dict[str, A
         template = entry.get("label", ", ".join(f"{{{name}}}" for name in shown))
         try:
             label = str(template).format(**shown)
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             raise ConfigError(
                 f"{grid_name}: the label {template!r} may name {', '.join(shown)} in braces"
             ) from None
@@ -238,54 +278,3 @@ def points(entry: dict[str, Any], grid_name: str) -> list[tuple[str, dict[str, A
 
 def show(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def refuse_taken(settings: dict[str, Any], grid_name: str, grid: Grid) -> None:
-    """--set may change what the grid leaves open, and nothing else."""
-    own_flags = {"dataset": "--dataset", "network": "--network", "seed": "--seeds"}
-    for key in settings:
-        if key in own_flags:
-            raise ConfigError(f"--set {key}: use {own_flags[key]}")
-        if key in ("recipe", "recipe.name"):
-            raise ConfigError(f"--set {key}: use --recipe, or --set recipe.<setting>=...")
-        for taken in grid.keys:
-            if f"{key}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{key}."):
-                raise ConfigError(
-                    f"--set {key}: the grid {grid_name!r} varies or fixes {taken}; "
-                    "copy its file and change it there"
-                )
-
-
-def put(data: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key in nested dicts."""
-    *path, last = key.split(".")
-    for name in path:
-        data = data.setdefault(name, {})
-        if not isinstance(data, dict):
-            raise ConfigError(f"{key}: {name!r} holds a value, not keys")
-    data[last] = value
-
-
-def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """`--set key=value` as a dict: `1e-3` is a number here, `[2,3]` a list, `null` nothing."""
-    settings = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise ConfigError(f"--set {text!r}: write KEY=VALUE, for example recipe.epochs=2")
-        if key in settings:
-            raise ConfigError(f"--set {key}: given twice")
-        settings[key] = parse_value(value)
-    return settings
-
-
-def parse_value(text: str) -> Any:
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            pass
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text

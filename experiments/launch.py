@@ -34,7 +34,11 @@ def warm_up() -> None:
     `torch._dynamo` is among it as counting operations needs it: five seconds, but only once.
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
-    forkserver.ensure_running()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the runner's
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def local(records: list[Record], data_dir: Path, device: str, workers: int) -> Iterator[Event]:
@@ -51,6 +55,9 @@ def local(records: list[Record], data_dir: Path, device: str, workers: int) -> I
         while waiting or active:
             while waiting and len(active) < workers:
                 record = waiting.pop()
+                if record.finished:  # by another runner, meanwhile
+                    yield Event("ended", record)
+                    continue
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
                     target=work, args=(record, data_dir, device, theirs), daemon=True
@@ -102,6 +109,8 @@ def work(record: Record, data_dir: Path, device: str, pipe: Connection) -> None:
             except OSError:  # the runner is gone: so are we, and the run counts as interrupted
                 os._exit(1)
 
+    if record.finished:  # by another runner, a moment ago
+        return
     try:
         train(record.config, record, data_dir, device, report)
     except Exception:

@@ -4,7 +4,7 @@
         config.json        the complete config, written first
         env.json           the machine, the software, the data's fingerprint, when and how long
         metrics.jsonl      one line an epoch: losses, errors, learning rate; nothing of the clock
-        timings.jsonl      one line an epoch: seconds, images a second
+        timings.jsonl      one line an epoch: images and seconds
         predictions.npz    per test image: class, its probability, the true class's probability
         summary.json       written last, at once: the run is done (or diverged, which is a result)
         error.txt          instead of a summary: why the run failed
@@ -54,6 +54,8 @@ class Record:
 
     def begin(self) -> None:
         """Clears what an earlier, unfinished try left, and writes the config."""
+        if self.finished:
+            raise ConfigError(f"{self.path} holds a finished run, which is never trained again")
         self.path.mkdir(parents=True, exist_ok=True)
         for name in ("error.txt", "metrics.jsonl", "timings.jsonl", "env.json", "predictions.npz"):
             (self.path / name).unlink(missing_ok=True)
@@ -81,7 +83,7 @@ class Record:
 def state(path: Path) -> str:
     """planned, interrupted, failed, diverged or done: what the files of a run say."""
     if (path / "summary.json").exists():
-        return read_json(path / "summary.json")["state"]
+        return read_json(path / "summary.json", "state")["state"]
     if (path / "error.txt").exists():
         return "failed"
     return "interrupted" if (path / "config.json").exists() else "planned"
@@ -89,7 +91,8 @@ def state(path: Path) -> str:
 
 def read_studies(results: Path) -> list[dict[str, Any]]:
     """What was asked for in RESULTS, by name."""
-    return [read_json(path) for path in sorted((results / "studies").glob("*.json"))]
+    keys = ("name", "grid", "title", "dataset", "network", "recipe", "seeds", "rows")
+    return [read_json(path, *keys) for path in sorted((results / "studies").glob("*.json"))]
 
 
 def write_study(results: Path, study: dict[str, Any]) -> None:
@@ -116,13 +119,17 @@ def load(path: Path) -> Record:
     return record
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A file that holds an object with these keys, or a ConfigError that names it."""
     try:
-        return json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(data, dict) or not set(keys) <= set(data):
+        raise ConfigError(f"{path} is damaged: it lacks {', '.join(keys) or 'its keys'}")
+    return data
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

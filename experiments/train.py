@@ -153,11 +153,18 @@ def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """
     order = np.random.default_rng(1709_01507).permutation(len(arrays.train_labels))
     available = max(0, len(order) - recipe.holdout)
-    if available < (recipe.train_images or 1):
-        raise ConfigError(
-            f"recipe.train_images {recipe.train_images}: {arrays.name} has {len(order)} training "
-            f"images, of which {available} are left after recipe.holdout {recipe.holdout}"
-        )
+    limits = {
+        "holdout": len(order) - 1,
+        "train_images": available,
+        "curve_images": recipe.holdout,
+        "test_images": len(arrays.test_labels),
+    }
+    for name, limit in limits.items():
+        if (getattr(recipe, name) or 0) > limit:
+            raise ConfigError(
+                f"recipe.{name} {getattr(recipe, name)}: {arrays.name} has {len(order)} training "
+                f"and {len(arrays.test_labels)} test images, of which {limit} are left for it"
+            )
     training = order[:available][: recipe.train_images]
     return training, order[available:][: recipe.curve_images]
 

@@ -34,13 +34,21 @@ def average(pixels: Tensor) -> Tensor:
     return pixels.sum(1) / pixels.shape[1]
 
 
+def everything(pixels: Tensor) -> Tensor:
+    return pixels
+
+
+def first_pixel(pixels: Tensor) -> Tensor:
+    return pixels[:, 0]
+
+
 maximum = partial(torch.amax, dim=1)
 
 SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
     "avg": average,  # global average pooling, eq. 2
     "max": maximum,  # global max pooling, Table 11
     "avgmax": (average, maximum),  # both through one bottleneck, their logits summed
-    "none": lambda pixels: pixels,  # NoSqueeze, Table 16: one gate a pixel, the same parameters
+    "none": everything,  # NoSqueeze, Table 16: one gate a pixel, the same parameters
 }
 
 
@@ -102,12 +110,21 @@ EXCITATIONS: dict[str, Callable[[int, SEConfig], nn.Module]] = {
 
 # -- gate: logits (..., C) -> weights (..., C) ------------------------------------------------
 
+
+def softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(-1)
+
+
+def softmax_c(logits: Tensor) -> Tensor:
+    return logits.softmax(-1) * logits.shape[-1]
+
+
 GATES: dict[str, Callable] = {
     "sigmoid": torch.sigmoid,  # eq. 3
     "tanh": torch.tanh,  # Table 12
     "relu": torch.relu,  # Table 12
-    "softmax": lambda logits: logits.softmax(-1),  # scales the branch by about 1 / C ...
-    "softmax_c": lambda logits: logits.softmax(-1) * logits.shape[-1],  # ... its control does not
+    "softmax": softmax,  # scales the branch by about 1 / C ...
+    "softmax_c": softmax_c,  # ... its control does not
     "hard_sigmoid": F.hardsigmoid,  # MobileNetV3's
 }
 
@@ -158,7 +175,7 @@ class SqueezeExcite(nn.Module):
         self.excite = choose("excitation", config.excitation, EXCITATIONS)(channels, config)
         self.blind = getattr(self.excite, "blind", False)
         if self.blind:  # only the shape is used: pool nothing
-            squeeze = lambda pixels: pixels[:, 0]  # noqa: E731
+            squeeze = first_pixel
         rows = squeeze if isinstance(squeeze, tuple) else (squeeze,)
         self.squeeze = nn.ModuleList(as_module(row, channels) for row in rows)
         self.gate = as_module(gate, channels)

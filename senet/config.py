@@ -53,6 +53,7 @@ class SEConfig:
         if isinstance(self.ratio, bool) or not isinstance(self.ratio, int) or self.ratio < 1:
             raise ValueError(f"ratio {self.ratio!r} is not a positive whole number")
         if self.stages != "all":
-            if isinstance(self.stages, str) or not self.stages:
+            is_list = isinstance(self.stages, tuple | list) and self.stages
+            if not is_list or not all(isinstance(stage, int) for stage in self.stages):
                 raise ValueError(f"stages {self.stages!r} is neither 'all' nor a list of stages")
             object.__setattr__(self, "stages", tuple(sorted(set(self.stages))))

@@ -1,8 +1,10 @@
 """Tables, figures and statistics, from records made by hand and against scipy."""
 
 import csv
+import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,7 @@ ERRORS = {"no SE": 9.0, "gate fixed at 1/2": 8.8, "r = 2": 8.1, "r = 4": 8.2, "r
 
 def write_run(record: Record, error: float | None, **changes) -> None:
     """A record as `train` leaves it, with an error of our choice."""
+    (record.path / "summary.json").unlink(missing_ok=True)
     record.begin()
     done = error is not None
     record.append("metrics.jsonl", {"epoch": 1, "step": 9, "train_error": 60.0, "val_error": 62.0})
@@ -221,6 +224,47 @@ def test_unknown_studies_and_broken_records_are_one_sentence(tmp_path):
     path.write_text("{")
     with pytest.raises(RecordError, match=r"summary\.json cannot be read"):
         find_studies(tmp_path, [])
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "{"])
+@pytest.mark.parametrize("name", ["summary.json", "env.json", "config.json"])
+def test_every_damaged_record_is_named(tmp_path, name, content):
+    asked = study(tmp_path, 1)
+    path = Record(tmp_path, asked.cells[0].config).path / name
+    if (name, content) == ("config.json", "{}"):
+        return  # an object; nothing of it is needed here
+    path.write_text(content)
+    with pytest.raises(RecordError, match=re.escape(str(path))):
+        find_studies(tmp_path, [])
+
+
+def test_half_a_line_of_metrics_is_named(tmp_path):
+    asked = study(tmp_path, 1)
+    path = Record(tmp_path, asked.cells[0].config).path / "metrics.jsonl"
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(RecordError, match=r"metrics\.jsonl cannot be read"):
+        find_studies(tmp_path, [])
+
+
+def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):
+    asked = study(tmp_path, 1)
+    data = asked.record()
+    data["rows"][2]["label"] = "$r^^2$"
+    write_study(tmp_path, data)
+    [found] = find_studies(tmp_path, [])
+    drawn = {path.stem.rsplit("-")[-1] for path in figures.save(found, tmp_path / "figures")}
+    assert drawn == {"errors", "curves"}  # no figure against r where a row has no r
+
+
+def test_curves_of_one_epoch_and_without_a_holdout_are_seen(tmp_path):
+    study(tmp_path, 1)
+    [found] = find_studies(tmp_path, [])
+    first = found.curves[found.curves.epoch == 1].drop(columns="val_error")
+    figure = figures.curves(dataclasses.replace(found, curves=first))
+    [ax] = figure.axes
+    assert ax.get_title(loc="left") or ax.get_title() == "training images"
+    assert {line.get_marker() for line in ax.lines} == {"o"} and len(ax.lines) == 7
+    assert len(figure.legends[0].get_texts()) == 7
 
 
 def test_figures_are_the_same_bytes_on_every_rebuild(tmp_path):

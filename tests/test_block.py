@@ -1,5 +1,7 @@
 """The SE block against torchvision's, closed forms and published counts."""
 
+import copy
+import pickle
 from itertools import product
 
 import pytest
@@ -168,6 +170,7 @@ def test_a_row_is_a_function_or_a_factory(monkeypatch, row, weights):
         ({"bias": "first"}, "allowed are none, both, second"),
         ({"ratio": 0}, "ratio 0 is not a positive whole number"),
         ({"ratio": 2.5}, "ratio 2.5 is not a positive whole number"),
+        ({"stages": 2}, "stages 2 is neither 'all' nor a list of stages"),
         ({"stages": "some"}, "stages 'some' is neither 'all' nor a list of stages"),
     ],
 )
@@ -175,3 +178,12 @@ def test_a_wrong_choice_is_named(config, message):
     with pytest.raises(ValueError) as error:
         SqueezeExcite(16, SEConfig(**config))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("squeeze", SQUEEZES)
+@pytest.mark.parametrize("gate", GATES)
+def test_a_block_can_be_copied_and_pickled(squeeze, gate):
+    block = random_block(8, squeeze=squeeze, gate=gate, ratio=2)
+    x = torch.randn(2, 8, 3, 3)
+    for again in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert torch.equal(again(x), block(x))

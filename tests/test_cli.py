@@ -14,12 +14,14 @@ from conftest import TINY
 from experiments import __main__ as cli
 
 ROOT = Path(__file__).parents[1]
-TINY_SETTINGS = [
-    word
-    for key, value in TINY.items()
-    if key != "name"
-    for word in ("--set", f"recipe.{key}={value}")
-]
+
+
+def tiny_settings(**changes) -> list[str]:
+    values = {key: value for key, value in TINY.items() if key != "name"} | changes
+    return [word for k, v in values.items() for word in ("--set", f"recipe.{k}={v}")]
+
+
+TINY_SETTINGS = tiny_settings()
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +70,9 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     assert second.returncode == 0 and "10 of 10 runs are there, 0 to train" in second.stdout
     assert files(results / "runs") == before
 
+    elsewhere = {**there, "DATA_DIR": str(tmp_path / "nothing")}
+    assert call("run", *words, **elsewhere, DATASET="cifar10").returncode == 0  # needs no data
+
     status = call("status", RESULTS=str(results))
     assert status.returncode == 0 and status.stdout.count("done, ") == 10
 
@@ -89,8 +94,7 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished(tmp_path, data_dir):
     results = tmp_path / "results"
-    words = ["gate", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
-    words[words.index(f"recipe.epochs={TINY['epochs']}")] = "recipe.epochs=20"
+    words = ["gate", "--network", "resnet20", "--recipe", "smoke", *tiny_settings(epochs=20)]
     command = [sys.executable, "-m", "experiments", "run", *words, "--workers", "2"]
     command += ["--data-dir", str(data_dir), "--results", str(results)]
     process = subprocess.Popen(
@@ -135,6 +139,13 @@ def wrong(capsys, *words: str) -> str:
         (["run", "ratio", "--seeds", "many"], "'many' is not a whole number"),
         (["run", "ratio", "--workers", "0"], "workers 0: at least one is needed"),
         (["run", "ratio", "--device", "gpu"], "unknown device 'gpu': allowed are auto, cuda"),
+        (["run", "ratio", "--device", "cpu:9"], "unknown device 'cpu:9'"),
+        (["run", "ratio", "--set", "recipe.lr=2020-13-45"], "recipe.lr: '2020-13-45'"),
+        (
+            ["run", "ratio", *tiny_settings(test_images=9999)],
+            "recipe.test_images 9999: cifar10 has",
+        ),
+        (["status", "--dataset", "cifar"], "unknown dataset 'cifar'"),
         (["run", "ratio", "--set", "se.gate=sigmod"], "did you mean 'sigmoid'?"),
         (["run", "ratio", "--set", "se.squeeze=mean"], "unknown squeeze 'mean'"),
         (["run", "ratio", "--set", "se.position=inside"], "unknown position 'inside'"),
@@ -146,7 +157,7 @@ def wrong(capsys, *words: str) -> str:
         (["run", "ratio", "--network", "resnet20"], "row 'r = 32': SE_2_1: ratio 32 leaves no"),
         (["run", "position", "--network", "resnet20"], "row '3x3': position '3x3' needs a bottle"),
         (["run", "ratio", "--set", "recipe.lr=fast"], "recipe.lr: 'fast' is not allowed"),
-        (["run", "ratio", "--set", "recipe.train_images=60000", "--recipe", "small"], "60000"),
+        (["run", "ratio", *tiny_settings(train_images=999)], "of which 88 are left for it"),
         (["run", "ratio", "--sead", "1"], "--sead"),
         (["run"], "Missing argument 'grids'"),
         (["rum", "ratio"], "rum"),
@@ -180,6 +191,40 @@ def test_a_truncated_data_file_ends_before_anything_is_written(
     said = wrong(capsys, "run", "ratio", "--data-dir", str(tmp_path), *TINY_SETTINGS)
     assert "cifar10.npz is damaged" in said
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["runs", "studies"])
+def test_a_file_in_the_place_of_a_folder_is_named(capsys, tmp_path, data_dir, monkeypatch, name):
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    (tmp_path / name).write_text("in the way")
+    said = wrong(capsys, "run", "ratio", "--results", str(tmp_path), *TINY_SETTINGS)
+    assert str(tmp_path / name) in said
+
+
+def test_a_name_that_is_too_long_is_one_sentence(capsys, monkeypatch, data_dir):
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    assert "too long" in wrong(capsys, "run", "ratio", "--results", "x" * 300, *TINY_SETTINGS)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "{"])
+def test_a_damaged_study_is_named(capsys, tmp_path, content):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "own.json").write_text(content)
+    assert "own.json" in wrong(capsys, "status", "--results", str(tmp_path))
+
+
+def test_marks_in_a_label_stay_text(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "title: '[/it] title'\nreference: '[red]four'\n"
+        "cells:\n  - label: '[red]four'\n    se.ratio: 4\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["experiments", "plan", str(path), "--dataset", "synthetic",
+                                      "--network", "resnet20", "--recipe", "smoke"])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr().out
+    assert ended.value.code in (0, None) and "[red]four" in shown and "[/it] title" in shown
 
 
 def test_help_names_every_choice():

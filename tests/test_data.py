@@ -119,11 +119,17 @@ def test_the_same_images_are_held_out_whatever_the_recipe_trains_on():
     assert len(held_out(data, none)[0]) == 600 and len(held_out(data, none)[1]) == 0
 
 
-@pytest.mark.parametrize(("holdout", "train_images"), [(600, None), (700, None), (100, 501)])
-def test_too_few_images_are_refused(holdout, train_images):
-    recipe = Recipe(name="own", epochs=1, holdout=holdout, train_images=train_images)
-    with pytest.raises(ConfigError, match="cifar10 has 600 training images, of which"):
+@pytest.mark.parametrize(
+    ("name", "number", "left"),
+    [("holdout", 600, 599), ("train_images", 501, 500), ("curve_images", 101, 100),
+     ("test_images", 5, 4)],
+)  # fmt: skip
+def test_too_few_images_are_refused(name, number, left):
+    recipe = Recipe(**{"name": "own", "epochs": 1, "holdout": 100, name: number})
+    with pytest.raises(ConfigError) as error:
         held_out(arrays(600), recipe)
+    assert f"recipe.{name} {number}: cifar10 has 600 training and 4 test" in str(error.value)
+    assert str(error.value).endswith(f"of which {left} are left for it")
 
 
 def prepared(folder, **changes):

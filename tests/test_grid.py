@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import TINY
 
 from experiments.config import ConfigError
-from experiments.grid import expand, list_grids, parse_settings, read_grid
+from experiments.grid import expand, list_grids, read_grid
+from experiments.settings import parse_settings
 
 ROOT = Path(__file__).parents[1]
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
@@ -65,10 +67,10 @@ def test_settings_change_what_is_open_and_spare_the_controls():
     assert configs["r = 4"].se.gate == "tanh" and configs["r = 4"].se.ratio == 4
     assert configs["no SE"].se is None and configs["gate fixed at 1/2"].se.gate == "sigmoid"
     assert {c.recipe.lr for c in configs.values()} == {0.01}
-    assert study.name == "ratio-cifar10-resnet29b-demo-se.gate=tanh-recipe.lr=0.01"
-    assert (
-        study.command == "python -m experiments run ratio --set se.gate=tanh --set recipe.lr=0.01"
-    )
+    assert study.name == "ratio-cifar10-resnet29b-demo-recipe.lr=0.01-se.gate=tanh"
+    # what shortens a run is not for numbers that hold
+    assert study.command == ".venv/bin/python -m experiments run ratio --set se.gate=tanh"
+    assert study.training.endswith("but for recipe.lr = 0.01, se.gate = tanh")
     assert study.record()["expect"] is None  # nobody knows where a changed recipe ends
 
 
@@ -103,6 +105,10 @@ def test_a_file_of_ones_own_crosses_its_axes(tmp_path):
         ({"settings": {"recipe.epcohs": 3}}, "did you mean 'epochs'?"),
         ({"settings": {"epochs": 3}}, "unknown key 'epochs'"),
         ({"settings": {"width.x": 3}}, "width"),
+        ({"seeds": 10**9}, "at most 10,000"),
+        ({"settings": {"width": 1e300}}, "width: 1e+300 is not allowed"),
+        ({"settings": {"recipe.milestones": [-1]}}, "recipe.milestones"),
+        ({"settings": {"code": "x.py"}}, "use the grid file's own key code"),
         ({"settings": {"dataset.x": 3}}, "dataset.x"),
     ],
 )
@@ -122,6 +128,15 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("cells: [{se.ratio: [2, 2]}]", "two rows are called '2'"),
         ("cells: [{se.ratio: [1e-3]}]", "se.ratio: '1e-3' is text to YAML"),
         ("cells: [{label: '{gate}', se.ratio: 2}]", "may name ratio in braces"),
+        ("cells: [{se.ratio: []}]", "a key with an empty list"),
+        ("cells: [{seed: [1, 2]}]", "own.yaml, cells: seed: use --seeds"),
+        ("cells: [{dataset: cifar100}]", "own.yaml, cells: dataset: use --dataset"),
+        ("cells: [{network: [resnet20]}]", "own.yaml, cells: network: use --network"),
+        ("cells: [{recipe.name: ['../../b']}]", "own.yaml, cells: recipe.name: use --recipe"),
+        ("cells: [{se.ratio: 4}, {label: again, se.ratio: 4}]", "the row '4' is the same network"),
+        ("cells: [{label: 'a | b', se.ratio: 4}]", "has a line break or a |"),
+        ("cells: [{label: '{ratio.foo}', se.ratio: 4}]", "may name ratio in braces"),
+        ("cels: []", "unknown key 'cels': did you mean 'cells'?"),
         ("cells: [{se.ration: 2}]", "unknown key 'se.ration': did you mean 'ratio'?"),
     ],
 )
@@ -132,6 +147,50 @@ def test_a_wrong_grid_file_is_one_sentence(tmp_path, change, message):
     with pytest.raises(ConfigError) as error:
         expand(str(path), **ON)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"? [1]\n: 2\n? [1]\n: 3\n", b"a: 2020-13-45\n", b"[" * 5000]
+)
+def test_a_file_that_is_no_yaml_is_one_sentence(tmp_path, content):
+    (tmp_path / "own.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match="not valid YAML") as error:
+        expand(str(tmp_path / "own.yaml"), **ON)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_may_not_take_the_name_of_a_grid_of_ours(tmp_path):
+    (tmp_path / "ratio.yaml").write_text("title: Mine\n")
+    with pytest.raises(ConfigError, match="'ratio' is the name of a grid here: rename the file"):
+        expand(str(tmp_path / "ratio.yaml"), **ON)
+
+
+def test_epochs_and_iterations_replace_each_other():
+    study = expand("ratio", **ON | {"recipe": "paper"}, settings={"recipe.epochs": 2})
+    assert {(c.config.recipe.epochs, c.config.recipe.iterations) for c in study.cells} == {
+        (2, None)
+    }
+    assert study.record()["demonstration"]
+
+
+def test_the_constant_gate_stands_where_the_blocks_stand():
+    study = expand("ratio", **ON, settings={"se.stages": [3], "se.gate": "tanh"})
+    constant = study.cells[1].config.se
+    assert constant.stages == (3,) and constant.gate == "sigmoid"
+
+
+def test_expectations_belong_to_the_network_that_they_were_measured_with():
+    assert expand("ratio", **ON).record()["expect"]
+    assert expand("ratio", **ON | {"network": "resnet110b"}).record()["expect"] is None
+
+
+def test_long_names_are_cut_and_stay_different():
+    names = {
+        expand("ratio", **ON, settings={f"recipe.{k}": v for k, v in TINY.items() if k != "name"}
+               | {"recipe.lr": lr, "recipe.momentum": 0.123456, "recipe.weight_decay": 1e-5}).name
+        for lr in (0.1, 0.2)
+    }  # fmt: skip
+    assert len(names) == 2 and max(map(len, names)) <= 120
 
 
 @pytest.mark.parametrize("text", ["recipe.epochs", "=3", "a=", "a"])

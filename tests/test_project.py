@@ -11,7 +11,7 @@ import pytest
 from experiments.config import recipes
 from experiments.estimate import check
 from experiments.grid import expand, list_grids
-from experiments.record import read_studies
+from experiments.record import read_studies, write_study
 from senet.own import check_own
 
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
@@ -54,6 +54,7 @@ def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_
     if "my_" in command:
         return  # the test above runs these
     monkeypatch.setenv("RESULTS", str(tmp_path))
+    write_study(tmp_path, expand("ratio", **ON).record())
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     words = ["plan", *words[1:]] if words[0] == "run" else words  # the same, without training
     words = [*words, "--help"] if words[0] in ("data", "complexity") else words
