@@ -156,7 +156,6 @@ def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     limits = {
         "holdout": len(order) - 1,
         "train_images": available,
-        "curve_images": recipe.holdout,
         "test_images": len(arrays.test_labels),
     }
     for name, limit in limits.items():

@@ -168,7 +168,11 @@ def projection(channels_in: int, channels: int, stride: int, kernel: int) -> nn.
 
 
 def bare(channels_in: int, channels: int, stride: int, kernel: int) -> nn.Module:
-    """The shortcut with a 1x1 convolution alone (pre-activation and wide networks)."""
+    """The shortcut with a 1x1 convolution alone (pre-activation and wide networks).
+
+    It reads the unit's input as it is. The original code lets it share the branch's first norm and
+    ReLU; then a block at "pre" could not have the branch to itself.
+    """
     return nn.Sequential(OrderedDict(conv=conv(channels_in, channels, 1, stride)))
 
 

@@ -57,7 +57,7 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "SEEDS": "2"}
     first = call("run", *words, **there)
     assert first.returncode == 0, first.stderr
-    assert "squeeze on cifar10: resnet20, recipe smoke" in first.stdout
+    assert "squeeze: data cifar10, network resnet20, recipe smoke" in first.stdout
     assert "0 of 10 runs are there, 10 to train" in first.stdout
     assert len(re.findall(r"^done .*% test error", first.stdout, re.M)) == 10
     assert "Squeeze operator (Table 11 of the paper)" in first.stdout

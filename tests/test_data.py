@@ -121,7 +121,7 @@ def test_the_same_images_are_held_out_whatever_the_recipe_trains_on():
 
 @pytest.mark.parametrize(
     ("name", "number", "left"),
-    [("holdout", 600, 599), ("train_images", 501, 500), ("curve_images", 101, 100),
+    [("holdout", 600, 599), ("train_images", 501, 500),
      ("test_images", 5, 4)],
 )  # fmt: skip
 def test_too_few_images_are_refused(name, number, left):
