@@ -1,9 +1,9 @@
 """A choice of one's own: a Python file that adds rows to SQUEEZES, EXCITATIONS, GATES or BLOCKS."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -25,18 +25,18 @@ def load_own(path: Path) -> None:
     Raises ValueError, in one sentence, where it is not there or does not run.
     """
     try:
-        name = f"own_{digest_of(path)}"
-        if name in sys.modules:
-            return
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        name, source = f"own_{digest_of(path)}", path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
+    if name in sys.modules:
+        return
+    sys.modules[name] = module = ModuleType(name)
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))  # leaves no bytecode beside it
     except Exception as error:
+        del sys.modules[name]
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} does not run: {type(error).__name__}: {reason}") from None
-    sys.modules[name] = module
 
 
 def check_own(path: Path, channels: int = 64) -> Iterator[dict[str, object]]:

@@ -98,14 +98,21 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, data_dir):
     command = [sys.executable, "-m", "experiments", "run", *words, "--workers", "2"]
     command += ["--data-dir", str(data_dir), "--results", str(results)]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
     )
     deadline = time.monotonic() + 120
     while not list(results.glob("runs/*/*/summary.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
-    output, _ = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, output
+    assert "Traceback" not in errors
     assert "finished runs are kept" in output
     finished = list(results.glob("runs/*/*/summary.json"))
     assert finished and len(finished) < 8
