@@ -12,7 +12,7 @@ from experiments import record as records
 from experiments.config import ConfigError, checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import Display, duration
-from experiments.grid import Study, expand, list_grids
+from experiments.grid import DEFAULT_NETWORK, Study, expand, list_grids
 from experiments.overview import plan_table, status_table
 from experiments.record import Record
 from experiments.settings import parse_settings
@@ -79,7 +79,7 @@ def say(text: str, style: str | None = None) -> None:
 def run(
     grids: Grids,
     dataset: Dataset = "auto",
-    network: Network = "resnet29b",
+    network: Network = DEFAULT_NETWORK,
     recipe: RecipeName = "auto",
     seeds: Seeds = None,
     device: Device = "auto",
@@ -139,7 +139,7 @@ def run(
 def plan(
     grids: Grids,
     dataset: Dataset = "auto",
-    network: Network = "resnet29b",
+    network: Network = DEFAULT_NETWORK,
     recipe: RecipeName = "auto",
     seeds: Seeds = None,
     device: Device = "auto",

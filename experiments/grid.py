@@ -182,7 +182,7 @@ def expand(
         name: of a grid, or the path of a grid file.
         seeds: N means the seeds 0 to N - 1; None takes the recipe's number.
         settings: dotted keys that the grid leaves open, e.g. {"recipe.epochs": 2}. Those of
-            `se` change the cells and leave the controls as they are.
+            `se` change the cells; of the controls they change only where the constant gate stands.
 
     Raises:
         ConfigError: whatever does not fit, in one sentence.

@@ -41,13 +41,14 @@ def cost(model: nn.Module, size: int = 32) -> Cost:
         inputs[block] = args[0].numel()
 
     handles = [block.register_forward_pre_hook(note) for block in blocks.values()]
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
             model.eval()(torch.empty(1, 3, size, size, device=device))
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():  # some may be frozen on their own
+            module.training = mode
         for handle in handles:
             handle.remove()
     by_module = counter.get_flop_counts()  # two operations a multiply-add

@@ -63,12 +63,13 @@ def outputs_of(model: nn.Module, modules, example: Tensor) -> list[list]:
         module.register_forward_hook(lambda module, _, output: found[module].append(output))
         for module in found
     ]
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
             model.eval()(example)
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():  # some may be frozen on their own
+            module.training = mode
         for handle in handles:
             handle.remove()
     return list(found.values())

@@ -96,9 +96,11 @@ def test_copies_and_pickles_hold_the_blocks():
 
 def test_the_dry_pass_leaves_no_trace():
     model = Own().train()
+    model.second.eval()  # as a frozen part is
     with pytest.raises(ValueError):
         graft(model, nn.Linear, SEConfig(), X)
-    assert model.training and not any(m._forward_hooks for m in model.modules())
+    assert model.training and model.head.training and not model.second.training
+    assert not any(m._forward_hooks for m in model.modules())
 
 
 @pytest.mark.parametrize(

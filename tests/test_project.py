@@ -48,11 +48,11 @@ def test_make_commands_of_the_readme_are_targets(command):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make")])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if not c.startswith("make") and "my_" not in c]
+)
 def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_path, capsys):
     _, _, module, *words = shlex.split(command)
-    if "my_" in command:
-        return  # the test above runs these
     monkeypatch.setenv("RESULTS", str(tmp_path))
     write_study(tmp_path, expand("ratio", **ON).record())
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
