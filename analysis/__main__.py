@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from analysis import tables as tabled
-from analysis.records import RecordError, Study, find_studies
+from analysis.records import Study, find_studies
+from experiments.config import ConfigError
 
 app = typer.Typer(
     add_completion=False,
@@ -29,24 +30,30 @@ LOCAL = Path("results/local")
 @app.command()
 def tables(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/tables/<study>.md, .tex and .csv."""
-    for study in find_studies(results, studies):
+    found = find_studies(results, studies)
+    for study in found:
         print(*write_tables(study, results), sep="\n")
+    name_damaged(found)
 
 
 @app.command()
 def figures(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/figures/<study>-*.png and .pdf."""
-    for study in find_studies(results, studies):
+    found = find_studies(results, studies)
+    for study in found:
         print(*draw_figures(study, results), sep="\n")
+    name_damaged(found)
 
 
 @app.command()
 def show(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write tables and figures, and print the tables."""
-    for study in find_studies(results, studies):
+    found = find_studies(results, studies)
+    for study in found:
         paths = [*write_tables(study, results), *draw_figures(study, results)]
         print(f"\n{tabled.text(study)}")
         print(*(f"wrote {path}" for path in paths), sep="\n")
+    name_damaged(found)
 
 
 @app.command()
@@ -56,6 +63,15 @@ def complexity(results: Results = LOCAL) -> None:
 
     paths = costs.write(results)
     print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
+
+
+def name_damaged(studies: list[Study]) -> None:
+    """Ends with 1 where a record cannot be trusted: it was left out, and is named."""
+    reasons = dict.fromkeys(reason for study in studies for reason in study.damaged)
+    for reason in reasons:
+        print(f"damaged, left out: {reason}", file=sys.stderr)
+    if reasons:
+        raise typer.Exit(1)
 
 
 def write_tables(study: Study, results: Path) -> list[Path]:
@@ -78,7 +94,7 @@ def main() -> None:
     """Runs a command: exit status 2 and one sentence for what the user got wrong."""
     try:
         status = app(standalone_mode=False)
-    except (RecordError, UsageError) as error:
+    except (ConfigError, UsageError) as error:
         message = error.format_message() if hasattr(error, "format_message") else error
         print(f"error: {message}", file=sys.stderr)
         status = 2

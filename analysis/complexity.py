@@ -7,8 +7,9 @@ import pandas as pd
 import yaml
 from tabulate import tabulate
 
-from analysis.records import RecordError, read_json
 from analysis.tables import HOLE, RIGHT
+from experiments.config import ConfigError
+from experiments.files import read_json
 
 ROWS = Path(__file__).parent / "costs.yaml"
 NOTES = [
@@ -23,7 +24,7 @@ def tables(results: Path) -> dict[str, pd.DataFrame]:
     """Table number -> a row for each network: published and counted, unrounded."""
     path = results / "complexity.json"
     if not path.exists():
-        raise RecordError(f"{path} is not there: make it with `make complexity`")
+        raise ConfigError(f"{path} is not there: make it with `make complexity`")
     counted = read_json(path)
     found = {}
     for number, table in yaml.safe_load(ROWS.read_text()).items():

@@ -1,6 +1,5 @@
 """Records -> tidy data frames: one row a run, one row an epoch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from experiments.config import ConfigError
+from experiments.record import failure, read_result, read_studies, state
+
 PUBLISHED = Path(__file__).parent / "published.yaml"
-
-
-class RecordError(ValueError):
-    """A record or a name that cannot be used, in one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Study:
     """One grid on one data set, network and recipe, as it was asked for and as it stands.
 
     asked   what `experiments run` wrote of it: title, table, rows, seeds, ...
-    runs    one row a run: row, seed, state; test_error and the rest where it is done
+    runs    one row a run: row, seed, state, reason; test_error and the rest where it is done
     curves  one row an epoch: row, seed, epoch, train_error, val_error, ...
     paper   the published row of each row that has one: top1, top5, gflops, mparams
     """
@@ -38,6 +36,11 @@ class Study:
     def rows(self) -> list[str]:
         return [row["label"] for row in self.asked["rows"]]
 
+    @property
+    def damaged(self) -> list[str]:
+        """What is wrong with the records that cannot be trusted, and are left out."""
+        return list(self.runs[self.runs.state == "damaged"].reason)
+
     def of(self, row: str) -> pd.DataFrame:
         """The runs of a row that ended in a result that can be averaged."""
         return self.runs[(self.runs.row == row) & (self.runs.state == "done")]
@@ -46,16 +49,15 @@ class Study:
 def find_studies(results: Path, names: list[str]) -> list[Study]:
     """The studies of these names, or of these grids; all of them where there is no name.
 
-    Raises RecordError where a name fits none, or a file cannot be read.
+    Raises ConfigError where a name fits none, or a file cannot be read.
     """
-    keys = ("name", "grid", "title", "table", "rows", "seeds", "training", "command")
-    asked = [read_json(path, *keys) for path in sorted((results / "studies").glob("*.json"))]
+    asked = read_studies(results)
     if not asked:
-        raise RecordError(f"{results} holds no study: begin with `python -m experiments run ratio`")
+        raise ConfigError(f"{results} holds no study: begin with `python -m experiments run ratio`")
     for name in names:
         if not any(name in (study["name"], study["grid"]) for study in asked):
             known = ", ".join(study["name"] for study in asked) or "none"
-            raise RecordError(f"no study {name!r} in {results}: there are {known}")
+            raise ConfigError(f"no study {name!r} in {results}: there are {known}")
     return [
         load(results, study)
         for study in asked
@@ -68,18 +70,21 @@ def load(results: Path, asked: dict[str, Any]) -> Study:
     for row in asked["rows"]:
         for seed in range(asked["seeds"]):
             path = results / "runs" / row["cell"] / f"seed{seed}"
-            run = {"row": row["label"], "seed": seed, "state": "missing"}
+            run = {"row": row["label"], "seed": seed, "state": "missing", "reason": ""}
             if (path / "summary.json").exists():
-                run |= read_json(path / "summary.json", "state", "test_error", "hidden")
-                config = read_json(path / "config.json")
-                machine = read_json(path / "env.json", "precision", "data")
-                run |= {f"config.{key}": value for key, value in flat(config)}
-                run |= {f"env.{key}": value for key, value in machine.items()}
-                run["hidden"] = hidden_text(run["hidden"])
-                who = {"row": row["label"], "seed": seed}
-                curves += [who | epoch for epoch in read_lines(path / "metrics.jsonl")]
-            elif (path / "error.txt").exists():
-                run["state"] = "failed"
+                try:
+                    result = read_result(path)
+                except ConfigError as error:
+                    run |= {"state": "damaged", "reason": str(error)}
+                else:
+                    run |= result.summary | {"hidden": hidden_text(result.summary["hidden"])}
+                    config = result.config.model_dump(mode="json")
+                    run |= {f"config.{key}": value for key, value in flat(config)}
+                    run |= {f"env.{key}": value for key, value in result.env.items()}
+                    who = {"row": row["label"], "seed": seed}
+                    curves += [who | epoch for epoch in result.metrics]
+            elif state(path) == "failed":
+                run |= {"state": "failed", "reason": failure(path)}
             runs.append(run)
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
     frame = pd.DataFrame(runs)
@@ -109,22 +114,3 @@ def flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def hidden_text(hidden: dict[str, list[int]]) -> str:
     """Hidden widths by stage: `4 / 8 / 16`; `1-4 / 4-8 / 8-16` where a stage has several."""
     return " / ".join("-".join(map(str, widths)) for widths in hidden.values())
-
-
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """A file that holds an object with these keys, or a RecordError that names it."""
-    [data] = read_lines(path, whole=True)
-    if not isinstance(data, dict) or not set(keys) <= set(data):
-        raise RecordError(f"{path} is damaged: it lacks {', '.join(keys) or 'its keys'}")
-    return data
-
-
-def read_lines(path: Path, whole: bool = False) -> list[Any]:
-    """The JSON of each line of a file, or of the whole of it."""
-    try:
-        text = path.read_text()
-        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
-    except FileNotFoundError:
-        raise RecordError(f"{path} is not there") from None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read: {error}") from None

@@ -28,6 +28,7 @@ def numbers(study: Study) -> pd.DataFrame:
                 "asked": len(of_row),
                 "diverged": int((of_row.state == "diverged").sum()),
                 "failed": int((of_row.state == "failed").sum()),
+                "damaged": int((of_row.state == "damaged").sum()),
                 "parameters": None if first is None else int(first.parameters),
                 "multiply_adds": None if first is None else int(first.multiply_adds),
                 "hidden": "" if first is None else first.hidden,
@@ -68,7 +69,8 @@ def error_text(row) -> str:
     if row.seeds:
         half = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
         return f"{row.test_error:.2f}{half}"
-    return "diverged" if row.diverged else "failed" if row.failed else HOLE
+    states = ("diverged", "failed", "damaged")
+    return next((state for state in states if getattr(row, state)), HOLE)
 
 
 def number(value, form: str, scale: float = 1) -> str:
@@ -109,6 +111,7 @@ def notes(study: Study) -> list[str]:
     if len(holes):
         counts = ", ".join(f"{n} {state}" for state, n in holes.state.value_counts().items())
         lines.append(f"Not in the means: {counts}.")
+    lines += [f"DAMAGED: {reason}." for reason in study.damaged]
     return lines + expectation(study)
 
 

@@ -1,21 +1,35 @@
-"""The command line: `python -m experiments plan|run|status|data`."""
+"""The command line: `python -m experiments run|plan|status|retry|delete|data|complexity`."""
 
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import track
 
 from experiments import record as records
+from experiments import stale
 from experiments.config import ConfigError, checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
-from experiments.display import Display, duration
-from experiments.grid import DEFAULT_NETWORK, Study, expand, list_grids
-from experiments.overview import plan_table, status_table
-from experiments.record import Record
-from experiments.settings import parse_settings
+from experiments.display import duration
+from experiments.grid import list_grids
+from experiments.options import (
+    DataDir,
+    Dataset,
+    PlanOptions,
+    RecipeName,
+    Results,
+    RetryOptions,
+    RunOptions,
+    takes,
+)
+from experiments.overview import plan_table, status_lines, status_table
 from senet.config import choose
 
 app = typer.Typer(
@@ -26,49 +40,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="""Trains the grids of the SE ablation study and keeps a record of every run.
 
-    A grid is a file of experiments/grids, such as ratio, or the path of your own. Every option but
-    --set is a variable of make and of the environment: make ablation-ratio RECIPE=small SEEDS=3""",
+    A grid is a file of experiments/grids, such as ratio, or the path of your own. Options named
+    in capitals are variables of make and of the environment: make ablation-ratio RECIPE=small""",
 )
 console = Console()
 UsageError = typer.BadParameter.__base__  # which typer does not export
-
-
-def whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a whole number") from None
-
-
-Grids = Annotated[
-    list[str], typer.Argument(help=f"one or more of {', '.join(list_grids())}, or YAML files")
-]
-Dataset = Annotated[
-    str, typer.Option(envvar="DATASET", help=f"auto or one of {', '.join(DATASETS)}")
-]
-Network = Annotated[str, typer.Option(envvar="NETWORK", help="a network's name, as resnet20")]
-RecipeName = Annotated[
-    str, typer.Option(envvar="RECIPE", help=f"auto or one of {', '.join(recipes())}")
-]
-Seeds = Annotated[
-    int | None,
-    typer.Option(
-        envvar="SEEDS", parser=whole, metavar="N", help="trains the seeds 0 to N - 1 of every row"
-    ),
-]
-Device = Annotated[str, typer.Option(envvar="DEVICE", help="auto, cuda, mps or cpu")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        envvar="WORKERS", parser=whole, metavar="N", help="runs at a time: one a core, one on a GPU"
-    ),
-]
-DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="where the data sets lie")]
-Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where everything is written")]
-Settings = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="what the grid leaves open: recipe.epochs=2"),
-]
+WATCH_EVERY = 2.0  # seconds
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -76,107 +53,52 @@ def say(text: str, style: str | None = None) -> None:
 
 
 @app.command()
-def run(
-    grids: Grids,
-    dataset: Dataset = "auto",
-    network: Network = DEFAULT_NETWORK,
-    recipe: RecipeName = "auto",
-    seeds: Seeds = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    data_dir: DataDir = Path("data"),
-    results: Results = Path("results/local"),
-    settings: Settings = (),
-) -> None:
+@takes(RunOptions)
+def run(options: RunOptions) -> None:
     """Train what is missing of the grids, then draw their tables and figures.
 
-    What is there already is never trained again: call it as often as you like.
+    What is there is never trained again, and what was interrupted goes on where it was: call it
+    as often as you like, also twice at once.
     """
-    from experiments.environment import pick_device, pick_workers
+    from experiments import runner
 
-    device = pick_device(device)
-    workers = pick_workers(workers, device)
-    recipe = pick_recipe(recipe, device)
-    checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
-    options = network, recipe, seeds, settings
-    studies = expand_all(grids, "cifar10" if dataset == "auto" else dataset, *options)
-    records.check_writable(results)
-    if not all(record.finished for record in name_runs(studies, results)):
-        from experiments.estimate import check
-
-        check(studies)  # refuses what cannot be built, before anything is fetched or written
-        studies = expand_all(grids, prepare_any(dataset, data_dir, say), *options)
-
-    names = name_runs(studies, results)
-    pending = [record for record in names if not record.finished]
-    say(f"{', '.join(grids)}: data {studies[0].dataset}, network {network}, {studies[0].training}")
-    say(f"{len(names) - len(pending)} of {len(names)} runs are there, {len(pending)} to train")
-    expected = estimate(pending, data_dir, device) if pending else {}
-    for study in studies:
-        records.write_study(results, study.record())
-        if study.code:
-            records.keep_code(results, study.code)
-    if pending:
-        from experiments.launch import local
-
-        workers = min(workers, len(pending))
-        total = duration(sum(expected.values()) / workers)
-        say(f"on {device}, {workers} at a time: about {total}; Ctrl-C keeps what is finished\n")
-        with Display(console, names, expected, workers) as display:
-            for event in local(pending, data_dir, device, workers):
-                display.follow(event)
-
-    sys.stdout.flush()
-    analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
-    drawn = subprocess.run([*analysis, *(study.name for study in studies)]).returncode
-    failed = [record for record in names if not record.finished]
-    for record in failed:
-        say(f"FAILED {names[record]}: {record.path / 'error.txt'}", style="bold red")
-    raise typer.Exit(1 if failed else drawn)
+    raise typer.Exit(runner.run(options, say, console))
 
 
 @app.command()
-def plan(
-    grids: Grids,
-    dataset: Dataset = "auto",
-    network: Network = DEFAULT_NETWORK,
-    recipe: RecipeName = "auto",
-    seeds: Seeds = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    data_dir: DataDir = Path("data"),
-    results: Results = Path("results/local"),
-    settings: Settings = (),
-) -> None:
-    """Show what `run` would train, what is there, and what it costs. Nothing is written."""
-    from experiments.environment import pick_device, pick_workers
-    from experiments.estimate import prices, seconds
+@takes(RetryOptions)
+def retry(options: RetryOptions) -> None:
+    """Forget the failures of the grids, then `run`. Checkpoints and finished runs are kept."""
+    from experiments import runner
 
-    device = pick_device(device)
-    workers = pick_workers(workers, device)
-    recipe = pick_recipe(recipe, device)
-    checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
+    raise typer.Exit(runner.run(options, say, console))
+
+
+@app.command()
+@takes(PlanOptions)
+def plan(options: PlanOptions) -> None:
+    """Show what `run` would train, what is there, and what it costs. Nothing is written."""
+    from experiments import runner
+    from experiments.estimate import prices, probe, seconds
+
+    machine, results, dataset = runner.settle(options), options.results, options.dataset
     if dataset == "auto":
         dataset = "cifar10"
-        if not path_of(dataset, data_dir).exists():
+        if not path_of(dataset, options.data_dir).exists():
             say("cifar10 has to be downloaded; if it cannot be, `run` takes the synthetic set")
-    studies = expand_all(grids, dataset, network, recipe, seeds, settings)
+    studies = runner.expand_all(options, dataset, machine.recipe)
     price = prices(studies)
     for study in studies:
         console.print(plan_table(study, price, results))
-        for text in (
-            study.grid.about,
-            f"Expected: {study.grid.expect}",
-            f"Cost: {study.grid.cost}",
-        ):
-            say(text)
-    names = name_runs(studies, results)
-    pending = [record for record in names if not record.finished]
-    say(f"{len(names)} runs, {len(names) - len(pending)} there, {len(pending)} to train")
-    if pending:
-        workers = min(workers, len(pending))
-        total = sum(seconds(pending, device).values()) / workers
-        say(f"about {duration(total)} on {device}, {workers} at a time")
+        say(f"{study.grid.about}\nExpected: {study.grid.expect}\nCost: {study.grid.cost}")
+    states = {record: record.state for record in runner.name_runs(studies, results)}
+    missing = [record for record, state in states.items() if state in records.MISSING]
+    say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
+    if missing:
+        slots = machine.slots[: len(missing)]
+        expected = seconds(missing, slots[0], lambda record, device: probe(record.config, device))
+        total = duration(sum(expected.values()) / len(slots))
+        say(f"about {total} on {slots[0]}, {len(slots)} at a time")
 
 
 @app.command()
@@ -185,7 +107,12 @@ def status(
     dataset: Dataset = "auto",
     network: Annotated[str | None, typer.Option(envvar="NETWORK", help="only this")] = None,
     recipe: RecipeName = "auto",
+    data_dir: DataDir = Path("data"),
     results: Results = Path("results/local"),
+    watch: Annotated[bool, typer.Option("--watch", help="follows, until Ctrl-C")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="tells which runs today's code would train otherwise")
+    ] = False,
 ) -> None:
     """Show the state of every run that was asked for, from the files alone."""
     wanted = {"dataset": dataset, "network": network, "recipe": recipe}
@@ -197,42 +124,61 @@ def status(
     asked = {study["grid"]: None for study in records.read_studies(results)}
     for grid in grids:
         checked(choose, "grid", grid, {**list_grids(), **asked})
-    studies = [
-        study
-        for study in records.read_studies(results)
-        if (not grids or study["grid"] in grids)
-        and all(study[key] == value for key, value in wanted.items())
-    ]
-    if not studies:
+
+    def studies() -> list[dict]:
+        return [
+            study
+            for study in records.read_studies(results)
+            if (not grids or study["grid"] in grids)
+            and all(study[key] == value for key, value in wanted.items())
+        ]
+
+    def picture() -> Group:
+        """The newest first, as a terminal that is too low cuts the end off."""
+        now = studies()
+        return Group(*status_lines(now, results), *(status_table(s, results) for s in now))
+
+    if watch:
+        try:
+            with Live(picture(), console=console, auto_refresh=False) as live:
+                while True:
+                    time.sleep(WATCH_EVERY)
+                    live.update(picture(), refresh=True)
+        except KeyboardInterrupt:  # the way to end it
+            return
+    if not studies():
         say(f"nothing of this was asked for yet in {results}: begin with `run`")
-    for study in studies:
-        console.print(status_table(study, results))
+    cells = stale.by_cell(path for s in studies() for path in records.runs_of(s, results))
+    findings = {
+        finding.path: finding
+        for cell in (track(cells, "verifying", console=console) if verify else ())
+        for finding in stale.verify(cell, data_dir)
+    }
+    for study in studies():
+        console.print(status_table(study, results, findings))
+    console.print(*status_lines(studies(), results, findings), sep="\n")
+    raise typer.Exit(1 if findings else 0)
 
 
 @app.command()
-def data(
-    dataset: Dataset = "auto",
-    data_dir: DataDir = Path("data"),
+def delete(
+    runs: Annotated[list[str], typer.Argument(help="full names: LABEL-ID/seed0")],
+    results: Results = Path("results/local"),
 ) -> None:
+    """Delete runs, finished or not, by their full names. Nothing else deletes a finished run."""
+    paths = [records.find_run(results, name) for name in runs]
+    for path in paths:
+        records.delete(path)
+        say(f"deleted {path}")
+
+
+@app.command()
+def data(dataset: Dataset = "auto", data_dir: DataDir = Path("data")) -> None:
     """Fetch and prepare a data set, and check it."""
     checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
     arrays = load(prepare_any(dataset, data_dir, say), data_dir)
     images = f"{len(arrays.train_labels):,} training and {len(arrays.test_labels):,} test images"
     say(f"{path_of(arrays.name, data_dir)}: {images}, fingerprint {arrays.fingerprint}")
-
-
-def estimate(pending: list[Record], data_dir: Path, device: str) -> dict[Record, float]:
-    """Seconds that each run will take, once the data are known to be in order."""
-    from experiments.launch import warm_up
-
-    warm_up()  # on another core, while we go on
-    from experiments.estimate import seconds
-    from experiments.train import held_out
-
-    arrays = load(pending[0].config.dataset, data_dir)
-    for record in pending:
-        held_out(arrays, record.config.recipe)
-    return seconds(pending, device)
 
 
 @app.command()
@@ -246,36 +192,20 @@ def complexity(results: Results = Path("results/local")) -> None:
     raise typer.Exit(subprocess.run(analysis).returncode)
 
 
-def pick_recipe(name: str, device: str) -> str:
-    """`auto` as a whole ablation in minutes on a CPU, all of the data on anything faster."""
-    return name if name != "auto" else "demo" if device == "cpu" else "fast"
-
-
-def expand_all(grids, dataset, network, recipe, seeds, settings) -> list[Study]:
-    given = parse_settings(settings)
-    options = {"dataset": dataset, "network": network, "recipe": recipe, "seeds": seeds}
-    return [expand(grid, **options, settings=given) for grid in dict.fromkeys(grids)]
-
-
-def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
-    """Every run of the studies once, in whole rounds of seeds, and what it is called."""
-    runs = [
-        (config.seed, Record(results, config), label)
-        for study in studies
-        for label, config in study.runs()
-    ]
-    names: dict[Record, str] = {}
-    for seed, record, label in sorted(runs, key=lambda run: run[0]):
-        names.setdefault(record, f"{label}, seed {seed}")
-    return names
+def counted(states) -> str:
+    return ", ".join(f"{number} {state}" for state, number in sorted(Counter(states).items()))
 
 
 def main() -> None:
-    """Runs a command: 2 and one sentence for what the user got wrong, 130 after Ctrl-C."""
+    """Runs a command: 2 and one sentence for what the user got wrong, 130 after Ctrl-C.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does, with checkpoints.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         status = app(standalone_mode=False)
-        if status == 130:
-            say("stopped: finished runs are kept, and the same command goes on from there")
     except (ConfigError, UsageError, OSError) as error:
         message = error.format_message() if hasattr(error, "format_message") else error
         if isinstance(error, OSError):  # a full disk, a folder that is a file, a name too long
@@ -284,8 +214,14 @@ def main() -> None:
             f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         status = 2
+    except SystemExit as stop:
+        status = stop.code
+    if status in STOPPED:
+        say("stopped: all that is done is kept, and the same command goes on from there")
     sys.exit(status)
 
+
+STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.config import ConfigError, Recipe
+from experiments.datasets import DATASETS, Arrays
+
 PAD = 4  # zero-padding on each side before the random crop (He et al. 2015, section 4.2)
 
 
@@ -99,3 +102,45 @@ class Images:
         index = (which[:, None] * side + rows)[:, :, None] * side + columns[:, None, :]
         window = self.pixels[index].view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3]
         return (window * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC memory
+
+
+def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the images to train on, and of those that the curves are drawn on.
+
+    Which are held out is drawn once for all seeds: it depends on how many images there are.
+
+    Raises:
+        ConfigError: the data set has too few.
+    """
+    order = np.random.default_rng(1709_01507).permutation(len(arrays.train_labels))
+    available = max(0, len(order) - recipe.holdout)
+    limits = {
+        "holdout": len(order) - 1,
+        "train_images": available,
+        "test_images": len(arrays.test_labels),
+    }
+    for name, limit in limits.items():
+        if (getattr(recipe, name) or 0) > limit:
+            raise ConfigError(
+                f"recipe.{name} {getattr(recipe, name)}: {arrays.name} has {len(order)} training "
+                f"and {len(arrays.test_labels)} test images, of which {limit} are left for it"
+            )
+    training = order[:available][: recipe.train_images]
+    return training, order[available:][: recipe.curve_images]
+
+
+def split(
+    arrays: Arrays, recipe: Recipe, device: torch.device
+) -> tuple[Images, Images | None, Images]:
+    """The training images, those of the curves (None without a holdout), and the test images."""
+    training, curve = held_out(arrays, recipe)
+    source = DATASETS[arrays.name]
+
+    def images(pixels: np.ndarray, labels: np.ndarray, padded: bool = False) -> Images:
+        return Images(pixels, labels, source.mean, source.std, device, padded)
+
+    return (
+        images(arrays.train_images[training], arrays.train_labels[training], padded=True),
+        images(arrays.train_images[curve], arrays.train_labels[curve]) if len(curve) else None,
+        images(arrays.test_images[: recipe.test_images], arrays.test_labels[: recipe.test_images]),
+    )

@@ -43,6 +43,8 @@ class Display:
         self.started: dict[Record, float] = {}
         self.spent = 0.0  # worker seconds of the runs that have ended
         self.ended = 0
+        self.fresh: set[Record] = set()  # started, and not heard of yet
+        self.given = 0.0  # expected seconds of what checkpoints held already
         self.last_line = time.monotonic()
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -63,7 +65,13 @@ class Display:
 
     def follow(self, event: Event) -> None:
         """Shows one event."""
-        {"started": self.start, "progress": self.progress, "ended": self.end}[event.kind](event)
+        {
+            "started": self.start,
+            "progress": self.progress,
+            "note": self.note,
+            "again": self.again,
+            "ended": self.end,
+        }[event.kind](event)
         done = sum(self.share[r] * self.expected[r] for r in self.expected)
         note = f"{self.ended} of {len(self.expected)} runs, {self.time_left(done)}"
         self.bars.update(self.whole, completed=done, note=note)
@@ -75,13 +83,15 @@ class Display:
         """From what the runs were expected to take, and more and more from what they do take."""
         now, total = time.monotonic(), sum(self.expected.values())
         spent = self.spent + sum(now - began for began in self.started.values())
-        trust = done / (done + 0.05 * total)
-        pace = (1 - trust) + trust * spent / done if done else 1.0
+        today = done - self.given
+        trust = today / (today + 0.05 * total)
+        pace = (1 - trust) + trust * spent / today if today > 0 else 1.0
         return f"about {duration(pace * (total - done) / self.workers)} left"
 
     def start(self, event: Event) -> None:
         record = event.record
         self.started[record] = time.monotonic()
+        self.fresh.add(record)
         self.tasks[record] = self.bars.add_task(f"  {self.names[record]}", total=1.0, note="")
         if not self.console.is_terminal:
             self.line(f"started  {self.names[record]}")
@@ -89,21 +99,40 @@ class Display:
     def progress(self, event: Event) -> None:
         record, row = event.record, event.row
         self.share[record] = event.step / event.steps
+        if record in self.fresh:  # it goes on from a checkpoint: that share was free today
+            self.fresh.remove(record)
+            self.given += self.share[record] * self.expected[record]
         self.bars.update(self.tasks[record], completed=self.share[record])
         if row is not None:
             error = row.get("val_error")
             note = f"epoch {row['epoch']}" + (f", {error:.1f} % wrong" if error is not None else "")
             self.bars.update(self.tasks[record], note=note)
 
-    def end(self, event: Event) -> None:
-        record = event.record
+    def note(self, event: Event) -> None:
+        self.line(f"note     {self.names[event.record]}: {event.sentence}", "yellow")
+
+    def again(self, event: Event) -> None:
+        self.stop(event.record)
+        self.share[event.record] = 0.0
+        self.note(event)
+
+    def stop(self, record: Record) -> float:
+        """Takes away the bar of a run that is not under way any more; its seconds."""
         took = time.monotonic() - self.started.pop(record, time.monotonic())
-        self.spent, self.ended, self.share[record] = self.spent + took, self.ended + 1, 1.0
+        self.spent += took
         if record in self.tasks:
             self.bars.remove_task(self.tasks.pop(record))
+        return took
+
+    def end(self, event: Event) -> None:
+        record, outcome = event.record, event.outcome
+        took = self.stop(record)
+        self.ended, self.share[record] = self.ended + 1, 1.0
         name = f"{self.names[record]} ({self.ended} of {len(self.expected)})"
-        if not record.finished:
-            self.line(f"FAILED   {name}: see {record.path / 'error.txt'}", "bold red")
+        if outcome.state == "failed":
+            self.line(f"FAILED   {name}: {outcome.kind}: {outcome.reason}", "bold red")
+        elif outcome.state == "interrupted":
+            self.line(f"stopped  {name}: with a checkpoint", "yellow")
         elif record.state == "diverged":
             self.line(f"diverged {name}: its loss was not finite, {duration(took)}", "yellow")
         else:

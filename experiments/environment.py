@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,28 +21,35 @@ DEVICES = {
 }
 
 
-def pick_device(name: str) -> str:
-    """`auto` as cuda, else mps, else cpu; any other name must be a device that is there."""
+def pick_devices(name: str) -> list[str]:
+    """The devices to train on: `auto` is cuda, else mps, else cpu, and `cuda` is all GPUs.
+
+    Raises ConfigError for any other name that is not a device that is there, such as cuda:1.
+    """
     if name == "auto":
-        return next(device for device, is_there in DEVICES.items() if is_there())
+        name = next(device for device, is_there in DEVICES.items() if is_there())
     kind, _, index = name.partition(":")
     if kind not in DEVICES or (name != kind and not (kind == "cuda" and index.isdecimal())):
         raise ConfigError(
             f"unknown device {name!r}: allowed are auto, {', '.join(DEVICES)}, and cuda:0 and so on"
         )
-    if not DEVICES[kind]() or int(index or 0) >= max(1, torch.cuda.device_count()):
+    gpus = torch.cuda.device_count()
+    if not DEVICES[kind]() or int(index or 0) >= max(1, gpus):
         raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} finds none")
-    return name
+    return [f"cuda:{gpu}" for gpu in range(gpus)] if name == "cuda" else [name]
 
 
-def pick_workers(asked: int | None, device: str) -> int:
-    """How many runs go at a time: on a CPU one for each core that we may use, as a run has one
-    thread; elsewhere one."""
-    if asked is not None and asked < 1:
-        raise ConfigError(f"workers {asked}: at least one is needed")
+def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
+    """The device of each run that goes at a time: `workers` of them.
+
+    On a CPU one for each core that we may use, as a run has one thread; else one on each device.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers {workers}: at least one is needed")
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
-    return asked or (cores if device == "cpu" else 1)
+    count = workers or (cores if devices == ["cpu"] else len(devices))
+    return [devices[slot % len(devices)] for slot in range(count)]
 
 
 @cache
@@ -70,6 +76,11 @@ def pick_precision(name: str, device: str) -> str:
     return "bf16" if has_bf16[device.split(":")[0]]() else "fp32"
 
 
+def device_name(device: str) -> tuple[str, str]:
+    """(processor, GPU or "cpu"), as they are named in a record."""
+    return processor()[0], torch.cuda.get_device_name(device) if "cuda" in device else device
+
+
 def provenance(device: str, precision: str) -> dict[str, Any]:
     """What a record's env.json says of where its numbers come from."""
     names = ("torch", "torchvision", "numpy")
@@ -79,11 +90,10 @@ def provenance(device: str, precision: str) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in names},
         "platform": platform.platform(),
-        "processor": processor()[0],
-        "device": torch.cuda.get_device_name(device) if "cuda" in device else device,
+        "host": platform.node(),
+        **dict(zip(("processor", "device"), device_name(device), strict=True)),
         "precision": precision,
         "threads": torch.get_num_threads(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -96,9 +106,12 @@ def git(*words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def peak_memory() -> float:
-    """The most memory that this process has had, in MiB."""
+def peak_memory(device: str) -> dict[str, float]:
+    """The most memory that this process has had, and on its GPU, in MiB."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    peak = {"peak_memory_mib": round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)}
+    if "cuda" in device:
+        peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
+    return peak

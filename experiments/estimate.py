@@ -1,7 +1,8 @@
 """What a study will cost: parameters and operations by counting, time by measuring."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -9,16 +10,18 @@ from torch import nn
 
 from experiments.config import ConfigError, RunConfig, checked
 from experiments.datasets import DATASETS
-from experiments.environment import pick_precision
+from experiments.environment import device_name, pick_precision
+from experiments.files import read_sealed
 from experiments.grid import Study
-from experiments.record import Record, read_json
-from experiments.train import build_network
+from experiments.record import Record
+from experiments.step import build_network
 from senet.cost import Cost, cost
 from senet.own import load_own
 
 FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
 STEPS = 2  # measured ones, after one that warms up
 BATCH = 32
+PACE = 1 / 200  # seconds an image, where it cannot be measured
 
 
 def check(studies: Iterable[Study]) -> None:
@@ -32,48 +35,78 @@ def check(studies: Iterable[Study]) -> None:
 
 def prices(studies: Iterable[Study]) -> dict[str, Cost]:
     """Cell -> its cost."""
+    studies = list(studies)
     with torch.device("meta"):
-        return {config.cell: cost(network) for config, network in networks(studies)}
+        counted = {which: cost(network) for which, network in networks(studies)}
+    configs = [cell.config for study in studies for cell in study.cells]
+    return {config.cell: counted[architecture(config)] for config in configs}
 
 
-def networks(studies: Iterable[Study]) -> Iterator[tuple[RunConfig, nn.Module]]:
-    """The different cells of some studies and their networks, on the meta device."""
+def architecture(config: RunConfig) -> tuple:
+    """What the network depends on, of all that a run depends on."""
+    where = config.dataset, config.network, config.width, config.shortcut, config.stride_on
+    return *where, config.se, config.code
+
+
+def networks(studies: Iterable[Study]) -> Iterator[tuple[tuple, nn.Module]]:
+    """The different architectures of some studies and their networks, on the meta device."""
     seen = set()
     for study in studies:
         if study.code:
             checked(load_own, study.code)
         for cell in study.cells:
-            if cell.config.cell in seen:
+            which = architecture(cell.config)
+            if which in seen:
                 continue
-            seen.add(cell.config.cell)
+            seen.add(which)
             try:
                 with torch.device("meta"):
                     network = build_network(cell.config)
             except (ValueError, RuntimeError, OverflowError) as error:
                 where = f"grid {study.grid_name!r}, row {cell.label!r}"
                 raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
-            yield cell.config, network
+            yield which, network
 
 
-def seconds(records: Iterable[Record], device: str) -> dict[Record, float]:
-    """About how long each run takes on one worker.
+def seconds(
+    records: Iterable[Record], device: str, measure: Callable[[Record, str], float | None]
+) -> dict[Record, float]:
+    """About how long each run takes on one worker, from its beginning.
 
-    From another seed of the same cell where one is done, else from a few steps that are measured
-    once for each network with and without SE.
+    From another seed of the same cell where one was trained on such a machine, else from a few
+    steps, measured once for each network with and without SE.
+
+    Args:
+        measure: (run, device) -> seconds an image takes in training, None where that fails.
     """
     pace: dict[tuple, float] = {}
+    known: dict[Path, float | None] = {}
     result: dict[Record, float] = {}
     for record in records:
-        config = record.config
-        siblings = sorted(record.path.parent.glob("seed*/summary.json"))
-        if siblings:
-            result[record] = read_json(siblings[0].with_name("env.json"))["seconds"]
+        config, cell = record.config, record.path.parent
+        if cell not in known:
+            known[cell] = seconds_of_sibling(cell, device)
+        if known[cell] is not None:
+            result[record] = known[cell]
             continue
         kind = config.network, config.width, config.se is not None
         if kind not in pace:
-            pace[kind] = probe(config, device)
+            pace[kind] = measure(record, device) or PACE
         result[record] = pace[kind] * workload(config)
     return result
+
+
+def seconds_of_sibling(cell: Path, device: str) -> float | None:
+    """How long a run of this cell took that was done on such a machine; None if there is none."""
+    here = device_name(device)
+    for path in sorted(cell.glob("seed*/summary.json")):
+        try:
+            summary, env = read_sealed(path, "state"), read_sealed(path.with_name("env.json"))
+        except ConfigError:
+            continue
+        if summary["state"] == "done" and (env["processor"], env["device"]) == here:
+            return env["seconds"]
+    return None
 
 
 def workload(config: RunConfig) -> float:

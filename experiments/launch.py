@@ -1,31 +1,56 @@
-"""Many runs: give `local` their records, and it tells what happens to them as it happens."""
+"""Many runs on this machine: give `Local` their records, and it tells what happens to them."""
 
 import multiprocessing
 import os
 import signal
 import time
-import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from experiments.record import Record
+from experiments.lock import holder
+from experiments.record import KILLED, Record
+from experiments.worker import OUT_OF_MEMORY, Job, Outcome, work
 
-REPORT_EVERY = 0.5  # seconds between two signs of life of a run
+LOOK_EVERY = 2.0  # seconds between two looks at a run that another process trains
+GRACE = 60.0  # seconds to write a checkpoint in, when all is to end
+LOG_LINES = 60  # of what a process printed, in the error.txt of one that could not write its own
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a run; a `progress` tells of an ended epoch where it has a row."""
+    """Something that happened to a run.
 
-    kind: Literal["started", "progress", "ended"]
+    kind     started; progress, with an ended epoch's metrics where it has a row; note, with a
+             sentence; again, with a sentence: its process has ended, and it will be tried again;
+             ended, with an outcome
+    """
+
+    kind: Literal["started", "progress", "note", "again", "ended"]
     record: Record
     step: int = 0
     steps: int = 0
     row: dict | None = None
+    sentence: str = ""
+    outcome: Outcome | None = None
+
+
+@dataclass
+class Active:
+    """A run that is under way."""
+
+    record: Record
+    device: str
+    process: multiprocessing.Process
+    kills: int  # by the kernel for want of memory, before it began
+    heard: float = field(default_factory=time.monotonic)
+    hung: bool = False
+    outcome: Outcome | None = None  # as the process told it
 
 
 def warm_up() -> None:
@@ -34,85 +59,202 @@ def warm_up() -> None:
     `torch._dynamo` is among it as counting operations needs it: five seconds, but only once.
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the runner's
+    # Inherited: what a terminal or a batch system sends to all of us is the runner's to answer.
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
-def local(records: list[Record], data_dir: Path, device: str, workers: int) -> Iterator[Event]:
-    """Trains runs on this machine, `workers` at a time, each in a process of its own.
+class Local:
+    """Trains runs on this machine, each in a process of its own, from a fork server with torch.
 
-    A run that fails leaves an error.txt and the others alone. The processes come from a fork
-    server that has imported torch once. Closing the iterator ends the runs that are under way.
+    A context manager: at its end, the runs that are under way write checkpoints and stop.
+
+    Args:
+        slots: the device of each run that goes at a time.
+        data_dir: holds the prepared data sets.
+        patience: seconds without a sign of life after which a run is ended.
+        checkpoint_every: seconds between two checkpoints of a run, at least.
     """
-    context = multiprocessing.get_context("forkserver")
-    warm_up()
-    waiting = list(reversed(records))
-    active: dict[Connection, tuple[multiprocessing.Process, Record]] = {}
-    try:
-        while waiting or active:
-            while waiting and len(active) < workers:
-                record = waiting.pop()
+
+    def __init__(
+        self,
+        slots: Iterable[str],
+        data_dir: Path,
+        patience: float = 600.0,
+        checkpoint_every: float = 60.0,
+    ) -> None:
+        self.free, self.data_dir = list(slots), data_dir
+        self.patience, self.checkpoint_every = patience, checkpoint_every
+        self.active: dict[Connection, Active] = {}
+        self.context = multiprocessing.get_context("forkserver")
+
+    def __enter__(self) -> Self:
+        warm_up()
+        return self
+
+    def __exit__(self, *_) -> None:
+        processes = [run.process for run in self.active.values()]
+        try:
+            for process in processes:
+                process.terminate()
+            deadline = time.monotonic() + GRACE
+            for process in processes:
+                process.join(max(0.0, deadline - time.monotonic()))
+        finally:  # also where someone is in a hurry and presses Ctrl-C again
+            for process in processes:
+                process.kill()
+                process.join()
+
+    def train(self, records: Iterable[Record], deadline: float | None = None) -> Iterator[Event]:
+        """Trains the runs in this order, each unless it is finished or another process trains it.
+
+        Those of others are waited for, and taken over if they are given up. Ends when all have
+        ended, or at `deadline` (on time.monotonic's clock).
+        """
+        waiting, elsewhere, told = deque(records), [], set()
+        looked = time.monotonic()
+        while waiting or self.active or elsewhere:
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            while waiting and self.free:
+                record = waiting.popleft()
                 if record.finished:  # by another runner, meanwhile
-                    yield Event("ended", record)
-                    continue
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(
-                    target=work, args=(record, data_dir, device, theirs), daemon=True
-                )
-                process.start()
-                theirs.close()
-                active[ours] = process, record
-                yield Event("started", record)
-            for pipe in wait(list(active)):
-                process, record = active[pipe]
-                try:
-                    yield Event("progress", record, *pipe.recv())
-                except EOFError:  # the process is at its end, one way or another
-                    del active[pipe]
-                    process.join()
-                    if not record.finished and process.exitcode:
-                        explain_death(record, process.exitcode)
-                    yield Event("ended", record)
+                    yield Event("ended", record, outcome=Outcome("done"))
+                elif (other := holder(record.path)) is not None:
+                    elsewhere.append(record)
+                    if record not in told:
+                        told.add(record)
+                        who = f"process {other.get('pid', '?')} on {other.get('host', '?')}"
+                        yield Event("note", record, sentence=f"{who} trains it: waiting for that")
+                else:
+                    self.start(record)
+                    yield Event("started", record)
+            for pipe in wait(list(self.active), timeout=1.0):
+                event = self.hear(pipe)
+                if event.kind == "again":
+                    (elsewhere if event.outcome.state == "elsewhere" else waiting).append(
+                        event.record
+                    )
+                yield event
+            self.end_hung()
+            if elsewhere and time.monotonic() - looked > LOOK_EVERY:
+                looked = time.monotonic()
+                waiting.extend(elsewhere)
+                elsewhere.clear()
+
+    def start(self, record: Record) -> None:
+        ours, theirs = self.context.Pipe(duplex=False)
+        device = self.free.pop(0)
+        job = Job(record, self.data_dir, device, self.checkpoint_every)
+        process = self.context.Process(target=work, args=(job, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self.active[ours] = Active(record, device, process, kills_for_memory())
+
+    def hear(self, pipe: Connection) -> Event:
+        """What a process says, or that it has ended, one way or another."""
+        run = self.active[pipe]
+        try:
+            what, *message = pipe.recv()
+        except (EOFError, OSError):
+            return self.end(pipe)
+        run.heard = time.monotonic()
+        if what == "progress":
+            return Event("progress", run.record, *message)
+        if what == "note":
+            return Event("note", run.record, sentence=message[0])
+        run.outcome = message[0]
+        return self.end(pipe)
+
+    def end(self, pipe: Connection) -> Event:
+        """Clears up after a process."""
+        run = self.active.pop(pipe)
+        neighbours = sum(other.device == run.device for other in self.active.values())
+        run.process.join()
+        pipe.close()
+        outcome = run.outcome or explain(run)
+        if outcome.kind == OUT_OF_MEMORY and neighbours:
+            # This slot is not used any more. The threads stay, so that the bits do, too.
+            sentence = f"out of memory beside {neighbours} more: again, with one less at a time"
+            return Event("again", run.record, sentence=sentence, outcome=outcome)
+        self.free.append(run.device)
+        if outcome.state == "elsewhere":
+            return Event("again", run.record, sentence="trained elsewhere", outcome=outcome)
+        return Event("ended", run.record, outcome=outcome)
+
+    def end_hung(self) -> None:
+        for run in self.active.values():
+            if not run.hung and time.monotonic() - run.heard > self.patience:
+                run.hung = True
+                if run.process.pid and run.process.is_alive():
+                    os.kill(run.process.pid, signal.SIGUSR1)  # where is it?
+                    time.sleep(0.5)
+                run.process.kill()
+
+
+def explain(run: Active) -> Outcome:
+    """Why a process ended that could not say so itself; writes its error.txt."""
+    code, details = run.process.exitcode, ""
+    with suppress(OSError):
+        lines = (run.record.path / "log.txt").read_text(errors="replace").splitlines()
+        details = "\n".join(lines[-LOG_LINES:])
+    if code == -signal.SIGTERM:  # before it could listen
+        return Outcome("interrupted")
+    if run.hung:
+        kind, reason = "hang", "no sign of life for too long, so its process was ended"
+    elif code == -signal.SIGKILL and kills_for_memory() > run.kills:
+        kind, reason = OUT_OF_MEMORY, "the kernel ended the process (SIGKILL)"
+    elif code in (-signal.SIGKILL, 255):  # 255: the fork server went, and took it along
+        kind, reason = KILLED, "its process was ended from outside (SIGKILL)"
+    elif code < 0:
+        kind, reason = signal.Signals(-code).name, "the process crashed"
+    else:
+        kind, reason = f"exit status {code}", "the process ended without a word"
+    with suppress(OSError):  # a full disk is no reason to end the others
+        run.record.fail(kind, reason, details)
+    return Outcome("failed", kind, reason)
+
+
+def kills_for_memory() -> int:
+    """How many processes the kernel has ended for want of memory, where it says so."""
+    kills = 0
+    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
+        try:
+            words = Path(path).read_text().split()
+        except OSError:
+            continue
+        facts = dict(zip(words[::2], words[1::2], strict=False))
+        kills += int(facts.get("oom_kill", 0))
+    return kills
+
+
+def ask(function: Callable, *args: Any, patience: float = 120.0) -> Any:
+    """What a function returns in a process of its own, or None where that fails, dies or hangs.
+
+    For code that we do not know: somebody's own block may end the process that tries it.
+    """
+    warm_up()
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=answer, args=(theirs, function, *args), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv() if ours.poll(patience) else None
+    except EOFError:
+        return None
     finally:
-        for process, _ in active.values():
-            process.terminate()
-        for process, _ in active.values():
-            process.join()
+        process.kill()
+        process.join()
 
 
-def explain_death(record: Record, exitcode: int) -> None:
-    """Writes the reason of a process that could not write its own."""
-    if record.state != "failed":
-        name = signal.Signals(-exitcode).name if exitcode < 0 else f"exit status {exitcode}"
-        record.fail(f"The process ended without a word: {name}\n")
-
-
-def work(record: Record, data_dir: Path, device: str, pipe: Connection) -> None:
-    """The process of one run."""
+def answer(pipe: Connection, function: Callable, *args: Any) -> None:
     import torch
 
-    from experiments.train import train
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner, which ends us
-    torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
-    told = 0.0
-
-    def report(step: int, steps: int, row: dict | None) -> None:
-        nonlocal told
-        if row is not None or time.monotonic() - told > REPORT_EVERY:
-            told = time.monotonic()
-            try:
-                pipe.send((step, steps, row))
-            except OSError:  # the runner is gone: so are we, and the run counts as interrupted
-                os._exit(1)
-
-    if record.finished:  # by another runner, a moment ago
-        return
-    try:
-        train(record.config, record, data_dir, device, report)
-    except Exception:
-        record.fail(traceback.format_exc())
-        raise SystemExit(1) from None
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its traceback, if any, is not the user's
+    pipe.send(function(*args))

@@ -1,5 +1,6 @@
 """`plan` and `status` as tables for the terminal. No torch here."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from experiments.config import ConfigError
+from experiments.display import duration
+from experiments.files import read_lines, read_sealed
 from experiments.grid import Study
-from experiments.record import Record, read_json, state
+from experiments.lock import holder
+from experiments.record import Record, failure, runs_of, state
+from experiments.stale import Finding
 
 if TYPE_CHECKING:
     from senet.cost import Cost
+
+NONE: Mapping[Path, Finding] = {}
 
 
 def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Table:
@@ -31,20 +39,88 @@ def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Tabl
     return table
 
 
-def status_table(study: dict[str, Any], results: Path) -> Table:
-    """A row a cell, a column a seed: states, and errors where there are some."""
+def status_table(
+    study: dict[str, Any], results: Path, findings: Mapping[Path, Finding] = NONE
+) -> Table:
+    """A row a cell, a column a seed: states, and errors where there are some.
+
+    Args:
+        study: what was asked for.
+        results: RESULTS.
+        findings: of `status --verify`.
+    """
     table = Table(title=Text(f"{study['title']}\n{study['name']}"), title_justify="left")
     table.add_column("row")
     for seed in range(study["seeds"]):
         table.add_column(f"seed {seed}", justify="right")
     for row in study["rows"]:
-        runs = (results / "runs" / row["cell"] / f"seed{s}" for s in range(study["seeds"]))
-        table.add_row(Text(row["label"]), *map(status_of, runs))
+        runs = [results / "runs" / row["cell"] / f"seed{s}" for s in range(study["seeds"])]
+        table.add_row(Text(row["label"]), *(cell_text(run, findings.get(run)) for run in runs))
     return table
 
 
-def status_of(run: Path) -> str:
-    now = state(run)
-    if now != "done":
-        return now
-    return f"done, {read_json(run / 'summary.json')['test_error']:.2f} %"
+def status_lines(
+    studies: list[dict[str, Any]], results: Path, findings: Mapping[Path, Finding] = NONE
+) -> list[Text]:
+    """How many runs are in which state, and a line on each that someone may want to look at."""
+    names = {
+        path: f"{path.parent.name}/{path.name}"
+        for study in studies
+        for path in runs_of(study, results)
+    }
+    states = {path: state(path) for path in names}
+    counts = sorted(Counter(states.values()).items())
+    total = ", ".join(f"{number} {name}" for name, number in counts)
+    lines = [f"{len(names)} runs: {total}"] if names else []
+    for path, now in states.items():
+        if about := describe(path, now):
+            lines.append(f"{now:12} {names[path]}: {about}")
+        if finding := findings.get(path):
+            lines.append(f"{finding.kind:12} {names[path]}: {finding.reason}")
+    return [Text(line) for line in lines]
+
+
+def describe(path: Path, now: str) -> str:
+    """What there is to say of a run that is not done."""
+    if now == "running":
+        return progress(holder(path) or {})
+    if now == "interrupted":
+        epochs = len(read_lines(path / "metrics.jsonl", cut_short=True))
+        resumes = "a checkpoint" if (path / "checkpoint.pt").exists() else "no checkpoint"
+        reason = f"; {why}" if (why := failure(path)) else ""
+        return f"after {epochs} epochs, with {resumes}{reason}"
+    if now == "failed":
+        return f"{failure(path)} ({path / 'error.txt'})"
+    if now == "damaged":
+        try:
+            read_sealed(path / "summary.json", "state")
+        except ConfigError as error:
+            return str(error)
+    return ""
+
+
+def cell_text(path: Path, finding: Finding | None) -> str:
+    """What stands in a run's cell of the table."""
+    now = state(path)
+    if now == "done":
+        error = read_sealed(path / "summary.json")["test_error"]
+        now = f"{error:.2f} %"
+    if now == "running" and (who := holder(path)) and who.get("steps"):
+        now = f"{who['step'] / who['steps']:.0%} done"
+    return f"{now}, {finding.kind}" if finding else now
+
+
+def progress(who: Mapping[str, Any]) -> str:
+    """What the process that trains a run says of itself."""
+    where = f"process {who.get('pid', '?')} on {who.get('host', '?')}"
+    if not who.get("steps"):
+        return f"starting, {where}"
+    error, left = who["error"], who["seconds_left"]
+    parts = [
+        f"step {who['step']:,} of {who['steps']:,}, {who['epoch']} epochs done",
+        f"{error:.1f} % wrong" if error is not None else None,
+        f"{who['images_per_second']:,.0f} images/s",
+        f"about {duration(left)} left" if left is not None else None,
+        where,
+    ]
+    return ", ".join(part for part in parts if part)

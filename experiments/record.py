@@ -2,26 +2,51 @@
 
     RESULTS/runs/<label>-<id>/seed<k>/
         config.json        the complete config, written first
-        env.json           the machine, the software, the data's fingerprint, when and how long
+        env.json           the machine, the software, the data's and the arithmetic's fingerprints,
+                           when and how long, and where it went on after an interruption
         metrics.jsonl      one line an epoch: losses, errors, learning rate; nothing of the clock
-        timings.jsonl      one line an epoch: images and seconds
+        timings.jsonl      one line a start, one an epoch: images and seconds
         predictions.npz    per test image: class, its probability, the true class's probability
         summary.json       written last, at once: the run is done (or diverged, which is a result)
-        error.txt          instead of a summary: why the run failed
+        error.txt          instead of a summary: why the run ended
+        checkpoint.pt      what a resume needs; of a finished run the weights (not committed)
+        lock, log.txt      who trains it now; what its process printed, where it printed something
+
+`summary.json` holds checksums of config, metrics and predictions, and like `env.json` one of
+itself: a record that was edited or cut short is refused.
 
 No torch here: `status` reads a thousand of these in a moment.
 """
 
-import json
 import os
-import tempfile
-from collections.abc import Callable
+import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError, RunConfig, parse
+from experiments.files import (
+    append_line,
+    digest_of_file,
+    read_json,
+    read_lines,
+    read_sealed,
+    write_atomically,
+    write_json,
+    write_lines,
+    write_sealed,
+)
+from experiments.lock import hold, holder
 from senet.config import digest_of
+
+SEALED = ("config.json", "metrics.jsonl", "predictions.npz")
+# Kinds of failure that are not the run's fault: it goes on as soon as it may.
+KILLED, DISK_FULL = "killed", "disk full"
+
+MISSING = ("planned", "interrupted", "running")  # states of runs that `run` sees to
 
 
 @dataclass(frozen=True)
@@ -31,14 +56,28 @@ class Record:
     results: Path
     config: RunConfig
 
-    @property
+    @cached_property
     def path(self) -> Path:
         return self.results / "runs" / self.config.cell / f"seed{self.config.seed}"
+
+    @property
+    def name(self) -> str:
+        """The run's full name: `<label>-<id>/seed<k>`."""
+        return f"{self.path.parent.name}/{self.path.name}"
 
     @property
     def finished(self) -> bool:
         """Whether there is a result; a run that diverged has one."""
         return (self.path / "summary.json").exists()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by its own fault: `run` leaves it alone until `retry` forgets that."""
+        return state(self.path) == "failed"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
 
     @property
     def code_path(self) -> Path:
@@ -50,24 +89,53 @@ class Record:
         return state(self.path)
 
     def summary(self) -> dict[str, Any]:
-        return read_json(self.path / "summary.json")
+        return read_sealed(self.path / "summary.json", "state")
 
     def begin(self) -> None:
-        """Clears what an earlier, unfinished try left, and writes the config."""
+        """Makes the folder and writes the config; what an earlier try left stays for a resume."""
         if self.finished:
             raise ConfigError(f"{self.path} holds a finished run, which is never trained again")
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("error.txt", "metrics.jsonl", "timings.jsonl", "env.json", "predictions.npz"):
-            (self.path / name).unlink(missing_ok=True)
+        (self.path / "error.txt").unlink(missing_ok=True)
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
+
+    def note_start(self, environment: dict[str, Any], step: int) -> dict[str, Any]:
+        """Writes env.json at the beginning of a try, and a line to timings.jsonl.
+
+        Args:
+            environment: of this try.
+            step: where it goes on; 0 for a run that starts anew.
+
+        Returns:
+            What belongs into env.json: of a resumed run the environment of its first try, and
+            under `resumed` what was different in the others.
+        """
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        lines = read_lines(self.path / "timings.jsonl", cut_short=True)
+        write_lines(self.path / "timings.jsonl", [*lines, {"started": now, "step": step}])
+        environment = environment | {"started": now}
+        if step:
+            first = read_sealed(self.path / "env.json")
+            changed = {k: v for k, v in environment.items() if first.get(k) != v}
+            environment = first | {"resumed": [*first.get("resumed", []), {"step": step} | changed]}
+        self.write_environment(environment)
+        return environment
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        write_sealed(self.path / "env.json", environment)
+
+    def seconds_spent(self) -> float:
+        """On epochs so far, also on those that were lost."""
+        lines = read_lines(self.path / "timings.jsonl", cut_short=True)
+        return sum(line.get("seconds", 0.0) for line in lines)
 
     def append(self, file: str, row: dict[str, Any]) -> None:
         """A line of metrics.jsonl or timings.jsonl."""
-        with (self.path / file).open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        append_line(self.path / file, row)
 
-    def write(self, file: str, data: dict[str, Any]) -> None:
-        write_json(self.path / file, data)
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """All of metrics.jsonl: what came after a checkpoint is not part of the run any more."""
+        write_lines(self.path / "metrics.jsonl", rows)
 
     def write_predictions(self, **arrays: Any) -> None:
         import numpy as np  # `status` does without it
@@ -76,32 +144,73 @@ class Record:
             self.path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays)
         )
 
-    def fail(self, reason: str) -> None:
-        write_atomically(self.path / "error.txt", lambda file: file.write(reason.encode()))
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Writes the summary, with checksums of what it sums up: the run is done."""
+        paths = [path for name in SEALED if (path := self.path / name).exists()]
+        files = {path.name: digest_of_file(path) for path in paths}
+        write_sealed(self.path / "summary.json", summary | {"files": files})
+
+    def fail(self, kind: str, reason: str, details: str = "") -> None:
+        """Writes error.txt.
+
+        Args:
+            kind: two failures of one kind have one word here, such as an exception's name.
+            reason: a sentence.
+            details: the traceback, what the process printed.
+        """
+        text = f"{kind}: {reason}\n" + (f"\n{details.strip()}\n" if details.strip() else "")
+        write_atomically(self.path / "error.txt", lambda file: file.write(text.encode()))
 
 
 def state(path: Path) -> str:
-    """planned, interrupted, failed, diverged or done: what the files of a run say."""
+    """planned, running, interrupted, failed, diverged, done or damaged: what a run's files say."""
     if (path / "summary.json").exists():
-        return read_json(path / "summary.json", "state")["state"]
-    if (path / "error.txt").exists():
+        try:
+            return read_sealed(path / "summary.json", "state")["state"]
+        except ConfigError:
+            return "damaged"
+    if holder(path) is not None:
+        return "running"
+    if (reason := failure(path)) and reason.split(":")[0] not in (KILLED, DISK_FULL):
         return "failed"
     return "interrupted" if (path / "config.json").exists() else "planned"
 
 
-def read_studies(results: Path) -> list[dict[str, Any]]:
-    """What was asked for in RESULTS, by name."""
-    keys = ("name", "grid", "title", "dataset", "network", "recipe", "seeds", "rows")
-    return [read_json(path, *keys) for path in sorted((results / "studies").glob("*.json"))]
+def failure(path: Path) -> str:
+    """The first line of a run's error.txt, `kind: reason`; "" where there is none."""
+    try:
+        with (path / "error.txt").open(errors="replace") as lines:
+            return lines.readline().strip() or "unknown: error.txt is empty"
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"unknown: error.txt cannot be read: {error.strerror}"
 
 
-def write_study(results: Path, study: dict[str, Any]) -> None:
-    """What was asked, beside the runs: RESULTS/studies/<name>.json. More seeds are kept."""
-    path = results / "studies" / f"{study['name']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        study = study | {"seeds": max(study["seeds"], read_json(path)["seeds"])}
-    write_json(path, study)
+@dataclass(frozen=True)
+class Result:
+    """A finished run as it was written: read by `read_result`."""
+
+    config: RunConfig
+    summary: dict[str, Any]
+    env: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def read_result(path: Path) -> Result:
+    """A finished run, all of it or nothing.
+
+    Raises ConfigError, which names the file, where one of them was edited, cut short, is lost, or
+    belongs to another config than the folder's name says.
+    """
+    summary = read_sealed(path / "summary.json", "state", "test_error", "files")
+    for name, digest in summary["files"].items():
+        if not (path / name).exists():
+            raise ConfigError(f"{path / name} is not there")
+        if digest_of_file(path / name) != digest:
+            raise ConfigError(f"{path / name} is not what the run wrote: edited, or cut short")
+    env = read_sealed(path / "env.json", "precision", "data")
+    return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
 
 
 def load(path: Path) -> Record:
@@ -119,37 +228,45 @@ def load(path: Path) -> Record:
     return record
 
 
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """A file that holds an object with these keys, or a ConfigError that names it."""
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is not there") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    if not isinstance(data, dict) or not set(keys) <= set(data):
-        raise ConfigError(f"{path} is damaged: it lacks {', '.join(keys) or 'its keys'}")
-    return data
+def runs_of(study: dict[str, Any], results: Path) -> list[Path]:
+    """The folders of a study's runs, there or not, in whole rounds of seeds."""
+    cells, seeds = [row["cell"] for row in study["rows"]], range(study["seeds"])
+    return [results / "runs" / cell / f"seed{seed}" for seed in seeds for cell in cells]
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    text = json.dumps(data, indent=1) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+def find_run(results: Path, name: str) -> Path:
+    """The folder of the run with this full name. Raises ConfigError where there is none."""
+    runs = results / "runs"
+    names = [f"{path.parent.name}/{path.name}" for path in sorted(runs.glob("*/seed*"))]
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"no run {name!r} in {runs}{hint}")
+    return runs / name
 
 
-def write_atomically(path: Path, write: Callable) -> None:
-    """The whole file or none of it, also where the machine stops in the middle."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+def delete(path: Path) -> None:
+    """Deletes a run. Raises ConfigError where it is being trained."""
+    with hold(path) as lock:
+        if lock is None:
+            raise ConfigError(f"{path} is being trained: stop that first")
+        shutil.rmtree(path)
+
+
+def read_studies(results: Path) -> list[dict[str, Any]]:
+    """What was asked for in RESULTS, by name."""
+    keys = ("name", "grid", "title", "table", "dataset", "network", "recipe", "training", "command")
+    paths = sorted((results / "studies").glob("*.json"))
+    return [read_json(path, *keys, "seeds", "rows") for path in paths]
+
+
+def write_study(results: Path, study: dict[str, Any]) -> None:
+    """What was asked, beside the runs: RESULTS/studies/<name>.json. More seeds are kept."""
+    path = results / "studies" / f"{study['name']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        study = study | {"seeds": max(study["seeds"], read_json(path, "seeds")["seeds"])}
+    write_json(path, study)
 
 
 def keep_code(results: Path, code: Path) -> None:
@@ -162,8 +279,11 @@ def keep_code(results: Path, code: Path) -> None:
 
 def check_writable(results: Path) -> None:
     """Raises ConfigError where RESULTS cannot be written, before anything is."""
-    there = results.absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"RESULTS {results} cannot be written: {there} is not a writable folder")
+    for folder in (results / "runs", results / "studies", results / "code"):
+        there = folder.absolute()
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"RESULTS {results} cannot be written: {there} is not a writable folder"
+            )

@@ -3,119 +3,189 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.config import ConfigError, Recipe, RunConfig
-from experiments.data import Images
-from experiments.datasets import DATASETS, Arrays, load
+from experiments import checkpoint
+from experiments.config import ConfigError, RunConfig
+from experiments.data import Images, split
+from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, provenance
+from experiments.fingerprint import fingerprint
 from experiments.record import Record
+from experiments.stale import same
+from experiments.step import (
+    SCHEDULES,
+    arithmetic,
+    build_network,
+    new_optimizer,
+    total_steps,
+    train_step,
+)
 from senet.cost import cost
-from senet.networks import build
 from senet.own import load_own
 
 # Images a batch in evaluation: few enough on a CPU that a layer stays in its cache.
 EVAL_BATCH = {"cpu": 100, "cuda": 1000, "mps": 500}
 
-Report = Callable[[int, int, dict | None], None]  # (steps done, of all, the epoch's metrics)
 
-# The learning rate as a share of the recipe's, from (step, steps in all, recipe).
-SCHEDULES: dict[str, Callable[[int, int, Recipe], float]] = {
-    # from a fifth up over the first quarter, then down to zero: two straight lines
-    "onecycle": lambda step, steps, recipe: min(
-        0.2 + 0.8 * step / max(1, 0.25 * steps), (steps - step) / max(1, 0.75 * steps)
-    ),
-    # divided by ten at each milestone (He et al. 2015, section 4.2)
-    "steps": lambda step, steps, recipe: 0.1 ** sum(step >= m for m in recipe.milestones),
-}
+@dataclass(frozen=True)
+class Watch:
+    """How a run tells what it does, and is told to stop.
+
+    report            (step, steps in all, metrics or None): after each step, with the epoch's
+                      metrics after each epoch, and during evaluations as a sign of life
+    note              a sentence for the user
+    stop              whether to write a checkpoint and stop
+    checkpoint_every  seconds from one checkpoint to the next one, which an epoch's end writes
+    """
+
+    report: Callable[[int, int, dict | None], None] = lambda step, steps, row: None
+    note: Callable[[str], None] = lambda sentence: None
+    stop: Callable[[], bool] = lambda: False
+    checkpoint_every: float = 60.0
+
+
+class Interrupted(Exception):
+    """The run was told to stop; what it has done is in its checkpoint."""
+
+
+@dataclass
+class Position:
+    """Where a run is between two steps.
+
+    step   how many are done
+    batch  how many of the epoch that is under way
+    order  the state of the generator that shuffles, from before this epoch
+    sums   loss and mistakes in this epoch, (2,): read at its end, so that no step is waited for
+    rows   the metrics of the epochs that are done
+    """
+
+    step: int
+    batch: int
+    order: Tensor
+    sums: Tensor
+    rows: list[dict[str, Any]]
 
 
 def train(
-    config: RunConfig,
-    record: Record,
-    data_dir: Path,
-    device: str = "cpu",
-    report: Report = lambda step, steps, row: None,
+    config: RunConfig, record: Record, data_dir: Path, device: str = "cpu", watch: Watch = Watch()
 ) -> None:
-    """Trains one network and writes its record.
+    """Trains one network and writes its record; goes on from its checkpoint where there is one.
+
+    On a CPU, a run that was stopped at any moment and went on ends in the same bits as one that
+    was never stopped.
 
     Args:
         config: what to train.
         record: where it is written.
         data_dir: holds the prepared data set.
         device: a torch device.
-        report: is told after each step and after each epoch.
+        watch: hears of it, and may stop it.
+
+    Raises:
+        Interrupted: `watch` stopped it.
     """
-    began, recipe = time.perf_counter(), config.recipe
+    began, recipe, earlier = time.perf_counter(), config.recipe, record.seconds_spent()
     record.begin()
     arrays = load(config.dataset, data_dir)
-    precision = pick_precision(recipe.precision, device)
-    environment = provenance(device, precision) | {"data": arrays.fingerprint}
-    record.write("env.json", environment)
-
-    training, curve, test = split(arrays, recipe, torch.device(device))
     if config.code:
         load_own(record.code_path)
-    torch.manual_seed(config.seed)
+    mark = fingerprint(config, arrays)
+    saved = find_checkpoint(record, device, mark, watch.note)
+
+    precision = saved["precision"] if saved else pick_precision(recipe.precision, device)
+    environment = provenance(device, precision) | {"data": arrays.fingerprint, "fingerprint": mark}
+    environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
+    training, curve, test = split(arrays, recipe, torch.device(device))
+    steps = total_steps(recipe, len(training))
+
+    checkpoint.seed_all(config.seed)
     model = build_network(config)
     price = asdict(cost(model, size=arrays.train_images.shape[1]))
     model = model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
-    autocast = torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
+    optimizer, autocast = new_optimizer(model, recipe), arithmetic(device, precision)
     random = torch.Generator(device).manual_seed(config.seed)
+    at = Position(0, 0, random.get_state(), torch.zeros(2, device=device), [])
+    if saved:
+        at = Position(**saved["position"])
+        model.load_state_dict(saved["model"])
+        if saved["optimizer"]:
+            optimizer.load_state_dict(saved["optimizer"])
+        checkpoint.set_random_states(saved["random"], device)
+    record.write_metrics(at.rows)
 
-    epoch, step, steps, row = 0, 0, total_steps(recipe, len(training)), {}
-    while step < steps:
-        epoch, epoch_began, seen = epoch + 1, time.perf_counter(), 0
-        sums = torch.zeros(2, device=device)  # loss and errors, read once: never wait for a step
+    def keep() -> None:
+        state = {
+            "position": vars(at),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict() if at.step < steps else None,
+            "random": checkpoint.random_states(device),
+            "precision": precision,
+            "device": device.split(":")[0],
+            "fingerprint": mark,
+        }
+        try:
+            checkpoint.save(record.checkpoint, state)
+        except OSError as error:  # a full disk: worse than to lose a minute is to lose the run
+            watch.note(f"{record.checkpoint}: {error.strerror}: goes on without this checkpoint")
+
+    def alive() -> None:
+        watch.report(at.step, steps, None)
+
+    def rate(step: int) -> float:
+        return recipe.lr * SCHEDULES[recipe.schedule](step, steps, recipe)
+
+    kept, finite = time.monotonic(), True
+    while at.step < steps and finite:
+        epoch_began, skipped = time.perf_counter(), at.batch
+        random.set_state(at.order.cpu())
+        batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
         model.train()
-        for x, y in training.shuffled(recipe.batch_size, random, recipe.cutout):
-            if step == steps:
+        for x, y in islice(batches, skipped, None):
+            at.sums += train_step(model, optimizer, x, y, rate(at.step), autocast)
+            at.step, at.batch = at.step + 1, at.batch + 1
+            alive()
+            if at.step == steps:
                 break
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * SCHEDULES[recipe.schedule](step, steps, recipe)
-            with autocast:
-                logits = model(x)
-            loss = F.cross_entropy(logits.float(), y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            sums += torch.stack([loss.detach() * len(y), (logits.argmax(1) != y).sum()])
-            step, seen = step + 1, seen + len(y)
-            report(step, steps, None)
-        loss, error = (sums / seen).tolist()
-        seconds = time.perf_counter() - epoch_began
-        row = {"epoch": epoch, "step": step, "lr": optimizer.param_groups[0]["lr"]}
+            if watch.stop():
+                keep()
+                raise Interrupted
+        seen = min(at.batch * recipe.batch_size, len(training))
+        loss, error = (at.sums / seen).tolist()
+        seconds, images = time.perf_counter() - epoch_began, seen - skipped * recipe.batch_size
+        row = {"epoch": len(at.rows) + 1, "step": at.step, "lr": rate(at.step - 1)}
         row |= {"train_loss": loss, "train_error": 100 * error}
         if curve is not None:
-            row["val_loss"], row["val_error"], _ = evaluate(model, curve, autocast)
+            row["val_loss"], row["val_error"], _ = evaluate(model, curve, autocast, alive)
         finite = all(map(math.isfinite, row.values()))
         row = {key: value if math.isfinite(value) else None for key, value in row.items()}
         record.append("metrics.jsonl", row)
-        record.append("timings.jsonl", {"epoch": epoch, "images": seen, "seconds": seconds})
-        report(step, steps, row)
-        if not finite:
-            break
+        record.append(
+            "timings.jsonl", {"epoch": row["epoch"], "images": images, "seconds": seconds}
+        )
+        at = Position(at.step, 0, random.get_state(), torch.zeros_like(at.sums), [*at.rows, row])
+        watch.report(at.step, steps, row)
+        is_time = time.monotonic() - kept > watch.checkpoint_every
+        if finite and (is_time or at.step == steps or watch.stop()):
+            keep()
+            kept = time.monotonic()
+            if watch.stop():
+                raise Interrupted
 
     # The only look at the test set; nothing was selected on it.
-    test_loss, test_error, predictions = evaluate(model, test, autocast)
-    done = finite and math.isfinite(test_loss)
+    test_loss, test_error, predictions = evaluate(model, test, autocast, alive)
+    done, row = finite and math.isfinite(test_loss), at.rows[-1]
     if done:
         record.write_predictions(**predictions)
-    spent = {"seconds": time.perf_counter() - began, "peak_memory_mib": peak_memory()}
-    record.write("env.json", environment | spent)
+    spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
+    record.write_environment(environment | spent)
     summary = {
         "state": "done" if done else "diverged",
         "test_error": test_error if done else None,
@@ -124,77 +194,50 @@ def train(
         "val_error": row.get("val_error"),
         "train_error": row["train_error"],
         "train_images": len(training),
-        "epochs": epoch,
-        "steps": step,
+        "epochs": len(at.rows),
+        "steps": at.step,
         **price,
     }
-    record.write("summary.json", summary)
+    record.finish(summary)
 
 
-def build_network(config: RunConfig) -> nn.Module:
-    """The network that a config describes. Raises ValueError where it cannot be."""
-    return build(
-        config.network,
-        se=config.se,
-        classes=DATASETS[config.dataset].classes,
-        width=config.width,
-        shortcut=config.shortcut,
-        stride_on=config.stride_on,
-    )
-
-
-def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the images to train on, and of those that the curves are drawn on.
-
-    Which are held out is drawn once for all seeds: it depends on how many images there are.
-
-    Raises:
-        ConfigError: the data set has too few.
-    """
-    order = np.random.default_rng(1709_01507).permutation(len(arrays.train_labels))
-    available = max(0, len(order) - recipe.holdout)
-    limits = {
-        "holdout": len(order) - 1,
-        "train_images": available,
-        "test_images": len(arrays.test_labels),
-    }
-    for name, limit in limits.items():
-        if (getattr(recipe, name) or 0) > limit:
-            raise ConfigError(
-                f"recipe.{name} {getattr(recipe, name)}: {arrays.name} has {len(order)} training "
-                f"and {len(arrays.test_labels)} test images, of which {limit} are left for it"
+def find_checkpoint(
+    record: Record, device: str, mark: list, note: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The state to go on from, or None. One that cannot be used is told of and set aside."""
+    path, kind = record.checkpoint, device.split(":")[0]
+    try:
+        saved = checkpoint.load(path, device)
+    except FileNotFoundError:
+        return None
+    except ConfigError as error:
+        reason = str(error)
+    else:
+        if saved["device"] != kind:
+            reason = (
+                f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
             )
-    training = order[:available][: recipe.train_images]
-    return training, order[available:][: recipe.curve_images]
-
-
-def split(
-    arrays: Arrays, recipe: Recipe, device: torch.device
-) -> tuple[Images, Images | None, Images]:
-    """The training images, those of the curves (None without a holdout), and the test images."""
-    training, curve = held_out(arrays, recipe)
-    source = DATASETS[arrays.name]
-
-    def images(pixels: np.ndarray, labels: np.ndarray, padded: bool = False) -> Images:
-        return Images(pixels, labels, source.mean, source.std, device, padded)
-
-    return (
-        images(arrays.train_images[training], arrays.train_labels[training], padded=True),
-        images(arrays.train_images[curve], arrays.train_labels[curve]) if len(curve) else None,
-        images(arrays.test_images[: recipe.test_images], arrays.test_labels[: recipe.test_images]),
-    )
-
-
-def total_steps(recipe: Recipe, images: int) -> int:
-    """Steps of a whole training; the last batch of an epoch may be a smaller one."""
-    return recipe.iterations or recipe.epochs * math.ceil(images / recipe.batch_size)
+        elif not same(saved["fingerprint"], mark):
+            reason = f"{path} was written by code that computes something else"
+        else:
+            return saved
+    aside = path.with_name("checkpoint.old.pt")
+    path.replace(aside)
+    note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")
+    return None
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, images: Images, autocast: torch.autocast
+    model: nn.Module,
+    images: Images,
+    autocast: torch.autocast,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[float, float, dict[str, np.ndarray]]:
-    """Mean loss, error in %, and per image the predicted class, its probability, the true one's."""
+    """Mean loss, error in %, and per image the predicted class, its probability, the true one's.
+
+    Calls `alive` after each batch.
+    """
     model.eval()
     loss, parts = 0.0, []
     for x, y in images.in_order(EVAL_BATCH[images.device.type]):
@@ -205,6 +248,7 @@ def evaluate(
         best, predicted = log_p.max(1)
         loss -= true.sum()
         parts.append((predicted, best.exp(), true.exp()))
+        alive()
     predicted, best, true = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     error = 100 * float(np.mean(predicted != images.labels.cpu().numpy()))
     small = np.uint8 if predicted.max() < 256 else np.uint16

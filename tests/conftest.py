@@ -1,20 +1,26 @@
 """What several tests need: a tiny prepared data set, and settings that train in a moment."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from experiments.config import RunConfig, parse
 
+torch.set_num_threads(1)  # as in a run
+
+ROOT = Path(__file__).parents[1]
+VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS",
+             "BUDGET", "UNTIL")  # fmt: skip
+
 TINY = {
     "name": "tiny", "epochs": 2, "batch_size": 16, "train_images": 48, "holdout": 32,
     "curve_images": 16, "test_images": 40,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -38,4 +44,23 @@ def tiny(**changes) -> RunConfig:
     recipe = TINY | changes.pop("recipe", {})
     return parse(
         RunConfig, {"dataset": "cifar10", "network": "resnet20", "recipe": recipe} | changes
+    )
+
+
+def tiny_settings(**changes) -> list[str]:
+    """The same for the command line."""
+    values = {key: value for key, value in TINY.items() if key != "name"} | changes
+    return [word for k, v in values.items() for word in ("--set", f"recipe.{k}={v}")]
+
+
+def bare() -> dict[str, str]:
+    """The environment without what the command line reads from it."""
+    return {name: value for name, value in os.environ.items() if name not in VARIABLES}
+
+
+def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m experiments` as a user calls it."""
+    command = [sys.executable, "-m", "experiments", *words]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=bare() | environment
     )

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 import math
-import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from typer import Exit
 
+from analysis import __main__ as analysis_main
 from analysis import figures, stats, tables
-from analysis.records import RecordError, find_studies, load
+from analysis.records import find_studies, load
+from experiments.config import ConfigError
 from experiments.grid import expand
 from experiments.record import Record, write_study
 
@@ -82,9 +85,10 @@ def write_run(record: Record, error: float | None, **changes) -> None:
     (record.path / "summary.json").unlink(missing_ok=True)
     record.begin()
     done = error is not None
+    record.write_metrics([])
     record.append("metrics.jsonl", {"epoch": 1, "step": 9, "train_error": 60.0, "val_error": 62.0})
     record.append("metrics.jsonl", {"epoch": 2, "step": 18, "train_error": 50.0, "val_error": 55.0})
-    record.write("env.json", {"precision": "bf16", "data": "x", "seconds": 1.0})
+    record.write_environment({"precision": "bf16", "data": "x", "seconds": 1.0})
     se = record.config.se
     summary = {
         "state": "done" if done else "diverged", "test_error": error, "test_images": 10_000,
@@ -92,7 +96,7 @@ def write_run(record: Record, error: float | None, **changes) -> None:
         "multiply_adds": 47_106_560,
         "hidden": {} if se is None else {"2": [64 // se.ratio], "3": [128 // se.ratio]},
     }  # fmt: skip
-    record.write("summary.json", summary | changes)
+    record.finish(summary | changes)
 
 
 def study(
@@ -173,7 +177,7 @@ def test_a_run_that_diverged_or_failed_is_shown_and_never_averaged(tmp_path):
     write_run(runs["r = 8", 0], None)
     write_run(runs["r = 8", 1], None)
     (runs["r = 32", 0].path / "summary.json").unlink()
-    runs["r = 32", 0].fail("out of memory")
+    runs["r = 32", 0].fail("out of memory", "no room")
     [found] = find_studies(tmp_path, [])
     shown = tables.cells(found).set_index("Reduction ratio r")
     assert shown["test error (%)"]["r = 2"] == "8.20" and shown.seeds["r = 2"] == "1/2"
@@ -193,9 +197,7 @@ def test_two_data_sets_or_recipes_are_two_tables(tmp_path):
 
 def test_runs_of_different_precision_are_named(tmp_path):
     asked = study(tmp_path, 1)
-    Record(tmp_path, asked.cells[0].config).write(
-        "env.json", {"precision": "fp32", "data": "x", "seconds": 1.0}
-    )
+    Record(tmp_path, asked.cells[0].config).write_environment({"precision": "fp32", "data": "x"})
     [found] = find_studies(tmp_path, [])
     assert any("MIXED" in note and "bf16, fp32" in note for note in tables.notes(found))
 
@@ -216,39 +218,68 @@ def test_a_study_without_any_result_is_all_holes(tmp_path):
     assert figures.errors(found) and figures.ratio(found)
 
 
-def test_unknown_studies_and_broken_records_are_one_sentence(tmp_path):
-    asked = study(tmp_path, 1)
-    with pytest.raises(RecordError, match="no study 'gate' in"):
+def test_unknown_studies_are_one_sentence(tmp_path):
+    study(tmp_path, 1)
+    with pytest.raises(ConfigError, match="no study 'gate' in"):
         find_studies(tmp_path, ["gate"])
-    path = Record(tmp_path, asked.cells[0].config).path / "summary.json"
-    path.write_text("{")
-    with pytest.raises(RecordError, match=r"summary\.json cannot be read"):
-        find_studies(tmp_path, [])
+
+
+def damage(path: Path, how: str) -> None:
+    """What can happen to a file between two looks at it."""
+    data = path.read_bytes()
+    changed = {
+        "emptied": lambda: b"{}",
+        "no object": lambda: b"null",
+        "cut short": lambda: data[: len(data) // 2],
+        "half a line lost": lambda: data[:-9],
+        "one bit flipped": lambda: bytes([*data[:40], data[40] ^ 1, *data[41:]]),
+    }
+    path.write_bytes(changed[how]())
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "how"),
     [
-        (name, content)
-        for name in ("summary.json", "env.json", "config.json")
-        for content in ("{}", "[]", "null", "{")
-        if (name, content) != ("config.json", "{}")  # an object, of which nothing is needed here
+        (name, how)
+        for name in ("summary.json", "env.json", "config.json", "metrics.jsonl")
+        for how in (
+            "emptied",
+            "no object",
+            "cut short",
+            "half a line lost",
+            "one bit flipped",
+            "lost",
+        )
+        if (name, how) != ("summary.json", "lost")  # then the run is not finished: no damage
     ],
 )
-def test_every_damaged_record_is_named(tmp_path, name, content):
-    asked = study(tmp_path, 1)
-    path = Record(tmp_path, asked.cells[0].config).path / name
-    path.write_text(content)
-    with pytest.raises(RecordError, match=re.escape(str(path))):
-        find_studies(tmp_path, [])
+def test_a_record_that_was_changed_is_named_and_left_out_whole(tmp_path, capsys, name, how):
+    asked = study(tmp_path, 2)
+    path = Record(tmp_path, asked.cells[3].config).path / name
+    if how == "lost":
+        path.unlink()
+    else:
+        damage(path, how)
+    [found] = find_studies(tmp_path, [])
+    assert len(found.of("r = 4")) == 1 and len(found.of("r = 8")) == 2
+    notes = " ".join(tables.notes(found))
+    assert "Not in the means: 1 damaged." in notes and f"DAMAGED: {path}" in notes
+    assert len(found.curves[found.curves.row == "r = 4"]) == 2  # of the other seed
+    with pytest.raises(Exit):
+        analysis_main.name_damaged([found])
+    assert str(path) in capsys.readouterr().err
 
 
-def test_half_a_line_of_metrics_is_named(tmp_path):
+def test_a_record_of_another_config_is_named_and_left_out(tmp_path):
     asked = study(tmp_path, 1)
-    path = Record(tmp_path, asked.cells[0].config).path / "metrics.jsonl"
-    path.write_text(path.read_text()[:-9])
-    with pytest.raises(RecordError, match=r"metrics\.jsonl cannot be read"):
-        find_studies(tmp_path, [])
+    four, eight = (Record(tmp_path, asked.cells[k].config).path for k in (3, 4))
+    shutil.rmtree(four)
+    shutil.copytree(eight, four)  # whole, and not its own
+    [found] = find_studies(tmp_path, [])
+    assert found.damaged == [
+        f"{four / 'config.json'} describes {eight.parent.name}/seed0: "
+        "it was edited, or its folder was renamed"
+    ]
 
 
 def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):

@@ -1,49 +1,21 @@
 """The command line, from a user's side: whole studies, and whatever can be got wrong."""
 
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import VARIABLES, call, tiny_settings
 
 from experiments import __main__ as cli
-
-ROOT = Path(__file__).parents[1]
-
-
-def tiny_settings(**changes) -> list[str]:
-    values = {key: value for key, value in TINY.items() if key != "name"} | changes
-    return [word for k, v in values.items() for word in ("--set", f"recipe.{k}={v}")]
-
 
 TINY_SETTINGS = tiny_settings()
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
-    for name in (
-        "DATASET",
-        "NETWORK",
-        "RECIPE",
-        "SEEDS",
-        "DEVICE",
-        "WORKERS",
-        "DATA_DIR",
-        "RESULTS",
-    ):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-
-
-def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments", *words]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
-    )
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -74,7 +46,8 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     assert call("run", *words, **elsewhere, DATASET="cifar10").returncode == 0  # needs no data
 
     status = call("status", RESULTS=str(results))
-    assert status.returncode == 0 and status.stdout.count("done, ") == 10
+    assert status.returncode == 0 and status.stdout.count(" %") == 10
+    assert "10 runs: 10 done" in status.stdout
 
     # a run is lost, another one cannot be written: the rest goes on, and the end tells
     lost = sorted((results / "runs").glob("*/seed0"))
@@ -84,41 +57,11 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     (lost[1] / "env.json").mkdir()  # a folder in the way: not even root can write a file there
     third = call("run", *words, **there)
     assert third.returncode == 1 and "8 of 10 runs are there, 2 to train" in third.stdout
-    last = third.stdout.strip().splitlines()[-1]
-    assert last.startswith("FAILED") and last.endswith("error.txt")
-    assert "env.json" in Path(last.split(": ")[1]).read_text()
+    *_, failed, last = third.stdout.strip().splitlines()
+    assert failed.startswith("FAILED") and failed.endswith("error.txt)") and "`retry`" in last
+    assert "env.json" in (lost[1] / "error.txt").read_text()
     assert (lost[0] / "summary.json").exists()
     assert "1/2" in next((results / "tables").glob("*.md")).read_text()
-
-
-@pytest.mark.slow
-def test_ctrl_c_keeps_what_is_finished(tmp_path, data_dir):
-    results = tmp_path / "results"
-    words = ["gate", "--network", "resnet20", "--recipe", "smoke", *tiny_settings(epochs=20)]
-    command = [sys.executable, "-m", "experiments", "run", *words, "--workers", "2"]
-    command += ["--data-dir", str(data_dir), "--results", str(results)]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
-    )
-    deadline = time.monotonic() + 120
-    while not list(results.glob("runs/*/*/summary.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert "Traceback" not in errors
-    assert "finished runs are kept" in output
-    finished = list(results.glob("runs/*/*/summary.json"))
-    assert finished and len(finished) < 8
-    assert not list(results.glob("runs/*/*/error.txt"))
-    status = call("status", "gate", "--results", str(results)).stdout
-    assert "interrupted" in status and "planned" in status and "done" in status
 
 
 def wrong(capsys, *words: str) -> str:

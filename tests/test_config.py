@@ -15,7 +15,8 @@ from experiments.config import (
     read_yaml,
     recipes,
 )
-from experiments.record import Record, load, state
+from experiments.lock import hold
+from experiments.record import KILLED, Record, failure, load, state
 from senet.config import SEConfig
 
 BASE = {"dataset": "cifar10", "network": "resnet29b", "recipe": {"name": "own", "epochs": 3}}
@@ -190,10 +191,18 @@ def test_a_record_is_found_again_and_an_edited_one_is_refused(tmp_path):
 def test_the_state_is_what_the_files_say(tmp_path):
     record = Record(tmp_path, config())
     record.begin()
-    record.fail("broken")
+    record.fail("ValueError", "broken", "Traceback ...")
     assert record.state == state(record.path) == "failed"
+    assert failure(record.path) == "ValueError: broken"
+    record.fail(KILLED, "by someone")
+    assert record.state == "interrupted"  # no fault of the run's
+    with hold(record.path):
+        assert record.state == "running"
     record.begin()
     assert record.state == "interrupted"
-    record.write("summary.json", {"state": "diverged"})
+    record.finish({"state": "diverged"})
     assert record.state == "diverged" and record.finished
     assert not list(record.path.glob(".*")), "nothing half written is left"
+    damaged = record.path / "summary.json"
+    damaged.write_text(damaged.read_text().replace("diverged", "done"))
+    assert record.state == "damaged" and record.finished

@@ -1,0 +1,98 @@
+"""Files that are whole or refused: atomic writes, JSON with a checksum of itself. No torch here."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.config import ConfigError
+
+
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A file that holds an object with these keys, or a ConfigError that names it."""
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is not there") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(data, dict) or not set(keys) <= set(data):
+        raise ConfigError(f"{path} is damaged: it lacks {', '.join(keys) or 'its keys'}")
+    return data
+
+
+def read_sealed(path: Path, *keys: str) -> dict[str, Any]:
+    """What `write_sealed` wrote, or a ConfigError that names the file."""
+    data = read_json(path, *keys)
+    if data.pop("sha256", None) != digest_of_object(data):
+        raise ConfigError(f"{path} is not what the run wrote: edited, or of an older version")
+    return data
+
+
+def read_lines(path: Path, cut_short: bool = False) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file; with `cut_short` those before a line that is damaged, if any.
+
+    Raises ConfigError where a line cannot be read, or the file.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        for line in path.read_text(errors="replace").splitlines():
+            rows.append(json.loads(line))
+    except (OSError, ValueError) as error:
+        if not cut_short:
+            raise ConfigError(f"{path} cannot be read: {error}") from None
+    return rows
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    try:
+        with path.open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    text = json.dumps(data, indent=1) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_sealed(path: Path, data: dict[str, Any]) -> None:
+    """A JSON object with a checksum of itself."""
+    write_json(path, data | {"sha256": digest_of_object(data)})
+
+
+def write_atomically(path: Path, write: Callable) -> None:
+    """The whole file or none of it, also where the machine stops in the middle."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException as error:
+        Path(partial).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def digest_of_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def digest_of_object(data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,140 @@
+"""The options of the command line, each once: a command takes the fields of a dataclass."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.config import recipes
+from experiments.datasets import DATASETS
+from experiments.grid import DEFAULT_NETWORK, list_grids
+
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
+def seconds(text: str) -> float:
+    """`8h`, `1.5h`, `30m`, `90s` in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|min|h|d)", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is not a duration, such as 90s, 30m, 8h or 1.5d")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def points(text: str) -> float:
+    try:
+        width = float(text)
+    except ValueError:
+        width = 0.0
+    if not 0 < width < 100:
+        raise typer.BadParameter(f"{text!r} is not a number of points between 0 and 100")
+    return width
+
+
+def option(text: str, variable: str | None = None, **more):
+    return typer.Option(help=text, envvar=variable, **more)
+
+
+Grids = Annotated[
+    list[str], typer.Argument(help=f"one or more of {', '.join(list_grids())}, or YAML files")
+]
+Dataset = Annotated[str, option(f"auto or one of {', '.join(DATASETS)}", "DATASET")]
+Network = Annotated[str, option("a network's name, as resnet20", "NETWORK")]
+RecipeName = Annotated[str, option(f"auto or one of {', '.join(recipes())}", "RECIPE")]
+Seeds = Annotated[
+    int | None,
+    option("trains the seeds 0 to N - 1 of every row", "SEEDS", parser=whole, metavar="N"),
+]
+Device = Annotated[str, option("auto, cuda (all GPUs), cuda:0 and so on, mps or cpu", "DEVICE")]
+Workers = Annotated[
+    int | None,
+    option("runs at a time: one a core, one on each GPU", "WORKERS", parser=whole, metavar="N"),
+]
+DataDir = Annotated[Path, option("where the data sets lie", "DATA_DIR")]
+Results = Annotated[Path, option("where everything is written", "RESULTS")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="what the grid leaves open: recipe.epochs=2"),
+]
+Budget = Annotated[
+    float | None,
+    option("stops in time, with checkpoints: 8h, 30m", "BUDGET", parser=seconds, metavar="TIME"),
+]
+Until = Annotated[
+    float | None,
+    option(
+        "adds seeds until each row's 95 % interval is the mean ± this or less",
+        "UNTIL",
+        parser=points,
+        metavar="POINTS",
+    ),
+]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="also where the first three runs fail in one way")
+]
+Patience = Annotated[
+    float, option("ends a run that shows no progress for so long", parser=seconds, metavar="TIME")
+]
+CheckpointEvery = Annotated[
+    float, option("between two checkpoints of a run, at least", parser=seconds, metavar="TIME")
+]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What to train, with what, where."""
+
+    grids: Grids
+    dataset: Dataset = "auto"
+    network: Network = DEFAULT_NETWORK
+    recipe: RecipeName = "auto"
+    seeds: Seeds = None
+    device: Device = "auto"
+    workers: Workers = None
+    data_dir: DataDir = Path("data")
+    results: Results = Path("results/local")
+    settings: Settings = ()
+
+
+@dataclass(frozen=True)
+class RunOptions(PlanOptions):
+    """... and when to stop."""
+
+    budget: Budget = None
+    until: Until = None
+    keep_going: KeepGoing = False
+    patience: Patience = "10m"
+    checkpoint_every: CheckpointEvery = "60s"
+
+
+@dataclass(frozen=True)
+class RetryOptions(RunOptions):
+    """... and what to forget first."""
+
+    stale: Annotated[
+        bool, typer.Option("--stale", help="also finished runs whose arithmetic has changed since")
+    ] = False
+
+
+def takes(options: type) -> Callable[[Callable], Callable]:
+    """Makes a function of one dataclass into a command with its fields as parameters."""
+
+    def decorate(command: Callable) -> Callable:
+        def parsed(**given):
+            return command(options(**given))
+
+        parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
+        parsed.__signature__ = inspect.signature(options)
+        return parsed
+
+    return decorate

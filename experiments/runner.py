@@ -1,0 +1,237 @@
+"""`run`, from the command line's options to its exit status: all that is missing is trained."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments import record as records
+from experiments import stale
+from experiments.config import checked
+from experiments.data import held_out
+from experiments.datasets import DATASETS, Say, load, prepare_any
+from experiments.display import Display, duration
+from experiments.environment import pick_devices, pick_slots
+from experiments.estimate import check, seconds
+from experiments.grid import MOST_SEEDS, Study, expand
+from experiments.launch import Event, Local, ask, warm_up
+from experiments.options import PlanOptions, RetryOptions, RunOptions
+from experiments.record import Record, failure
+from experiments.settings import parse_settings
+from senet.config import choose
+
+ALIKE = 3  # so many first runs that fail in one way stop the grid
+RESERVE = 30.0  # seconds of a budget for the last checkpoints, tables and figures
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the options mean here: the devices of runs that go at a time, and the recipe."""
+
+    slots: list[str]
+    recipe: str
+
+    @property
+    def device(self) -> str:
+        return self.slots[0]
+
+
+def settle(options: PlanOptions) -> Machine:
+    """`auto` as a whole ablation in minutes on a CPU, all of the data on anything faster.
+
+    Raises ConfigError where a device or data set is not there.
+    """
+    devices = pick_devices(options.device)
+    slots = pick_slots(options.workers, devices)
+    checked(choose, "dataset", options.dataset, {"auto": None, **DATASETS})
+    short = "demo" if devices == ["cpu"] else "fast"
+    return Machine(slots, short if options.recipe == "auto" else options.recipe)
+
+
+def expand_all(options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
+    given = {"network": options.network, "recipe": recipe, "seeds": options.seeds}
+    settings = parse_settings(options.settings)
+    names = dict.fromkeys(options.grids)
+    return [expand(name, dataset=dataset, **given, settings=settings) for name in names]
+
+
+def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
+    """Every run of the studies once, in whole rounds of seeds, and what it is called."""
+    runs = [
+        (config.seed, Record(results, config), label)
+        for study in studies
+        for label, config in study.runs()
+    ]
+    names: dict[Record, str] = {}
+    for seed, record, label in sorted(runs, key=lambda run: run[0]):
+        names.setdefault(record, f"{label}, seed {seed}")
+    return names
+
+
+def run(options: RunOptions, say: Say, console: Console) -> int:
+    """Trains what is missing, draws tables and figures, and returns the exit status."""
+    deadline = None
+    if options.budget is not None:
+        deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 10)
+    machine, results = settle(options), options.results
+    dataset = "cifar10" if options.dataset == "auto" else options.dataset
+    studies = expand_all(options, dataset, machine.recipe)
+    records.check_writable(results)
+    if not all(record.finished for record in name_runs(studies, results)):
+        check(studies)  # refuses what cannot be built, before anything is fetched or written
+        dataset = prepare_any(options.dataset, options.data_dir, say)
+        studies = expand_all(options, dataset, machine.recipe)
+    if isinstance(options, RetryOptions):
+        forget(name_runs(studies, results), options, say)
+    if options.until is not None:  # one seed has no interval
+        studies = [replace(study, seeds=max(2, study.seeds)) for study in studies]
+
+    say(f"{', '.join(options.grids)}: data {dataset}, network {options.network}, "
+        f"{studies[0].training}")  # fmt: skip
+    stopped = train_round(studies, options, machine, deadline, say, console)
+    while options.until is not None and not stopped:
+        wide = wide_studies(studies, results, options.until, say)
+        if not wide:
+            break
+        studies = [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
+        stopped = train_round(studies, options, machine, deadline, say, console)
+
+    sys.stdout.flush()
+    analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
+    drawn = subprocess.run([*analysis, *(study.name for study in studies)]).returncode
+    return conclude(name_runs(studies, results), stopped, say) or drawn
+
+
+def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
+    """Forgets failures, and with `--stale` sets aside what today's code would train otherwise."""
+    for record, name in names.items():
+        if record.state == "failed":
+            say(f"forgotten {name}: {failure(record.path)}")
+            (record.path / "error.txt").unlink()
+    labels = {record.path: name for record, name in names.items()}
+    for cell in stale.by_cell(labels) if options.stale else ():
+        for finding in stale.verify(cell, options.data_dir):
+            name = labels[finding.path]
+            if finding.kind == "stale":
+                say(f"stale {name}: {finding.reason}; kept in {stale.set_aside(finding.path)}")
+            else:
+                say(f"{finding.kind} {name}: {finding.reason}; left alone", style="yellow")
+
+
+def train_round(
+    studies: list[Study],
+    options: RunOptions,
+    machine: Machine,
+    deadline: float | None,
+    say: Say,
+    console: Console,
+) -> str:
+    """Trains the missing runs of all seeds so far; says why it stopped before the end, or ""."""
+    results, data_dir = options.results, options.data_dir
+    names = name_runs(studies, results)
+    states = {record: record.state for record in names}
+    missing = [r for r, state in states.items() if state in records.MISSING]
+    done = sum(state in ("done", "diverged") for state in states.values())
+    say(f"{done} of {len(names)} runs are there, {len(missing)} to train")
+    if failed := [record for record, state in states.items() if state == "failed"]:
+        say(f"{len(failed)} failed before and are left alone: `retry` forgets that", style="yellow")
+    if missing:
+        warm_up()  # on another core, while we go on
+        arrays = load(missing[0].config.dataset, data_dir)
+        for recipe in {record.config.recipe for record in missing}:
+            held_out(arrays, recipe)  # refuses what the data cannot give
+    for study in studies:
+        records.write_study(results, study.record())
+        if study.code:
+            records.keep_code(results, study.code)
+    if not missing:
+        return ""
+
+    expected = seconds(missing, machine.device, lambda *of: ask(probe_apart, *of))
+    slots = machine.slots[: len(missing)]
+    total = duration(sum(expected.values()) / len(slots))
+    say(f"on {machine.device}, {len(slots)} at a time: about {total}; Ctrl-C keeps what is done\n")
+    display = Display(console, names, expected, len(slots))
+    with Local(slots, data_dir, options.patience, options.checkpoint_every) as local:
+        try:
+            with display:
+                hopeless = follow(local.train(missing, deadline), display, options.keep_going)
+        finally:
+            if local.active:
+                n = len(local.active)
+                say(f"stopping: {n} runs write their checkpoints; Ctrl-C does not wait for that")
+    if not hopeless and deadline is not None and time.monotonic() > deadline:
+        return "the budget is spent"
+    return hopeless
+
+
+def follow(events: Iterable[Event], display: Display, keep_going: bool) -> str:
+    """Shows what happens; says why it is hopeless to go on, or ""."""
+    kinds: list[str] = []  # of the failures of the runs that have ended; "" for one that did not
+    for event in events:
+        display.follow(event)
+        if event.kind == "ended":
+            kinds.append(event.outcome.kind)
+        if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
+            return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"
+    return ""
+
+
+def probe_apart(record: Record, device: str) -> float:
+    """The seconds of an image in training, for `ask`: somebody's own block may crash."""
+    from experiments.estimate import probe
+    from senet.own import load_own
+
+    if record.config.code:
+        load_own(record.code_path)
+    return probe(record.config, device)
+
+
+def wide_studies(studies: list[Study], results: Path, until: float, say: Say) -> set[str]:
+    """The names of the studies that need another seed: a row's interval is wider than ± `until`."""
+    from analysis.stats import interval  # the same one as in the tables
+
+    wide = set()
+    for study in studies:
+        halves = {}
+        for cell in study.cells:
+            runs = [
+                Record(results, cell.config.model_copy(update={"seed": seed}))
+                for seed in range(study.seeds)
+            ]
+            errors = [run.summary()["test_error"] for run in runs if run.state == "done"]
+            if len(errors) > 1:
+                halves[cell.label] = interval(errors)[1]
+            else:
+                say(f"{study.name}: {cell.label!r} has {len(errors)} results and no interval: "
+                    "--until does not wait for it", style="yellow")  # fmt: skip
+        if halves and (worst := max(halves, key=halves.get)) and halves[worst] > until:
+            known = f"with {study.seeds} seeds {worst!r} is known to ± {halves[worst]:.2f}"
+            say(f"{study.name}: {known}, not yet to ± {until:g}")
+            if study.seeds < MOST_SEEDS:
+                wide.add(study.name)
+    return wide
+
+
+def conclude(names: dict[Record, str], stopped: str, say: Say) -> int:
+    """The last lines: what is not there, and why. 0 where all is, else 1."""
+    states = {record: record.state for record in names}
+    for record, state in states.items():
+        if state == "failed":
+            path = record.path / "error.txt"
+            say(f"FAILED {names[record]}: {failure(record.path)} ({path})", style="bold red")
+        if state == "damaged":
+            path = record.path / "summary.json"
+            say(f"DAMAGED {names[record]}: {path} cannot be trusted: mend it, or `delete` "
+                f"{record.name}", style="bold red")  # fmt: skip
+    if any(state == "failed" for state in states.values()):
+        say("`retry` with the same words forgets failures, and goes on from the checkpoints")
+    left = sum(state in records.MISSING for state in states.values())
+    if stopped or left:
+        why = f"stopped: {stopped}. " if stopped else ""
+        say(f"{why}{left} of {len(names)} runs are left: the same command goes on with them")
+    return int(any(state not in ("done", "diverged") for state in states.values()))

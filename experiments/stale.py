@@ -1,0 +1,107 @@
+"""Runs that the code of today would not train to the same numbers. No torch here."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.config import ConfigError
+from experiments.record import Record, Result, read_result
+
+TOLERANCE = 1e-4  # relative; see `same`
+
+Losses = Sequence[float | None]  # a fingerprint; None is a loss that was not finite
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a finished run.
+
+    kind  stale: its arithmetic has changed; damaged: its record has; unknown: it cannot be told
+    """
+
+    path: Path
+    kind: str
+    reason: str
+
+
+def same(ours: Losses, theirs: Losses) -> bool:
+    """Whether two fingerprints are of the same arithmetic.
+
+    Another processor, or another order of a sum, moves these losses by less than TOLERANCE; what
+    the study varies (a gate, a ratio, a place, a crop, a learning rate) moves them by more.
+    """
+    return len(ours) == len(theirs) and all(
+        a == b or (None not in (a, b) and math.isclose(a, b, rel_tol=TOLERANCE))
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def by_cell(runs: Iterable[Path]) -> list[list[Path]]:
+    """The finished ones of these run folders, each once, cell by cell."""
+    cells: dict[Path, list[Path]] = {}
+    for path in dict.fromkeys(runs):
+        if (path / "summary.json").exists():
+            cells.setdefault(path.parent, []).append(path)
+    return list(cells.values())
+
+
+def verify(cell: list[Path], data_dir: Path) -> Iterator[Finding]:
+    """What is wrong with the finished runs of one cell.
+
+    Recomputes their fingerprint with the present code, once, in a process of its own.
+    """
+    from experiments.launch import ask
+
+    answer = None
+    for path in cell:
+        try:
+            result = read_result(path)
+        except ConfigError as error:
+            yield Finding(path, "damaged", str(error))
+            continue
+        answer = answer or ask(recompute, Record(path.parents[2], result.config), data_dir)
+        if (finding := compare(path, result, answer)) is not None:
+            yield finding
+
+
+def recompute(record: Record, data_dir: Path) -> tuple[Losses, str] | str:
+    """(fingerprint, the data's fingerprint) with the present code, or why there is none."""
+    from experiments.datasets import load
+    from experiments.fingerprint import fingerprint
+    from senet.own import load_own
+
+    try:
+        arrays = load(record.config.dataset, data_dir)
+        if record.config.code:
+            load_own(record.code_path)
+        return fingerprint(record.config, arrays), arrays.fingerprint
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def compare(path: Path, result: Result, answer: tuple[Losses, str] | str | None) -> Finding | None:
+    """A run against what `recompute` found; None where all is well."""
+    if not isinstance(answer, tuple):
+        return Finding(path, "unknown", answer or "the process that recomputes it has ended")
+    (losses, data), env = answer, result.env
+    if data != env["data"]:
+        return Finding(path, "unknown", f"trained on data {env['data']}, and here are {data}")
+    if not same(losses, env["fingerprint"]):
+        then, now = show(env["fingerprint"]), show(losses)
+        return Finding(path, "stale", f"its first losses were {then}, and are {now} now")
+    return None
+
+
+def show(losses: Losses) -> str:
+    return ", ".join("not finite" if loss is None else f"{loss:.5f}" for loss in losses)
+
+
+def set_aside(path: Path) -> Path:
+    """Moves a finished run to RESULTS/stale, where no table reads it; returns its new place."""
+    folder = path.parents[2] / "stale" / path.parent.name
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (folder / f"{path.name}-{number}").exists():
+        number += 1
+    return path.rename(folder / f"{path.name}-{number}")

@@ -1,0 +1,171 @@
+"""The process of one run: it reports, it stops when it is told to, and it dies with its runner.
+
+No torch at the top: whoever starts these processes needs none.
+"""
+
+import ctypes
+import errno
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.lock import Lock, hold
+from experiments.record import DISK_FULL, Record
+
+REPORT_EVERY = 0.5  # seconds between two signs of life of a run
+OUT_OF_MEMORY = "out of memory"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = ("can't allocate memory", "out of memory", "Cannot allocate memory", "ALLOC_FAILED")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to train, and where."""
+
+    record: Record
+    data_dir: Path
+    device: str
+    checkpoint_every: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process ended.
+
+    state        done; failed, with an error.txt; interrupted, with a checkpoint; or elsewhere:
+                 another process trains this run
+    kind, reason of a failure, as in `Record.fail`
+    """
+
+    state: Literal["done", "failed", "interrupted", "elsewhere"]
+    kind: str = ""
+    reason: str = ""
+
+
+def work(job: Job, pipe: Connection) -> None:
+    """Trains a run and sends (what, ...) through the pipe: progress, note, ended."""
+    die_with_runner()
+    told = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which sends SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+
+    def send(*message: Any) -> None:
+        try:
+            pipe.send(message)
+        except OSError:  # the runner is gone
+            os._exit(1)
+
+    folder = job.record.path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with hold(folder) as lock:
+            if lock is None:
+                outcome = Outcome("elsewhere")
+            elif job.record.finished:  # by another runner, a moment ago
+                outcome = Outcome("done")
+            else:
+                with printing_into(folder / "log.txt"):
+                    outcome = attempt(job, lock, send, told.is_set)
+    except OSError as error:  # no folder, no lock, no log
+        outcome = Outcome("failed", kind_of(error), str(error))
+    send("ended", outcome)
+
+
+def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
+    """Trains, and says how that ended."""
+    import torch
+
+    from experiments.train import Interrupted, Watch, train
+
+    torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
+    record, batch_size = job.record, job.record.config.recipe.batch_size
+    started, sent, latest = None, 0.0, {}
+
+    def report(step: int, steps: int, row: dict | None) -> None:
+        nonlocal started, sent, latest
+        now = time.monotonic()
+        started, latest = started or (step, now), row or latest
+        if row is None and now - sent < REPORT_EVERY:
+            return
+        sent, since = now, now - started[1]
+        speed = (step - started[0]) / since if since else 0.0
+        send("progress", step, steps, row)
+        lock.tell(
+            step=step,
+            steps=steps,
+            epoch=latest.get("epoch", 0),
+            error=latest.get("val_error"),
+            images_per_second=speed * batch_size,
+            seconds_left=(steps - step) / speed if speed else None,
+        )
+
+    watch = Watch(report, lambda text: send("note", text), stop, job.checkpoint_every)
+    try:
+        train(record.config, record, job.data_dir, job.device, watch)
+    except Interrupted:
+        return Outcome("interrupted")
+    except Exception as error:
+        outcome = Outcome("failed", kind_of(error), first_line(error))
+        with suppress(OSError):  # a full disk: the runner hears of it all the same
+            record.fail(outcome.kind, outcome.reason, traceback.format_exc())
+        return outcome
+    return Outcome("done")
+
+
+def kind_of(error: Exception) -> str:
+    """What two failures have in common."""
+    if isinstance(error, MemoryError) or any(text in str(error) for text in NO_ROOM):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return DISK_FULL
+    return type(error).__name__
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
+
+
+@contextmanager
+def printing_into(path: Path) -> Iterator[None]:
+    """Sends what this process prints to a file, in C++ too, and where it was when it crashed.
+
+    SIGUSR1 writes where it is. The file goes where nothing was printed.
+    """
+    with path.open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable(all_threads=False)
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    yield
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if not path.stat().st_size:
+        path.unlink()
+
+
+def die_with_runner() -> None:
+    """Ends this process when its runner ends, in whatever way, so that it gives up its lock.
+
+    A thread waits for that; on Linux the kernel does, too, as a thread cannot where C code hangs:
+    the fork server, our parent, ends with the runner.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    runner = multiprocessing.parent_process()
+
+    def wait() -> None:
+        runner.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,65 @@
+"""Gates that go wrong in a training, and a grid of them: what test_faults.py trains.
+
+As a fault comes at the third step, nothing else that tries the network meets it. With FAULTS=off in
+the environment they are all sigmoids: the fault has been mended.
+"""
+
+SOURCE = """
+import ctypes, os, signal, time
+import torch
+from torch import nn
+from senet.block import GATES
+
+def crowded():
+    if len(list(RUNS.glob("*/*/lock"))) > 1:
+        raise MemoryError("no room beside another run")
+
+FAULTS = {
+    "raises": lambda: 1 / 0,
+    "allocates": lambda: torch.empty(2**60),
+    "aborts": os.abort,
+    "segfaults": lambda: ctypes.string_at(0),
+    "hangs": lambda: time.sleep(10**6),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exits": lambda: os._exit(7),
+    "crowded": crowded,
+    "slow": lambda: time.sleep(6),
+}
+
+def faulty(name):
+    class Gate(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.steps = 0
+
+        def forward(self, logits):
+            if self.training and len(logits) == 16 and os.environ.get("FAULTS") != "off":
+                self.steps += 1
+                if self.steps == 3:
+                    if name == "nan":
+                        return logits * float("nan")
+                    FAULTS[name]()
+            return torch.sigmoid(logits)
+
+    return Gate
+
+from pathlib import Path
+RUNS = Path(os.environ.get("RESULTS", "")) / "runs"
+GATES.update({name: faulty(name) for name in [*FAULTS, "nan"]})
+"""
+
+GRID = """
+title: What goes wrong
+code: my_faults.py
+controls: [plain]
+reference: sigmoid
+cells:
+  - se.gate: [sigmoid, {gates}]
+"""
+
+
+def write(folder, *gates: str) -> str:
+    """The path of a grid of these gates, beside plain and sigmoid."""
+    (folder / "my_faults.py").write_text(SOURCE)
+    (folder / "my_faults.yaml").write_text(GRID.format(gates=", ".join(gates)))
+    return str(folder / "my_faults.yaml")

@@ -1,0 +1,305 @@
+"""What can go wrong with a run or a grid: each time the others finish, and the reason is told."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faults
+import pytest
+from conftest import TINY, bare, call, tiny_settings
+
+from experiments.lock import holder
+from experiments.record import Record, failure, find_run, load, read_result, state
+
+ROOT = Path(__file__).parents[1]
+WORDS = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10", *tiny_settings()]
+
+
+def runs(results: Path) -> dict[str, Path]:
+    """Run folders by gate; `plain` is the one without SE."""
+    found = {}
+    for path in results.glob("runs/*/seed*"):
+        se = load(path).config.se
+        found["plain" if se is None else se.gate] = path
+    return found
+
+
+REASONS = {
+    "raises": "ZeroDivisionError: division by zero",
+    "allocates": "out of memory: ",
+    "aborts": "SIGABRT: the process crashed",
+    "segfaults": "SIGSEGV: the process crashed",
+    "hangs": "hang: no sign of life for too long",
+    "killed": "killed: its process was ended from outside (SIGKILL)",
+    "exits": "exit status 7: the process ended without a word",
+}
+
+
+@pytest.mark.slow
+def test_each_fault_ends_its_run_alone_and_says_why(tmp_path, data_dir):
+    grid, results = faults.write(tmp_path, *REASONS, "nan"), tmp_path / "results"
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results)}
+    done = call("run", grid, *WORDS, "--patience", "10s", **there)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    found = runs(results)
+    assert len(found) == 3 + len(REASONS)
+    for gate, reason in REASONS.items():
+        assert state(found[gate]) == ("interrupted" if gate == "killed" else "failed")
+        assert failure(found[gate]).startswith(reason)
+        assert re.search(f"^FAILED   {gate}, seed 0 .*{re.escape(reason)}", done.stdout, re.M)
+    for gate in ("plain", "sigmoid"):
+        assert read_result(found[gate]).summary["state"] == "done"
+    assert read_result(found["nan"]).summary["state"] == "diverged"
+    assert "diverged nan, seed 0" in done.stdout
+    for gate in ("raises", "aborts", "segfaults", "hangs"):  # where in the code it was
+        assert "my_faults.py" in (found[gate] / "error.txt").read_text(), gate
+    assert not list(results.glob("runs/*/*/lock"))
+    assert f"FAILED raises, seed 0: {REASONS['raises']} ({found['raises'] / 'error.txt'})" in (
+        done.stdout
+    )
+    assert "`retry`" in done.stdout and "the same command goes on" in done.stdout
+    assert "1 diverged" in done.stdout  # the table
+
+    shown = call("status", RESULTS=str(results)).stdout
+    assert "7 failed" not in shown and "6 failed, 1 interrupted" in shown
+    assert REASONS["raises"] in shown
+
+    # mended: what was killed goes on by itself, what failed waits for `retry`
+    before = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/*/summary.json")}
+    again = call("run", grid, *WORDS, **there, FAULTS="off")
+    assert again.returncode == 1 and "3 of 10 runs are there, 1 to train" in again.stdout
+    assert "6 failed before and are left alone: `retry` forgets that" in again.stdout
+    last = call("retry", grid, *WORDS, **there, FAULTS="off")
+    assert last.returncode == 0 and "forgotten hangs, seed 0: hang" in last.stdout
+    assert "4 of 10 runs are there, 6 to train" in last.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    errors = {read_result(path).summary["test_error"] for gate, path in found.items()
+              if gate not in ("plain", "nan")}  # fmt: skip
+    assert len(errors) == 1  # all of them are sigmoids now
+
+
+@pytest.mark.slow
+def test_a_run_that_has_no_room_is_tried_again_with_fewer_neighbours(tmp_path, data_dir):
+    grid, results = faults.write(tmp_path, "slow", "crowded"), tmp_path / "results"
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "2"}
+    done = call("run", grid, *WORDS, **there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "out of memory beside 1 more: again, with one less at a time" in done.stdout
+    found = runs(results)
+    assert {state(path) for path in found.values()} == {"done"}
+    same = [(found[gate] / "metrics.jsonl").read_bytes() for gate in ("crowded", "sigmoid")]
+    assert same[0] == same[1]  # the threads were the same, and so are the bits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_dir, keep_going):
+    shutil.copy(ROOT / "experiments/grids/squeeze.yaml", tmp_path / "all_fail.yaml")
+    (tmp_path / "data").mkdir()
+    shutil.copy(data_dir / "cifar10.npz", tmp_path / "data")
+    results = tmp_path / "results"
+    there = {"DATA_DIR": str(tmp_path / "data"), "RESULTS": str(results), "WORKERS": "1"}
+    # an env.json that is a folder fails every run alike
+    first = call("plan", "squeeze", *WORDS, **there)
+    assert first.returncode == 0
+    for cell in cells("squeeze"):
+        (results / "runs" / cell / "seed0" / "env.json").mkdir(parents=True)
+    done = call("run", "squeeze", *WORDS, *["--keep-going"] * keep_going, **there)
+    assert done.returncode == 1
+    assert len(re.findall("^FAILED   ", done.stdout, re.M)) == (5 if keep_going else 3)
+    stopped = "stopped: the first 3 runs failed in the same way, IsADirectoryError"
+    assert (stopped in done.stdout) != keep_going
+
+
+def cells(grid: str) -> list[str]:
+    from experiments.grid import expand
+    from experiments.settings import parse_settings
+
+    settings = parse_settings([word for word in tiny_settings() if word != "--set"])
+    on = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
+    return [cell.config.cell for cell in expand(grid, **on, settings=settings).cells]
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        there = {"DATA_DIR": str(data_dir), "RESULTS": str(disk), "WORKERS": "1", "SEEDS": "2"}
+        (disk / "ballast").write_bytes(bytes(1_000_000))  # room for one checkpoint, and some files
+        done = call("run", "squeeze", *WORDS, **there)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout + done.stderr
+        named = re.search(rf"{disk}/\S+: No space left on device", done.stdout)
+        assert named, done.stdout
+        finished = {path: path.read_bytes() for path in disk.glob("runs/*/*/summary.json")}
+        (disk / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        done = call("run", "squeeze", *WORDS, **there)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(path.read_bytes() == content for path, content in finished.items())
+        for path in disk.glob("runs/*/seed*"):
+            read_result(path)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def start(*words: str, **environment: str) -> subprocess.Popen:
+    """A runner with a session of its own, as a terminal gives it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=bare() | environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(condition, seconds: float = 120.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+def workers(results: Path, steps: int = 1) -> list[int]:
+    """The processes that train, and have done some steps."""
+    who = [holder(path.parent) or {} for path in results.glob("runs/*/*/lock")]
+    return [facts["pid"] for facts in who if facts.get("step", 0) >= steps]
+
+
+LONG = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
+        *tiny_settings(epochs=400)]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "everyone", "status"),
+    [(signal.SIGINT, True, 130), (signal.SIGTERM, True, 143), (signal.SIGTERM, False, 143)],
+    ids=["Ctrl-C", "SIGTERM to all", "SIGTERM to the runner"],
+)
+def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, status):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
+    process = start("run", "squeeze", *LONG, **there)
+    pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
+    shown = call("status", RESULTS=str(tmp_path)).stdout
+    assert "2 running" in shown and f"process {pids[0]} on" in shown and "images/s" in shown
+    assert "left" in shown and "% done" in shown
+    (os.killpg if everyone else os.kill)(process.pid, number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status, output + errors
+    assert "Traceback" not in output + errors
+    assert "stopping: 2 runs write their checkpoints" in output
+    assert "all that is done is kept" in output
+    assert len(list(tmp_path.glob("runs/*/*/checkpoint.pt"))) == 2
+    assert not list(tmp_path.glob("runs/*/*/error.txt"))
+    assert not list(tmp_path.glob("runs/*/*/lock"))
+    shown = call("status", RESULTS=str(tmp_path)).stdout
+    assert "2 interrupted" in shown and "with a checkpoint" in shown
+
+
+@pytest.mark.slow
+def test_a_runner_that_is_killed_takes_its_workers_along_and_leaves_no_lock(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
+    process = start("run", "squeeze", *LONG, **there)
+    pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+    assert all(holder(path.parent) is None for path in tmp_path.glob("runs/*/*/lock"))
+
+
+@pytest.mark.slow
+def test_two_runners_at_once_train_each_run_once(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
+    runners = [start("run", "squeeze", *WORDS, "--seeds", "2", **there) for _ in range(2)]
+    for runner in runners:
+        output, errors = runner.communicate(timeout=300)
+        assert runner.returncode == 0, output + errors
+    found = list(tmp_path.glob("runs/*/seed*"))
+    assert len(found) == 10
+    for path in found:
+        assert (path / "timings.jsonl").read_text().count("started") == 1
+        read_result(path)
+
+
+@pytest.mark.slow
+def test_a_run_of_another_runner_is_waited_for_and_taken_over(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
+    words = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
+             *tiny_settings(epochs=60)]  # fmt: skip
+    (tmp_path / "one.yaml").write_text("title: One\ncontrols: [plain]\nreference: no SE\n"
+                                       "cells: [{label: SE, se.ratio: 4}]\n")  # fmt: skip
+    first = start("run", str(tmp_path / "one.yaml"), *words, **there)
+    pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
+    second = start("run", str(tmp_path / "one.yaml"), *words, **there)
+    seen = ""
+    while "waiting for that" not in seen:
+        seen += second.stdout.readline()
+    assert f"process {pids[0]} on" in seen or f"process {pids[1]} on" in seen
+    first.kill()
+    first.communicate()
+    output, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, output + errors
+    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) == 2
+
+
+@pytest.mark.slow
+def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path)}
+    (tmp_path / "own.yaml").write_text("title: Own\ncontrols: [plain]\nreference: '4'\n"
+                                       "cells: [{se.ratio: [4, 8]}]\n")  # fmt: skip
+    words = ["run", str(tmp_path / "own.yaml"), *WORDS]
+    assert call(*words, **there).returncode == 0
+    plain, *_ = sorted(tmp_path.glob("runs/*/seed0"))
+    four = next(p for p in tmp_path.glob("runs/*/seed0") if "ratio4" in p.parent.name)
+    summary = (plain / "summary.json").read_bytes()
+    (plain / "summary.json").write_bytes(summary[:50])
+    config = (four / "config.json").read_text()
+    (four / "config.json").write_text(config.replace('"ratio": 4', '"ratio": 5'))
+    done = call(*words, **there)
+    assert done.returncode == 1 and "0 to train" in done.stdout
+    assert f"{plain / 'summary.json'} cannot be trusted" in done.stdout
+    assert f"damaged, left out: {four / 'config.json'} is not what the run wrote" in done.stderr
+    assert (plain / "summary.json").read_bytes() == summary[:50]
+    assert "2 damaged" in done.stdout  # the table's note
+    shown = call("status", RESULTS=str(tmp_path))
+    assert "damaged" in shown.stdout and str(plain / "summary.json") in shown.stdout
+
+    # it goes only by its full name
+    name = f"{plain.parent.name}/{plain.name}"
+    refused = call("delete", plain.parent.name, RESULTS=str(tmp_path))
+    assert refused.returncode == 2 and f"did you mean {name!r}?" in refused.stderr
+    assert call("delete", name, RESULTS=str(tmp_path)).returncode == 0 and not plain.exists()
+
+
+def test_a_run_that_is_being_trained_is_not_deleted(tmp_path):
+    from conftest import tiny
+
+    from experiments.config import ConfigError
+    from experiments.lock import hold
+    from experiments.record import delete
+
+    record = Record(tmp_path, tiny())
+    record.begin()
+    with hold(record.path), pytest.raises(ConfigError, match="is being trained"):
+        delete(find_run(tmp_path, record.name))
+    assert record.path.exists()
+
+
+def test_tiny_is_what_the_faults_count_on():
+    assert TINY["batch_size"] == 16 and TINY["curve_images"] == 16
