@@ -12,6 +12,7 @@ import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import track
+from rich.text import Text
 
 from experiments import record as records
 from experiments import stale
@@ -136,7 +137,8 @@ def status(
     def picture() -> Group:
         """The newest first, as a terminal that is too low cuts the end off."""
         now = studies()
-        return Group(*status_lines(now, results), *(status_table(s, results) for s in now))
+        lines = map(Text, status_lines(now, results))
+        return Group(*lines, *(status_table(study, results) for study in now))
 
     if watch:
         try:
@@ -156,7 +158,8 @@ def status(
     }
     for study in studies():
         console.print(status_table(study, results, findings))
-    console.print(*status_lines(studies(), results, findings), sep="\n")
+    for line in status_lines(studies(), results, findings):
+        say(line)
     raise typer.Exit(1 if findings else 0)
 
 

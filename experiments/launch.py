@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from experiments.lock import holder
+from experiments.lock import hold, holder
 from experiments.record import KILLED, Record
 from experiments.worker import OUT_OF_MEMORY, Job, Outcome, work
 
@@ -214,8 +214,10 @@ def explain(run: Active) -> Outcome:
         kind, reason = signal.Signals(-code).name, "the process crashed"
     else:
         kind, reason = f"exit status {code}", "the process ended without a word"
-    with suppress(OSError):  # a full disk is no reason to end the others
-        run.record.fail(kind, reason, details)
+    # A full disk is no reason to end the others, and the lock is free unless somebody was quick.
+    with suppress(OSError), hold(run.record.path) as lock:
+        if lock is not None:
+            run.record.fail(kind, reason, details)
     return Outcome("failed", kind, reason)
 
 

@@ -29,9 +29,12 @@ class Lock:
 
     def tell(self, **progress: Any) -> None:
         """Leaves a sign of life for `holder`, not more often than every BEAT seconds."""
-        if (now := time.monotonic()) - self.told < BEAT:
-            return
-        self.told, self.beat = now, self.beat + 1
+        if (now := time.monotonic()) - self.told >= BEAT:
+            self.told = now
+            self.write(progress)
+
+    def write(self, progress: dict[str, Any]) -> None:
+        self.beat += 1
         who = {"machine": machine(), "host": platform.node(), "pid": os.getpid()}
         text = json.dumps(who | {"beat": self.beat} | progress)
         os.pwrite(self.file, text.encode().ljust(SIZE)[:SIZE], 0)
@@ -47,7 +50,7 @@ def hold(folder: Path) -> Iterator[Lock | None]:
         return
     try:
         lock = Lock(file)
-        lock.tell()
+        lock.write({})
         yield lock
     finally:
         path.unlink(missing_ok=True)  # while it is ours

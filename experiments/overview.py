@@ -61,7 +61,7 @@ def status_table(
 
 def status_lines(
     studies: list[dict[str, Any]], results: Path, findings: Mapping[Path, Finding] = NONE
-) -> list[Text]:
+) -> list[str]:
     """How many runs are in which state, and a line on each that someone may want to look at."""
     names = {
         path: f"{path.parent.name}/{path.name}"
@@ -77,7 +77,7 @@ def status_lines(
             lines.append(f"{now:12} {names[path]}: {about}")
         if finding := findings.get(path):
             lines.append(f"{finding.kind:12} {names[path]}: {finding.reason}")
-    return [Text(line) for line in lines]
+    return lines
 
 
 def describe(path: Path, now: str) -> str:

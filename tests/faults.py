@@ -23,7 +23,7 @@ FAULTS = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exits": lambda: os._exit(7),
     "crowded": crowded,
-    "slow": lambda: time.sleep(6),
+    "slow": lambda: time.sleep(0.5),
 }
 
 def faulty(name):

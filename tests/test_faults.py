@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +10,15 @@ from pathlib import Path
 
 import faults
 import pytest
-from conftest import TINY, bare, call, tiny_settings
+from conftest import ROOT, TINY, bare, call, tiny, tiny_settings
 
-from experiments.lock import holder
-from experiments.record import Record, failure, find_run, load, read_result, state
+from experiments.config import ConfigError
+from experiments.grid import Study, expand
+from experiments.lock import hold, holder
+from experiments.record import Record, delete, failure, find_run, load, read_result, state
+from experiments.settings import parse_settings
+from experiments.train import train
 
-ROOT = Path(__file__).parents[1]
 WORDS = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10", *tiny_settings()]
 
 
@@ -58,7 +60,8 @@ def test_each_fault_ends_its_run_alone_and_says_why(tmp_path, data_dir):
     assert read_result(found["nan"]).summary["state"] == "diverged"
     assert "diverged nan, seed 0" in done.stdout
     for gate in ("raises", "aborts", "segfaults", "hangs"):  # where in the code it was
-        assert "my_faults.py" in (found[gate] / "error.txt").read_text(), gate
+        source = f"code/{load(found[gate]).config.code.digest}.py"
+        assert source in (found[gate] / "error.txt").read_text(), gate
     assert not list(results.glob("runs/*/*/lock"))
     assert f"FAILED raises, seed 0: {REASONS['raises']} ({found['raises'] / 'error.txt'})" in (
         done.stdout
@@ -100,16 +103,11 @@ def test_a_run_that_has_no_room_is_tried_again_with_fewer_neighbours(tmp_path, d
 @pytest.mark.slow
 @pytest.mark.parametrize("keep_going", [False, True])
 def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_dir, keep_going):
-    shutil.copy(ROOT / "experiments/grids/squeeze.yaml", tmp_path / "all_fail.yaml")
-    (tmp_path / "data").mkdir()
-    shutil.copy(data_dir / "cifar10.npz", tmp_path / "data")
     results = tmp_path / "results"
-    there = {"DATA_DIR": str(tmp_path / "data"), "RESULTS": str(results), "WORKERS": "1"}
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1"}
     # an env.json that is a folder fails every run alike
-    first = call("plan", "squeeze", *WORDS, **there)
-    assert first.returncode == 0
-    for cell in cells("squeeze"):
-        (results / "runs" / cell / "seed0" / "env.json").mkdir(parents=True)
+    for cell in study("squeeze").cells:
+        (Record(results, cell.config).path / "env.json").mkdir(parents=True)
     done = call("run", "squeeze", *WORDS, *["--keep-going"] * keep_going, **there)
     assert done.returncode == 1
     assert len(re.findall("^FAILED   ", done.stdout, re.M)) == (5 if keep_going else 3)
@@ -117,32 +115,28 @@ def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_di
     assert (stopped in done.stdout) != keep_going
 
 
-def cells(grid: str) -> list[str]:
-    from experiments.grid import expand
-    from experiments.settings import parse_settings
-
+def study(grid: str) -> Study:
+    """What WORDS ask for."""
     settings = parse_settings([word for word in tiny_settings() if word != "--set"])
     on = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
-    return [cell.config.cell for cell in expand(grid, **on, settings=settings).cells]
+    return expand(grid, **on, settings=settings)
 
 
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     try:
         there = {"DATA_DIR": str(data_dir), "RESULTS": str(disk), "WORKERS": "1", "SEEDS": "2"}
-        (disk / "ballast").write_bytes(bytes(1_000_000))  # room for one checkpoint, and some files
         done = call("run", "squeeze", *WORDS, **there)
         assert done.returncode == 1
         assert "Traceback" not in done.stdout + done.stderr
         named = re.search(rf"{disk}/\S+: No space left on device", done.stdout)
         assert named, done.stdout
         finished = {path: path.read_bytes() for path in disk.glob("runs/*/*/summary.json")}
-        (disk / "ballast").unlink()
         subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
         done = call("run", "squeeze", *WORDS, **there)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -198,7 +192,7 @@ def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, statu
     pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
     shown = call("status", RESULTS=str(tmp_path)).stdout
     assert "2 running" in shown and f"process {pids[0]} on" in shown and "images/s" in shown
-    assert "left" in shown and "% done" in shown
+    assert "step 1 of 1,200" in shown and "0% done" in shown
     (os.killpg if everyone else os.kill)(process.pid, number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == status, output + errors
@@ -226,12 +220,12 @@ def test_a_runner_that_is_killed_takes_its_workers_along_and_leaves_no_lock(tmp_
 @pytest.mark.slow
 def test_two_runners_at_once_train_each_run_once(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
-    runners = [start("run", "squeeze", *WORDS, "--seeds", "2", **there) for _ in range(2)]
+    runners = [start("run", "squeeze", *WORDS, **there) for _ in range(2)]
     for runner in runners:
         output, errors = runner.communicate(timeout=300)
         assert runner.returncode == 0, output + errors
     found = list(tmp_path.glob("runs/*/seed*"))
-    assert len(found) == 10
+    assert len(found) == 5
     for path in found:
         assert (path / "timings.jsonl").read_text().count("started") == 1
         read_result(path)
@@ -240,45 +234,38 @@ def test_two_runners_at_once_train_each_run_once(tmp_path, data_dir):
 @pytest.mark.slow
 def test_a_run_of_another_runner_is_waited_for_and_taken_over(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
-    words = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
-             *tiny_settings(epochs=60)]  # fmt: skip
-    (tmp_path / "one.yaml").write_text("title: One\ncontrols: [plain]\nreference: no SE\n"
-                                       "cells: [{label: SE, se.ratio: 4}]\n")  # fmt: skip
-    first = start("run", str(tmp_path / "one.yaml"), *words, **there)
-    pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
-    second = start("run", str(tmp_path / "one.yaml"), *words, **there)
-    seen = ""
-    while "waiting for that" not in seen:
-        seen += second.stdout.readline()
-    assert f"process {pids[0]} on" in seen or f"process {pids[1]} on" in seen
-    first.kill()
-    first.communicate()
-    output, errors = second.communicate(timeout=300)
-    assert second.returncode == 0, output + errors
-    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) == 2
+    theirs = Record(tmp_path, study("squeeze").cells[0].config)
+    theirs.path.mkdir(parents=True)
+    with hold(theirs.path):
+        runner = start("run", "squeeze", *WORDS, **there)
+        seen = ""
+        while "(4 of 5)" not in seen:  # the others
+            seen += runner.stdout.readline()
+        assert f"note     no SE, seed 0: process {os.getpid()} on" in seen
+        assert "waiting for that" in seen and theirs.state == "running"
+    output, errors = runner.communicate(timeout=300)
+    assert runner.returncode == 0, output + errors
+    assert "started  no SE, seed 0" in output and theirs.state == "done"
 
 
 @pytest.mark.slow
 def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path)}
-    (tmp_path / "own.yaml").write_text("title: Own\ncontrols: [plain]\nreference: '4'\n"
-                                       "cells: [{se.ratio: [4, 8]}]\n")  # fmt: skip
-    words = ["run", str(tmp_path / "own.yaml"), *WORDS]
-    assert call(*words, **there).returncode == 0
-    plain, *_ = sorted(tmp_path.glob("runs/*/seed0"))
-    four = next(p for p in tmp_path.glob("runs/*/seed0") if "ratio4" in p.parent.name)
+    records = [Record(tmp_path, cell.config) for cell in study("squeeze").cells]
+    for record in records:
+        train(record.config, record, data_dir)
+    plain, four, *_ = (record.path for record in records)
     summary = (plain / "summary.json").read_bytes()
     (plain / "summary.json").write_bytes(summary[:50])
     config = (four / "config.json").read_text()
-    (four / "config.json").write_text(config.replace('"ratio": 4', '"ratio": 5'))
-    done = call(*words, **there)
+    (four / "config.json").write_text(config.replace('"ratio": 16', '"ratio": 5'))
+    done = call("run", "squeeze", *WORDS, DATA_DIR=str(data_dir), RESULTS=str(tmp_path))
     assert done.returncode == 1 and "0 to train" in done.stdout
     assert f"{plain / 'summary.json'} cannot be trusted" in done.stdout
     assert f"damaged, left out: {four / 'config.json'} is not what the run wrote" in done.stderr
     assert (plain / "summary.json").read_bytes() == summary[:50]
-    assert "2 damaged" in done.stdout  # the table's note
+    assert "Not in the means: 2 damaged" in done.stdout
     shown = call("status", RESULTS=str(tmp_path))
-    assert "damaged" in shown.stdout and str(plain / "summary.json") in shown.stdout
+    assert "1 damaged" in shown.stdout and str(plain / "summary.json") in shown.stdout
 
     # it goes only by its full name
     name = f"{plain.parent.name}/{plain.name}"
@@ -288,12 +275,6 @@ def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
 
 
 def test_a_run_that_is_being_trained_is_not_deleted(tmp_path):
-    from conftest import tiny
-
-    from experiments.config import ConfigError
-    from experiments.lock import hold
-    from experiments.record import delete
-
     record = Record(tmp_path, tiny())
     record.begin()
     with hold(record.path), pytest.raises(ConfigError, match="is being trained"):
