@@ -12,7 +12,7 @@ READY := .venv/.installed
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
-.PHONY: help setup upgrade data plan status ablations complexity tables figures test test-fast lint format clean
+.PHONY: help setup upgrade data plan status ablations complexity tables figures test test-fast soak lint format clean
 .PHONY: $(ABLATIONS:%=ablation-%)
 
 help: ## list what there is
@@ -53,6 +53,9 @@ test: $(READY) ## every test, in under five minutes on two cores
 
 test-fast: $(READY) ## the tests that train nothing
 	@$(PYTHON) -m pytest -m "not slow"
+
+soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with one left alone
+	@MINUTES=$(or $(MINUTES),5) $(PYTHON) -m pytest -s tests/test_soak.py
 
 lint: $(READY) ## check style and formatting
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

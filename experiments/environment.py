@@ -1,5 +1,6 @@
 """The machine that a run is on: its device, its arithmetic, and what the record says of it."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -62,6 +63,13 @@ def processor() -> tuple[str, set[str]]:
     facts = {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
     flags = facts.get("flags", facts.get("Features", ""))
     return facts.get("model name", platform.machine()), set(flags.split())
+
+
+def arithmetic_unit() -> str:
+    """What decides how sums are rounded on a CPU: equal names compute equal bits."""
+    name, flags = processor()
+    digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {digest}), torch {version('torch')}"
 
 
 def pick_precision(name: str, device: str) -> str:

@@ -1,6 +1,7 @@
-"""What a run computes, in three numbers: they change when the code computes something else."""
+"""What a run computes, in three losses: they change when the code computes something else."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -8,6 +9,7 @@ from experiments.checkpoint import seed_all
 from experiments.config import RunConfig
 from experiments.data import split
 from experiments.datasets import Arrays
+from experiments.environment import arithmetic_unit
 from experiments.step import (
     SCHEDULES,
     arithmetic,
@@ -21,14 +23,15 @@ BATCHES = 3
 IMAGES = 8  # of each batch
 
 
-def fingerprint(config: RunConfig, arrays: Arrays) -> list[float | None]:
+def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
     """The losses of the first batches of a training with seed 0, in float32 on the CPU.
 
     Of each batch the first IMAGES only, which makes it a matter of a second. All seeds of a cell
     have one fingerprint. Seeds the generators anew.
 
     Returns:
-        BATCHES numbers, fewer where the training is shorter; None for one that is not finite.
+        losses: BATCHES numbers, fewer where the training is shorter; None where one is not finite.
+        on: the processor and the software, as rounding depends on them.
     """
     seed_all(0)
     recipe, random = config.recipe, torch.Generator().manual_seed(0)
@@ -45,4 +48,5 @@ def fingerprint(config: RunConfig, arrays: Arrays) -> list[float | None]:
         )
         loss, _ = train_step(model, optimizer, x, y, lr, autocast)
         losses.append(loss.item() / len(y))
-    return [loss if math.isfinite(loss) else None for loss in losses]
+    losses = [loss if math.isfinite(loss) else None for loss in losses]
+    return {"losses": losses, "on": arithmetic_unit()}

@@ -19,7 +19,7 @@ from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, provenance
 from experiments.fingerprint import fingerprint
 from experiments.record import Record
-from experiments.stale import same
+from experiments.stale import Fingerprint, same
 from experiments.step import (
     SCHEDULES,
     arithmetic,
@@ -202,7 +202,7 @@ def train(
 
 
 def find_checkpoint(
-    record: Record, device: str, mark: list, note: Callable[[str], None]
+    record: Record, device: str, mark: Fingerprint, note: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """The state to go on from, or None. One that cannot be used is told of and set aside."""
     path, kind = record.checkpoint, device.split(":")[0]

@@ -1,8 +1,10 @@
 """What several tests need: a tiny prepared data set, and settings that train in a moment."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from experiments.config import RunConfig, parse
+from experiments.lock import holder
 
 torch.set_num_threads(1)  # as in a run
 
@@ -64,3 +67,32 @@ def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=bare() | environment
     )
+
+
+def start(*words: str, **environment: str) -> subprocess.Popen:
+    """A runner with a session of its own, as a terminal gives it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=bare() | environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(condition, seconds: float = 120.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+def workers(results: Path, steps: int = 0) -> list[int]:
+    """The processes that train, and have done some steps."""
+    who = [holder(path.parent) or {} for path in results.glob("runs/*/*/lock")]
+    return [facts["pid"] for facts in who if "pid" in facts and facts.get("step", 0) >= steps]

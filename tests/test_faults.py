@@ -4,13 +4,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import faults
 import pytest
-from conftest import ROOT, TINY, bare, call, tiny, tiny_settings
+from conftest import TINY, call, start, tiny, tiny_settings, wait_for, workers
 
 from experiments.config import ConfigError
 from experiments.grid import Study, expand
@@ -147,35 +145,6 @@ def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def start(*words: str, **environment: str) -> subprocess.Popen:
-    """A runner with a session of its own, as a terminal gives it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=bare() | environment,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def wait_for(condition, seconds: float = 120.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
-
-
-def workers(results: Path, steps: int = 1) -> list[int]:
-    """The processes that train, and have done some steps."""
-    who = [holder(path.parent) or {} for path in results.glob("runs/*/*/lock")]
-    return [facts["pid"] for facts in who if facts.get("step", 0) >= steps]
-
-
 LONG = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
         *tiny_settings(epochs=400)]  # fmt: skip
 
@@ -189,7 +158,7 @@ LONG = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
 def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, status):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
     process = start("run", "squeeze", *LONG, **there)
-    pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
+    pids = wait_for(lambda: len(found := workers(tmp_path, steps=1)) == 2 and found)
     shown = call("status", RESULTS=str(tmp_path)).stdout
     assert "2 running" in shown and f"process {pids[0]} on" in shown and "images/s" in shown
     assert "step 1 of 1,200" in shown and "0% done" in shown
@@ -210,7 +179,7 @@ def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, statu
 def test_a_runner_that_is_killed_takes_its_workers_along_and_leaves_no_lock(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
     process = start("run", "squeeze", *LONG, **there)
-    pids = wait_for(lambda: len(found := workers(tmp_path)) == 2 and found)
+    pids = wait_for(lambda: len(found := workers(tmp_path, steps=1)) == 2 and found)
     process.kill()
     process.communicate()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)

@@ -185,7 +185,11 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
     ("key", "value", "reason"),
     [
         ("device", "cuda", "was written on cuda"),
-        ("fingerprint", [1.0, 2.0, 3.0], "by code that computes something else"),
+        (
+            "fingerprint",
+            {"losses": [1.0, 2.0, 3.0], "on": "another processor"},
+            "by code that computes something else",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_device_or_arithmetic_is_not_mixed_in(

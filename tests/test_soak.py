@@ -1,0 +1,126 @@
+"""A grid whose runner and workers are killed again and again ends as one that nobody disturbed.
+
+`make soak` does it for MINUTES; the suite, once.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import call, start, tiny_settings, wait_for, workers
+
+from experiments.record import read_result
+
+KILLS = 20
+MINUTES = float(os.environ.get("MINUTES", 0))
+FILES = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
+
+WORDS = ["run", "squeeze", "--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
+         *tiny_settings(epochs=8), "--seeds", "3", "--checkpoint-every", "0s"]  # fmt: skip
+
+# A clock that jumps by up to a day, to and fro, whenever somebody looks.
+JUMPS = """
+import random, time
+there = time.time
+time.time = lambda: there() + random.uniform(-86400, 86400)
+"""
+
+
+def results_of(results: Path) -> dict[str, bytes]:
+    return {
+        f"{path.parent.name}/{path.name}/{name}": (path / name).read_bytes()
+        for path in results.glob("runs/*/seed*")
+        for name in FILES
+    }
+
+
+def finished(results: Path) -> dict[Path, tuple[int, int]]:
+    """When, and as which file, each summary was written: one that is written again differs."""
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino)
+        for path in results.glob("runs/*/*/summary.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data_dir):
+    results = tmp_path_factory.mktemp("undisturbed")
+    done = call(*WORDS, DATA_DIR=str(data_dir), RESULTS=str(results))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(finished(results)) == 15
+    return results_of(results)
+
+
+def begin(results: Path, there: dict[str, str]) -> subprocess.Popen:
+    """A runner that has come so far that it trains, or has nothing to do."""
+    runner = start(*WORDS, **there)
+    wait_for(lambda: runner.poll() is not None or list(results.glob("runs/*/*/lock")))
+    return runner
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def disturb(results: Path, there: dict[str, str], chance: random.Random) -> int:
+    """Trains the grid to its end, and kills its processes meanwhile; returns how often."""
+    kills, seen, runner, output = 0, {}, None, ""
+    try:
+        while True:
+            runner = runner or begin(results, there)
+            time.sleep(chance.uniform(0, 0.7))
+            now = finished(results)
+            assert all(now[path] == when for path, when in seen.items()), "trained twice"
+            seen = now
+            if kills < KILLS and runner.poll() is None:
+                victims = {
+                    "runner": [runner.pid],
+                    "its helpers": children(runner.pid),  # the fork server
+                    "a worker": workers(results),
+                }
+                [kind] = chance.choices(list(victims), weights=[2, 1, 7])
+                victim = chance.choice(victims[kind] or [runner.pid])
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                    kills += 1
+                except ProcessLookupError:  # it has just ended
+                    pass
+            if runner.poll() is not None:
+                output, errors = runner.communicate()
+                assert "Traceback" not in output + errors, output + errors
+                if runner.returncode == 0:
+                    return kills
+                runner = None
+    finally:
+        if runner is not None:
+            runner.kill()
+            runner.communicate()
+
+
+@pytest.mark.slow
+def test_a_grid_that_is_killed_again_and_again_ends_as_if_nobody_had(
+    tmp_path, data_dir, undisturbed
+):
+    clock = tmp_path / "clock"
+    clock.mkdir()
+    (clock / "sitecustomize.py").write_text(JUMPS)
+    deadline, number, kills = time.monotonic() + 60 * MINUTES, 0, 0
+    while number == 0 or time.monotonic() < deadline:
+        results, number = tmp_path / f"results{number}", number + 1
+        there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "PYTHONPATH": str(clock)}
+        seed = random.randrange(10**6)
+        print(f"round {number}, chance {seed}")
+        kills += disturb(results, there, random.Random(seed))
+        for path in results.glob("runs/*/seed*"):
+            assert read_result(path).summary["state"] == "done"
+            assert not {"lock", "error.txt", "log.txt"} & {file.name for file in path.iterdir()}
+        assert results_of(results) == undisturbed
+    print(f"{number} rounds, {kills} kills")
+    assert kills >= KILLS
