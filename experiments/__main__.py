@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -142,10 +143,7 @@ def status(
 
     if watch:
         try:
-            with Live(picture(), console=console, auto_refresh=False) as live:
-                while True:
-                    time.sleep(WATCH_EVERY)
-                    live.update(picture(), refresh=True)
+            follow(picture)
         except KeyboardInterrupt:  # the way to end it
             return
     if not studies():
@@ -161,6 +159,18 @@ def status(
     for line in status_lines(studies(), results, findings):
         say(line)
     raise typer.Exit(1 if findings else 0)
+
+
+def follow(picture: Callable[[], Group]) -> None:
+    """Shows a picture again and again: in place on a terminal, else one after the other."""
+    if not console.is_terminal:
+        while True:
+            console.print(picture(), soft_wrap=True)
+            time.sleep(WATCH_EVERY)
+    with Live(picture(), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_EVERY)
+            live.update(picture(), refresh=True)
 
 
 @app.command()

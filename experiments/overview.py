@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from senet.cost import Cost
 
 NONE: Mapping[Path, Finding] = {}
+COLUMNS = 6  # seeds that have a column of their own
 
 
 def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Table:
@@ -44,6 +45,8 @@ def status_table(
 ) -> Table:
     """A row a cell, a column a seed: states, and errors where there are some.
 
+    With more seeds than fit, a column a state: how many.
+
     Args:
         study: what was asked for.
         results: RESULTS.
@@ -51,11 +54,32 @@ def status_table(
     """
     table = Table(title=Text(f"{study['title']}\n{study['name']}"), title_justify="left")
     table.add_column("row")
-    for seed in range(study["seeds"]):
-        table.add_column(f"seed {seed}", justify="right")
-    for row in study["rows"]:
-        runs = [results / "runs" / row["cell"] / f"seed{s}" for s in range(study["seeds"])]
-        table.add_row(Text(row["label"]), *(cell_text(run, findings.get(run)) for run in runs))
+    seeds = range(study["seeds"])
+    rows = {
+        row["label"]: [results / "runs" / row["cell"] / f"seed{seed}" for seed in seeds]
+        for row in study["rows"]
+    }
+    if len(seeds) <= COLUMNS:
+        shown = {
+            label: [cell_text(path, findings.get(path)) for path in paths]
+            for label, paths in rows.items()
+        }
+        columns = [f"seed {seed}" for seed in seeds]
+    else:
+        counts = {
+            label: Counter(
+                findings[path].kind if path in findings else state(path) for path in paths
+            )
+            for label, paths in rows.items()
+        }
+        columns = sorted({name for count in counts.values() for name in count})
+        shown = {
+            label: [str(count[name] or "–") for name in columns] for label, count in counts.items()
+        }
+    for column in columns:
+        table.add_column(column, justify="right")
+    for label, texts in shown.items():
+        table.add_row(Text(label), *texts)
     return table
 
 

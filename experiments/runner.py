@@ -25,6 +25,7 @@ from experiments.settings import parse_settings
 from senet.config import choose
 
 ALIKE = 3  # so many first runs that fail in one way stop the grid
+FEWEST = 3  # seeds for --until: two that are alike by chance would end it too early
 RESERVE = 30.0  # seconds of a budget for the last checkpoints, tables and figures
 
 
@@ -87,8 +88,8 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
         studies = expand_all(options, dataset, machine.recipe)
     if isinstance(options, RetryOptions):
         forget(name_runs(studies, results), options, say)
-    if options.until is not None:  # one seed has no interval
-        studies = [replace(study, seeds=max(2, study.seeds)) for study in studies]
+    if options.until is not None:
+        studies = [replace(study, seeds=max(FEWEST, study.seeds)) for study in studies]
 
     say(f"{', '.join(options.grids)}: data {dataset}, network {options.network}, "
         f"{studies[0].training}")  # fmt: skip
@@ -155,6 +156,8 @@ def train_round(
     slots = machine.slots[: len(missing)]
     total = duration(sum(expected.values()) / len(slots))
     say(f"on {machine.device}, {len(slots)} at a time: about {total}; Ctrl-C keeps what is done\n")
+    if deadline is not None and sum(expected.values()) / len(slots) > deadline - time.monotonic():
+        say(f"the budget of {duration(options.budget)} ends before that, with checkpoints\n")
     display = Display(console, names, expected, len(slots))
     with Local(slots, data_dir, options.patience, options.checkpoint_every) as local:
         try:

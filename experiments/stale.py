@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from experiments.record import Record, Result, read_result
 # first one hardly differs, and the steps after it blow the difference up (to 4 % in 30 networks).
 TOLERANCES = (1e-4, 0.2, 0.2)
 
-Fingerprint = dict[str, Any]  # see `fingerprint`
+Fingerprint = dict[str, Any]  # what `fingerprint` returns
+Answer = tuple[Fingerprint, str] | str  # and that of the data; or why there is none
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ def same(ours: Fingerprint, theirs: Fingerprint) -> bool:
     To the last bit where they were computed by the same kind of processor and the same software,
     within TOLERANCES where they were not.
     """
-    if ours["on"] == theirs["on"]:
-        return ours["losses"] == theirs["losses"]
-    pairs = zip_longest(ours["losses"], theirs["losses"])
+    a, b = ours["losses"], theirs["losses"]
+    if ours["on"] == theirs["on"] or len(a) != len(b):
+        return a == b
     return all(
-        a == b or (None not in (a, b) and math.isclose(a, b, rel_tol=tolerance))
-        for (a, b), tolerance in zip(pairs, TOLERANCES, strict=False)
+        x == y or (None not in (x, y) and math.isclose(x, y, rel_tol=tolerance))
+        for x, y, tolerance in zip(a, b, TOLERANCES, strict=False)
     )
 
 
@@ -72,8 +72,8 @@ def verify(cell: list[Path], data_dir: Path) -> Iterator[Finding]:
             yield finding
 
 
-def recompute(record: Record, data_dir: Path) -> tuple[Fingerprint, str] | str:
-    """(fingerprint, the data's fingerprint) with the present code, or why there is none."""
+def recompute(record: Record, data_dir: Path) -> Answer:
+    """The fingerprints of a run and its data with the present code."""
     from experiments.datasets import load
     from experiments.fingerprint import fingerprint
     from senet.own import load_own
@@ -87,9 +87,7 @@ def recompute(record: Record, data_dir: Path) -> tuple[Fingerprint, str] | str:
         return f"{type(error).__name__}: {error}"
 
 
-def compare(
-    path: Path, result: Result, answer: tuple[Fingerprint, str] | str | None
-) -> Finding | None:
+def compare(path: Path, result: Result, answer: Answer | None) -> Finding | None:
     """A run against what `recompute` found; None where all is well."""
     if not isinstance(answer, tuple):
         return Finding(path, "unknown", answer or "the process that recomputes it has ended")

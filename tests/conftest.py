@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
 from experiments.lock import holder
 
@@ -96,3 +97,17 @@ def workers(results: Path, steps: int = 0) -> list[int]:
     """The processes that train, and have done some steps."""
     who = [holder(path.parent) or {} for path in results.glob("runs/*/*/lock")]
     return [facts["pid"] for facts in who if "pid" in facts and facts.get("step", 0) >= steps]
+
+
+def wrong(capsys, *words: str) -> str:
+    """What `main` says of these words; it has to end with 2 and one sentence."""
+    old, sys.argv = sys.argv, ["experiments", *words]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        sys.argv = old
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import VARIABLES, call, tiny_settings
+from conftest import VARIABLES, call, tiny_settings, wrong
 
 from experiments import __main__ as cli
 
@@ -62,20 +62,6 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     assert "env.json" in (lost[1] / "error.txt").read_text()
     assert (lost[0] / "summary.json").exists()
     assert "1/2" in next((results / "tables").glob("*.md")).read_text()
-
-
-def wrong(capsys, *words: str) -> str:
-    """What `main` says of these words; it has to end with 2 and one sentence."""
-    old, sys.argv = sys.argv, ["experiments", *words]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    finally:
-        sys.argv = old
-    said = capsys.readouterr().err
-    assert ended.value.code == 2, said
-    assert said.startswith("error: ") and said.count("\n") == 1
-    return said
 
 
 @pytest.mark.parametrize(

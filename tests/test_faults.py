@@ -4,14 +4,17 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import faults
 import pytest
 from conftest import TINY, call, start, tiny, tiny_settings, wait_for, workers
+from scipy import stats
 
 from experiments.config import ConfigError
 from experiments.grid import Study, expand
+from experiments.launch import Local
 from experiments.lock import hold, holder
 from experiments.record import Record, delete, failure, find_run, load, read_result, state
 from experiments.settings import parse_settings
@@ -241,6 +244,70 @@ def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
     refused = call("delete", plain.parent.name, RESULTS=str(tmp_path))
     assert refused.returncode == 2 and f"did you mean {name!r}?" in refused.stderr
     assert call("delete", name, RESULTS=str(tmp_path)).returncode == 0 and not plain.exists()
+
+
+@pytest.mark.slow
+def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, data_dir):
+    records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in (1, 2, 3)]
+    with Local(["cpu"] * 2, data_dir) as local:
+        list(local.train([Record(tmp_path, tiny())]))  # the first one waits for imports
+        list(local.train(records, deadline=time.monotonic() + 4))
+    assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
+    assert all(record.checkpoint.exists() for record in records[:2])
+
+
+@pytest.mark.slow
+def test_a_spent_budget_says_what_is_left(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "BUDGET": "1s"}
+    done = call("run", "squeeze", *LONG, **there)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "stopped: the budget is spent. 5 of 5 runs are left: the same command goes on with them"
+    )
+
+
+@pytest.mark.slow
+def test_seeds_are_added_until_every_interval_is_narrow_enough(tmp_path, data_dir):
+    (tmp_path / "own.yaml").write_text("title: Own\ncontrols: [plain]\nreference: '4'\n"
+                                       "cells: [{se.ratio: [4]}]\n")  # fmt: skip
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "UNTIL": "4"}
+    done = call("run", str(tmp_path / "own.yaml"), *WORDS, **there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    errors = [
+        [read_result(run).summary["test_error"] for run in sorted(cell.glob("seed*"), key=number)]
+        for cell in (tmp_path / "runs").iterdir()
+    ]
+    n = len(errors[0])
+    assert n >= 3 and len(errors[1]) == n  # whole rounds
+
+    def half(values):
+        return stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+
+    assert all(half(row) <= 4 for row in errors)
+    for fewer in range(3, n):  # it went on no longer than it had to
+        assert max(half(row[:fewer]) for row in errors) > 4
+        assert f"with {fewer} seeds" in done.stdout
+    assert f"Seeds 0 to {n - 1}." in done.stdout
+
+
+def number(path: Path) -> int:
+    return int(path.name.removeprefix("seed"))
+
+
+@pytest.mark.slow
+def test_status_follows_a_grid_until_ctrl_c(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
+    runner = start("run", "squeeze", *LONG, **there)
+    wait_for(lambda: workers(tmp_path, steps=1))
+    watch = start("status", "--watch", RESULTS=str(tmp_path))
+    seen = ""
+    while seen.count("1 running") < 2:
+        seen += watch.stdout.readline()
+    os.killpg(watch.pid, signal.SIGINT)
+    seen, errors = watch.communicate(timeout=60)
+    assert watch.returncode == 0 and errors == ""
+    runner.terminate()
+    assert runner.wait(60) == 143
 
 
 def test_a_run_that_is_being_trained_is_not_deleted(tmp_path):

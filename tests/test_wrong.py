@@ -1,0 +1,117 @@
+"""Whatever is typed or written into a grid ends in exit status 2 and one sentence."""
+
+import pytest
+import yaml
+from conftest import VARIABLES, wrong
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiments.config import Recipe
+from experiments.grid import list_grids
+from senet.config import SEConfig
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1)
+NO_NUMBERS = WORDS.filter(lambda text: not any(sign.isdigit() for sign in text))
+JUNK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written(tmp_path, monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    yield
+    assert not (tmp_path / "results").exists() and not (tmp_path / "data").exists()
+
+
+def plan(capsys, *words: str) -> str:
+    return wrong(capsys, "plan", *words)
+
+
+@JUNK
+@given(
+    key=st.sampled_from([name for name in Recipe.model_fields if name != "name"]),
+    value=NO_NUMBERS.filter(lambda text: text not in ("null", "~", "Null", "NULL")) | st.just("-7"),
+)
+def test_settings_of_a_recipe(capsys, key, value):
+    said = plan(capsys, "ratio", "--set", f"recipe.{key}={value}")
+    assert "recipe" in said
+
+
+@JUNK
+@given(key=st.sampled_from(sorted(SEConfig.__dataclass_fields__)), value=NO_NUMBERS)
+def test_settings_of_the_block(capsys, key, value):
+    plan(capsys, "gate", "--set", f"se.{key}={value}x")
+
+
+@JUNK
+@given(path=st.lists(WORDS.filter(lambda text: "=" not in text), min_size=1, max_size=3))
+def test_keys_that_are_not_there(capsys, path):
+    key = ".".join(path)
+    plan(capsys, "ratio", "--set", f"{key}.x=1")
+
+
+@JUNK
+@given(
+    option=st.sampled_from(
+        ["--dataset", "--network", "--recipe", "--seeds", "--device", "--workers"]
+    ),
+    value=WORDS.map("x".__add__),
+)
+def test_options(capsys, option, value):
+    plan(capsys, "ratio", option, value)
+
+
+@JUNK
+@given(
+    option=st.sampled_from(["--budget", "--until", "--patience", "--checkpoint-every", "--seeds"]),
+    value=WORDS.map("x".__add__) | st.sampled_from(["0", "-1", "-3h", "1e9h", "nan", "inf", "8 h"]),
+)
+def test_options_of_run(capsys, option, value):
+    wrong(capsys, "run", "ratio", option, value)
+
+
+@JUNK
+@given(name=WORDS.filter(lambda text: text not in list_grids() and not text.startswith("-")))
+def test_grids_and_runs_that_are_not_there(capsys, name):
+    for command in ("run", "plan", "retry", "status", "delete"):
+        wrong(capsys, command, name)
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | WORDS
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)
+)
+KEYS = ["title", "table", "about", "cost", "expect", "controls", "code", "reference", "cells"]
+
+
+@JUNK
+@given(grid=st.dictionaries(st.sampled_from(KEYS) | WORDS, ANYTHING))
+def test_grid_files_with_anything_in_them(capsys, tmp_path, grid):
+    path = tmp_path / "junk.yaml"
+    path.write_text(yaml.safe_dump(grid, allow_unicode=True))
+    plan(capsys, str(path))
+
+
+@JUNK
+@given(key=st.sampled_from(KEYS), value=ANYTHING)
+def test_grid_files_with_one_thing_wrong(capsys, tmp_path, key, value):
+    right = {"title": "T", "reference": "no SE", "cells": [{"se.ratio": 4}]}
+    if key in ("title", "about", "cost", "expect", "table") and isinstance(value, str):
+        return  # that is right
+    if (key, value) in (("table", None), ("code", None)) or (key, value) == ("controls", []):
+        return
+    path = tmp_path / "junk.yaml"
+    path.write_text(yaml.safe_dump(right | {key: value}, allow_unicode=True))
+    plan(capsys, str(path))
+
+
+@JUNK
+@given(content=st.binary(max_size=200))
+def test_grid_files_of_bytes(capsys, tmp_path, content):
+    path = tmp_path / "junk.yaml"
+    path.write_bytes(content)
+    plan(capsys, str(path))
