@@ -1,8 +1,8 @@
 # `make` or `make help` lists what there is. Everything sets itself up: a target that needs the
 # environment makes .venv first, exactly as requirements.lock says, and does nothing the next time.
 #
-# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS DATA_DIR RESULTS reach every command, from make's
-# command line or from the environment: make ablation-ratio DATASET=cifar100 RECIPE=small SEEDS=3
+# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS DATA_DIR RESULTS BUDGET UNTIL reach every command, from
+# make's command line or from the environment: make ablation-ratio DATASET=cifar100 SEEDS=3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -12,12 +12,12 @@ READY := .venv/.installed
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
-.PHONY: help setup upgrade data plan status ablations complexity tables figures test test-fast soak lint format clean
+.PHONY: help setup upgrade data plan status retry ablations complexity tables figures test test-fast soak lint format clean
 .PHONY: $(ABLATIONS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
-	@echo "            [DATA_DIR=data] [RESULTS=results/local] [GRIDS='ratio gate']"
+	@echo "            [DATA_DIR=data] [RESULTS=results/local] [BUDGET=8h] [UNTIL=0.2] [GRIDS='ratio gate']"
 	@echo
 	@awk -F':.*## ' '/^[a-z%$$][^=]*:.*## / { \
 		name = $$1; sub(/^\$$\(.*/, "ablation-NAME", name); printf "  %-15s %s\n", name, $$2 }' Makefile
@@ -36,6 +36,9 @@ plan: $(READY) ## what GRIDS would train, what is there, what it costs
 status: $(READY) ## the state of every run that was asked for
 	@$(PYTHON) -m experiments status
 
+retry: $(READY) ## forget the failures of GRIDS, then train what is missing
+	@$(PYTHON) -m experiments retry $(GRIDS)
+
 data: $(READY) ## fetch, check and prepare a data set: DATASET=cifar10, cifar100 or synthetic
 	@$(PYTHON) -m experiments data
 
@@ -49,7 +52,7 @@ figures: $(READY) ## rebuild every figure from the records
 	@$(PYTHON) -m analysis figures
 
 test: $(READY) ## every test, in under five minutes on two cores
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that train nothing
 	@$(PYTHON) -m pytest -m "not slow"

@@ -229,7 +229,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     # A key that is unknown explains one that is missing.
     problems = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     first = problems[0]
-    path = [str(part) for part in first["loc"] if "[" not in str(part)]
+    parts = list(map(str, first["loc"]))
+    path = [part for part in parts if "[" not in part] or parts  # without pydantic's own names
     key, given = ".".join(path), first["input"]
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = fields_at(model, path[:-1])

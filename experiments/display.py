@@ -134,7 +134,7 @@ class Display:
         elif outcome.state == "interrupted":
             self.line(f"stopped  {name}: with a checkpoint", "yellow")
         elif record.state == "diverged":
-            self.line(f"diverged {name}: its loss was not finite, {duration(took)}", "yellow")
+            self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
         else:
             error = record.summary()["test_error"]
             self.line(f"done     {name}: {error:.2f} % test error, {duration(took)}")

@@ -18,6 +18,8 @@ from experiments.record import KILLED, Record
 from experiments.worker import OUT_OF_MEMORY, Job, Outcome, work
 
 LOOK_EVERY = 2.0  # seconds between two looks at a run that another process trains
+DEAF = 4.0  # seconds without listening after which silence says nothing
+LAST_WORDS = 10.0  # seconds for a process to end in, once it has closed its pipe
 GRACE = 60.0  # seconds to write a checkpoint in, when all is to end
 LOG_LINES = 60  # of what a process printed, in the error.txt of one that could not write its own
 
@@ -60,7 +62,8 @@ def warm_up() -> None:
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
     # Inherited: what a terminal or a batch system sends to all of us is the runner's to answer.
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         forkserver.ensure_running()
     finally:
@@ -90,7 +93,7 @@ class Local:
         self.free, self.data_dir = list(slots), data_dir
         self.patience, self.checkpoint_every = patience, checkpoint_every
         self.active: dict[Connection, Active] = {}
-        self.context = multiprocessing.get_context("forkserver")
+        self.listened = time.monotonic()
 
     def __enter__(self) -> Self:
         warm_up()
@@ -147,13 +150,10 @@ class Local:
                 elsewhere.clear()
 
     def start(self, record: Record) -> None:
-        ours, theirs = self.context.Pipe(duplex=False)
         device = self.free.pop(0)
         job = Job(record, self.data_dir, device, self.checkpoint_every)
-        process = self.context.Process(target=work, args=(job, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        self.active[ours] = Active(record, device, process, kills_for_memory())
+        process, pipe = spawn(work, job)
+        self.active[pipe] = Active(record, device, process, kills_for_memory())
 
     def hear(self, pipe: Connection) -> Event:
         """What a process says, or that it has ended, one way or another."""
@@ -174,11 +174,14 @@ class Local:
         """Clears up after a process."""
         run = self.active.pop(pipe)
         neighbours = sum(other.device == run.device for other in self.active.values())
+        run.process.join(LAST_WORDS)
+        run.process.kill()  # one that has said how it ended, and does not go
         run.process.join()
         pipe.close()
         outcome = run.outcome or explain(run)
         if outcome.kind == OUT_OF_MEMORY and neighbours:
             # This slot is not used any more. The threads stay, so that the bits do, too.
+            (run.record.path / "error.txt").unlink(missing_ok=True)
             sentence = f"out of memory beside {neighbours} more: again, with one less at a time"
             return Event("again", run.record, sentence=sentence, outcome=outcome)
         self.free.append(run.device)
@@ -187,8 +190,13 @@ class Local:
         return Event("ended", run.record, outcome=outcome)
 
     def end_hung(self) -> None:
+        """Ends the runs that have been silent for too long, unless we could not listen either."""
+        now, before = time.monotonic(), self.listened
+        self.listened = now
         for run in self.active.values():
-            if not run.hung and time.monotonic() - run.heard > self.patience:
+            if now - before > DEAF:  # stopped by Ctrl-Z, perhaps, and they with us
+                run.heard = now
+            if not run.hung and now - run.heard > self.patience:
                 run.hung = True
                 if run.process.pid and run.process.is_alive():
                     os.kill(run.process.pid, signal.SIGUSR1)  # where is it?
@@ -234,19 +242,31 @@ def kills_for_memory() -> int:
     return kills
 
 
+def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Connection]:
+    """A process from the fork server that calls function(*args, pipe), and our end of the pipe."""
+    context = multiprocessing.get_context("forkserver")
+    for is_last in (False, False, True):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=function, args=(*args, theirs), daemon=True)
+        try:
+            process.start()
+            return process, ours
+        except (ConnectionError, EOFError):  # the fork server has just been killed: a new one
+            if is_last:
+                raise
+        finally:
+            theirs.close()
+
+
 def ask(function: Callable, *args: Any, patience: float = 120.0) -> Any:
     """What a function returns in a process of its own, or None where that fails, dies or hangs.
 
     For code that we do not know: somebody's own block may end the process that tries it.
     """
     warm_up()
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=answer, args=(theirs, function, *args), daemon=True)
-    process.start()
-    theirs.close()
+    process, pipe = spawn(answer, function, *args)
     try:
-        return ours.recv() if ours.poll(patience) else None
+        return pipe.recv() if pipe.poll(patience) else None
     except EOFError:
         return None
     finally:
@@ -254,9 +274,11 @@ def ask(function: Callable, *args: Any, patience: float = 120.0) -> Any:
         process.join()
 
 
-def answer(pipe: Connection, function: Callable, *args: Any) -> None:
+def answer(function: Callable, *args: Any) -> None:
+    """Calls function(*args) but for the last of them, a pipe, which gets what it returns."""
     import torch
 
+    *args, pipe = args
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its traceback, if any, is not the user's
     pipe.send(function(*args))

@@ -82,14 +82,15 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = expand_all(options, dataset, machine.recipe)
     records.check_writable(results)
-    if not all(record.finished for record in name_runs(studies, results)):
+    is_there = all(record.finished for record in name_runs(studies, results))
+    if not is_there or options.until is not None:
         check(studies)  # refuses what cannot be built, before anything is fetched or written
         dataset = prepare_any(options.dataset, options.data_dir, say)
         studies = expand_all(options, dataset, machine.recipe)
-    if isinstance(options, RetryOptions):
-        forget(name_runs(studies, results), options, say)
     if options.until is not None:
         studies = [replace(study, seeds=max(FEWEST, study.seeds)) for study in studies]
+    if isinstance(options, RetryOptions):
+        forget(name_runs(studies, results), options, say)
 
     say(f"{', '.join(options.grids)}: data {dataset}, network {options.network}, "
         f"{studies[0].training}")  # fmt: skip

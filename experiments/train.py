@@ -188,6 +188,7 @@ def train(
     record.write_environment(environment | spent)
     summary = {
         "state": "done" if done else "diverged",
+        "reason": "" if done else f"the loss was not finite in epoch {len(at.rows)}",
         "test_error": test_error if done else None,
         "test_loss": test_loss if done else None,
         "test_images": len(test),

@@ -89,6 +89,8 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
     from experiments.train import Interrupted, Watch, train
 
     torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
+    if "cuda" in job.device:
+        torch.cuda.set_device(job.device)  # or it takes memory on the first GPU, too
     record, batch_size = job.record, job.record.config.recipe.batch_size
     started, sent, latest = None, 0.0, {}
 

@@ -155,8 +155,13 @@ LONG = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "everyone", "status"),
-    [(signal.SIGINT, True, 130), (signal.SIGTERM, True, 143), (signal.SIGTERM, False, 143)],
-    ids=["Ctrl-C", "SIGTERM to all", "SIGTERM to the runner"],
+    [
+        (signal.SIGINT, True, 130),
+        (signal.SIGTERM, True, 143),
+        (signal.SIGTERM, False, 143),
+        (signal.SIGHUP, True, 129),
+    ],
+    ids=["Ctrl-C", "SIGTERM to all", "SIGTERM to the runner", "a terminal that is closed"],
 )
 def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, status):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
@@ -254,6 +259,21 @@ def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, d
         list(local.train(records, deadline=time.monotonic() + 4))
     assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
     assert all(record.checkpoint.exists() for record in records[:2])
+
+
+@pytest.mark.slow
+def test_a_grid_that_was_put_to_sleep_is_not_taken_for_a_hang(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
+    process = start("run", "squeeze", *LONG, "--patience", "5s", **there)
+    wait_for(lambda: len(workers(tmp_path, steps=1)) == 2)
+    os.killpg(process.pid, signal.SIGSTOP)  # Ctrl-Z
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGCONT)  # fg
+    time.sleep(3)
+    assert len(workers(tmp_path)) == 2
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert "hang" not in output and not list(tmp_path.glob("runs/*/*/error.txt"))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ MINUTES = float(os.environ.get("MINUTES", 0))
 FILES = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
 WORDS = ["run", "squeeze", "--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
-         *tiny_settings(epochs=8), "--seeds", "3", "--checkpoint-every", "0s"]  # fmt: skip
+         *tiny_settings(epochs=5), "--seeds", "3", "--checkpoint-every", "0s"]  # fmt: skip
 
 # A clock that jumps by up to a day, to and fro, whenever somebody looks.
 JUMPS = """
