@@ -13,7 +13,9 @@ import torch
 
 from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
+from experiments.grid import Study, expand
 from experiments.lock import holder
+from experiments.settings import parse_settings
 
 torch.set_num_threads(1)  # as in a run
 
@@ -55,6 +57,25 @@ def tiny_settings(**changes) -> list[str]:
     """The same for the command line."""
     values = {key: value for key, value in TINY.items() if key != "name"} | changes
     return [word for k, v in values.items() for word in ("--set", f"recipe.{k}={v}")]
+
+
+def tiny_words(**changes) -> list[str]:
+    """What makes any grid a tiny one on the command line."""
+    where = ["--dataset", "cifar10", "--network", "resnet20", "--recipe", "smoke"]
+    return [*where, *tiny_settings(**changes)]
+
+
+def tiny_study(grid: str) -> Study:
+    """What `tiny_words` ask for."""
+    settings = parse_settings([word for word in tiny_settings() if word != "--set"])
+    return expand(grid, dataset="cifar10", network="resnet20", recipe="smoke", settings=settings)
+
+
+def write_grid(folder: Path) -> str:
+    """The path of a grid of two rows: no SE, and r = 4."""
+    path = folder / "own.yaml"
+    path.write_text("title: Own\ncontrols: [plain]\nreference: '4'\ncells: [{se.ratio: [4]}]\n")
+    return str(path)
 
 
 def bare() -> dict[str, str]:

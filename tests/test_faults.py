@@ -9,18 +9,14 @@ from pathlib import Path
 
 import faults
 import pytest
-from conftest import TINY, call, start, tiny, tiny_settings, wait_for, workers
-from scipy import stats
+from conftest import TINY, call, start, tiny, tiny_study, tiny_words, wait_for, workers
 
 from experiments.config import ConfigError
-from experiments.grid import Study, expand
-from experiments.launch import Local
 from experiments.lock import hold, holder
 from experiments.record import Record, delete, failure, find_run, load, read_result, state
-from experiments.settings import parse_settings
 from experiments.train import train
 
-WORDS = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10", *tiny_settings()]
+WORDS, LONG = tiny_words(), tiny_words(epochs=400)
 
 
 def runs(results: Path) -> dict[str, Path]:
@@ -107,20 +103,13 @@ def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_di
     results = tmp_path / "results"
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1"}
     # an env.json that is a folder fails every run alike
-    for cell in study("squeeze").cells:
+    for cell in tiny_study("squeeze").cells:
         (Record(results, cell.config).path / "env.json").mkdir(parents=True)
     done = call("run", "squeeze", *WORDS, *["--keep-going"] * keep_going, **there)
     assert done.returncode == 1
     assert len(re.findall("^FAILED   ", done.stdout, re.M)) == (5 if keep_going else 3)
     stopped = "stopped: the first 3 runs failed in the same way, IsADirectoryError"
     assert (stopped in done.stdout) != keep_going
-
-
-def study(grid: str) -> Study:
-    """What WORDS ask for."""
-    settings = parse_settings([word for word in tiny_settings() if word != "--set"])
-    on = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
-    return expand(grid, **on, settings=settings)
 
 
 @pytest.mark.slow
@@ -146,10 +135,6 @@ def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
             read_result(path)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-LONG = ["--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
-        *tiny_settings(epochs=400)]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -195,39 +180,8 @@ def test_a_runner_that_is_killed_takes_its_workers_along_and_leaves_no_lock(tmp_
 
 
 @pytest.mark.slow
-def test_two_runners_at_once_train_each_run_once(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
-    runners = [start("run", "squeeze", *WORDS, **there) for _ in range(2)]
-    for runner in runners:
-        output, errors = runner.communicate(timeout=300)
-        assert runner.returncode == 0, output + errors
-    found = list(tmp_path.glob("runs/*/seed*"))
-    assert len(found) == 5
-    for path in found:
-        assert (path / "timings.jsonl").read_text().count("started") == 1
-        read_result(path)
-
-
-@pytest.mark.slow
-def test_a_run_of_another_runner_is_waited_for_and_taken_over(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
-    theirs = Record(tmp_path, study("squeeze").cells[0].config)
-    theirs.path.mkdir(parents=True)
-    with hold(theirs.path):
-        runner = start("run", "squeeze", *WORDS, **there)
-        seen = ""
-        while "(4 of 5)" not in seen:  # the others
-            seen += runner.stdout.readline()
-        assert f"note     no SE, seed 0: process {os.getpid()} on" in seen
-        assert "waiting for that" in seen and theirs.state == "running"
-    output, errors = runner.communicate(timeout=300)
-    assert runner.returncode == 0, output + errors
-    assert "started  no SE, seed 0" in output and theirs.state == "done"
-
-
-@pytest.mark.slow
 def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
-    records = [Record(tmp_path, cell.config) for cell in study("squeeze").cells]
+    records = [Record(tmp_path, cell.config) for cell in tiny_study("squeeze").cells]
     for record in records:
         train(record.config, record, data_dir)
     plain, four, *_ = (record.path for record in records)
@@ -252,16 +206,6 @@ def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
 
 
 @pytest.mark.slow
-def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, data_dir):
-    records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in (1, 2, 3)]
-    with Local(["cpu"] * 2, data_dir) as local:
-        list(local.train([Record(tmp_path, tiny())]))  # the first one waits for imports
-        list(local.train(records, deadline=time.monotonic() + 4))
-    assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
-    assert all(record.checkpoint.exists() for record in records[:2])
-
-
-@pytest.mark.slow
 def test_a_grid_that_was_put_to_sleep_is_not_taken_for_a_hang(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
     process = start("run", "squeeze", *LONG, "--patience", "5s", **there)
@@ -274,60 +218,6 @@ def test_a_grid_that_was_put_to_sleep_is_not_taken_for_a_hang(tmp_path, data_dir
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert "hang" not in output and not list(tmp_path.glob("runs/*/*/error.txt"))
-
-
-@pytest.mark.slow
-def test_a_spent_budget_says_what_is_left(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "BUDGET": "1s"}
-    done = call("run", "squeeze", *LONG, **there)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == (
-        "stopped: the budget is spent. 5 of 5 runs are left: the same command goes on with them"
-    )
-
-
-@pytest.mark.slow
-def test_seeds_are_added_until_every_interval_is_narrow_enough(tmp_path, data_dir):
-    (tmp_path / "own.yaml").write_text("title: Own\ncontrols: [plain]\nreference: '4'\n"
-                                       "cells: [{se.ratio: [4]}]\n")  # fmt: skip
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "UNTIL": "4"}
-    done = call("run", str(tmp_path / "own.yaml"), *WORDS, **there)
-    assert done.returncode == 0, done.stdout + done.stderr
-    errors = [
-        [read_result(run).summary["test_error"] for run in sorted(cell.glob("seed*"), key=number)]
-        for cell in (tmp_path / "runs").iterdir()
-    ]
-    n = len(errors[0])
-    assert n >= 3 and len(errors[1]) == n  # whole rounds
-
-    def half(values):
-        return stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-
-    assert all(half(row) <= 4 for row in errors)
-    for fewer in range(3, n):  # it went on no longer than it had to
-        assert max(half(row[:fewer]) for row in errors) > 4
-        assert f"with {fewer} seeds" in done.stdout
-    assert f"Seeds 0 to {n - 1}." in done.stdout
-
-
-def number(path: Path) -> int:
-    return int(path.name.removeprefix("seed"))
-
-
-@pytest.mark.slow
-def test_status_follows_a_grid_until_ctrl_c(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
-    runner = start("run", "squeeze", *LONG, **there)
-    wait_for(lambda: workers(tmp_path, steps=1))
-    watch = start("status", "--watch", RESULTS=str(tmp_path))
-    seen = ""
-    while seen.count("1 running") < 2:
-        seen += watch.stdout.readline()
-    os.killpg(watch.pid, signal.SIGINT)
-    seen, errors = watch.communicate(timeout=60)
-    assert watch.returncode == 0 and errors == ""
-    runner.terminate()
-    assert runner.wait(60) == 143
 
 
 def test_a_run_that_is_being_trained_is_not_deleted(tmp_path):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny_settings, wait_for, workers
+from conftest import call, start, tiny_words, wait_for, workers
 
 from experiments.record import read_result
 
@@ -19,8 +19,7 @@ KILLS = 20
 MINUTES = float(os.environ.get("MINUTES", 0))
 FILES = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
-WORDS = ["run", "squeeze", "--network", "resnet20", "--recipe", "smoke", "--dataset", "cifar10",
-         *tiny_settings(epochs=5), "--seeds", "3", "--checkpoint-every", "0s"]  # fmt: skip
+WORDS = ["run", "squeeze", *tiny_words(epochs=5), "--seeds", "3", "--checkpoint-every", "0s"]
 
 # A clock that jumps by up to a day, to and fro, whenever somebody looks.
 JUMPS = """

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, call, tiny, tiny_settings
+from conftest import ROOT, call, tiny, tiny_words, write_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,10 +129,7 @@ def test_sameness_is_symmetric_and_exact_on_one_machine(a, b, moved):
 
 @pytest.mark.slow
 def test_stale_runs_are_marked_kept_and_trained_again(tmp_path, data_dir):
-    (tmp_path / "own.yaml").write_text("title: Own\ncontrols: [plain]\nreference: '4'\n"
-                                       "cells: [{se.ratio: [4]}]\n")  # fmt: skip
-    words = [str(tmp_path / "own.yaml"), "--network", "resnet20", "--recipe", "smoke",
-             "--dataset", "cifar10", *tiny_settings()]  # fmt: skip
+    words = [write_grid(tmp_path), *tiny_words()]
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path / "results")}
     first = call("run", *words, **there)
     assert first.returncode == 0, first.stdout + first.stderr

@@ -1,0 +1,151 @@
+"""What `run` and `status` do with a whole grid: when they stop, go on, wait, and follow."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import call, start, tiny, tiny_study, tiny_words, wait_for, workers, write_grid
+from scipy import stats
+
+from experiments.launch import Local, ask, spawn, warm_up
+from experiments.lock import hold
+from experiments.record import Record, read_result
+
+WORDS, LONG = tiny_words(), tiny_words(epochs=400)
+
+
+@pytest.mark.slow
+def test_two_runners_at_once_train_each_run_once(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
+    runners = [start("run", "squeeze", *WORDS, **there) for _ in range(2)]
+    for runner in runners:
+        output, errors = runner.communicate(timeout=300)
+        assert runner.returncode == 0, output + errors
+    found = list(tmp_path.glob("runs/*/seed*"))
+    assert len(found) == 5
+    for path in found:
+        assert (path / "timings.jsonl").read_text().count("started") == 1
+        read_result(path)
+
+
+@pytest.mark.slow
+def test_a_run_of_another_runner_is_waited_for_and_taken_over(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
+    theirs = Record(tmp_path, tiny_study("squeeze").cells[0].config)
+    theirs.path.mkdir(parents=True)
+    with hold(theirs.path):
+        runner = start("run", "squeeze", *WORDS, **there)
+        seen = ""
+        while "(4 of 5)" not in seen:  # the others
+            seen += runner.stdout.readline()
+        assert f"note     no SE, seed 0: process {os.getpid()} on" in seen
+        assert "waiting for that" in seen and theirs.state == "running"
+    output, errors = runner.communicate(timeout=300)
+    assert runner.returncode == 0, output + errors
+    assert "started  no SE, seed 0" in output and theirs.state == "done"
+
+
+@pytest.mark.slow
+def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, data_dir):
+    records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in (1, 2, 3)]
+    with Local(["cpu"] * 2, data_dir) as local:
+        list(local.train([Record(tmp_path, tiny())]))  # the first one waits for imports
+        list(local.train(records, deadline=time.monotonic() + 4))
+    assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
+    assert all(record.checkpoint.exists() for record in records[:2])
+
+
+@pytest.mark.slow
+def test_a_spent_budget_says_what_is_left(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "BUDGET": "1s"}
+    done = call("run", "squeeze", *LONG, **there)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "stopped: the budget is spent. 5 of 5 runs are left: the same command goes on with them"
+    )
+
+
+@pytest.mark.slow
+def test_seeds_are_added_until_every_interval_is_narrow_enough(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "UNTIL": "4"}
+    done = call("run", write_grid(tmp_path), *WORDS, **there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    errors = [
+        [read_result(run).summary["test_error"] for run in sorted(cell.glob("seed*"), key=number)]
+        for cell in (tmp_path / "runs").iterdir()
+    ]
+    n = len(errors[0])
+    assert n >= 3 and len(errors[1]) == n  # whole rounds
+
+    def half(values):
+        return stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+
+    assert all(half(row) <= 4 for row in errors)
+    for fewer in range(3, n):  # it went on no longer than it had to
+        assert max(half(row[:fewer]) for row in errors) > 4
+        assert f"with {fewer} seeds" in done.stdout
+    assert f"Seeds 0 to {n - 1}." in done.stdout
+
+
+def number(path: Path) -> int:
+    return int(path.name.removeprefix("seed"))
+
+
+@pytest.mark.slow
+def test_status_follows_a_grid_until_ctrl_c(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
+    runner = start("run", "squeeze", *LONG, **there)
+    wait_for(lambda: workers(tmp_path, steps=1))
+    watch = start("status", "--watch", RESULTS=str(tmp_path))
+    seen = ""
+    while seen.count("1 running") < 2:
+        seen += watch.stdout.readline()
+    os.killpg(watch.pid, signal.SIGINT)
+    seen, errors = watch.communicate(timeout=60)
+    assert watch.returncode == 0 and errors == ""
+    runner.terminate()
+    assert runner.wait(60) == 143
+
+
+def tell_of_parent(pipe) -> None:
+    import sys
+
+    tasks = os.listdir(f"/proc/{os.getppid()}/task")
+    pipe.send(("torch" in sys.modules, "experiments.train" in sys.modules, len(tasks)))
+
+
+def crash(pipe) -> None:
+    os.abort()
+
+
+def product(a: int, b: int) -> int:
+    return a * b
+
+
+@pytest.mark.slow
+def test_the_fork_server_has_imported_torch_and_started_no_thread():
+    warm_up()
+    process, pipe = spawn(tell_of_parent)
+    assert pipe.recv() == (True, True, 1)
+    process.join()
+
+
+@pytest.mark.slow
+def test_a_question_that_crashes_has_no_answer():
+    assert ask(product, 6, 7) == 42
+    assert ask(crash) is None
+    assert ask(time.sleep, 100, patience=0.5) is None
+
+
+def test_all_gpus_of_a_machine_are_used(monkeypatch):
+    from experiments import environment
+
+    monkeypatch.setitem(environment.DEVICES, "cuda", lambda: True)
+    monkeypatch.setattr(environment.torch.cuda, "device_count", lambda: 3)
+    all_of_them = ["cuda:0", "cuda:1", "cuda:2"]
+    assert environment.pick_devices("auto") == environment.pick_devices("cuda") == all_of_them
+    assert environment.pick_devices("cuda:1") == ["cuda:1"]
+    assert environment.pick_slots(None, all_of_them) == all_of_them
+    assert environment.pick_slots(4, all_of_them) == [*all_of_them, "cuda:0"]
