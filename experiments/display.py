@@ -102,6 +102,8 @@ class Display:
         if record in self.fresh:  # it goes on from a checkpoint: that share was free today
             self.fresh.remove(record)
             self.given += self.share[record] * self.expected[record]
+            if event.step > 1:
+                self.line(f"goes on  {self.names[record]} at {self.share[record]:.0%}")
         self.bars.update(self.tasks[record], completed=self.share[record])
         if row is not None:
             error = row.get("val_error")

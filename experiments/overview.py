@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -23,9 +24,9 @@ NONE: Mapping[Path, Finding] = {}
 COLUMNS = 6  # seeds that have a column of their own
 
 
-def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Table:
+def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Group:
     """A row a cell: its cost, and how many of its seeds are there."""
-    table = Table(title=Text(f"{study.grid.title}\n{study.name}"), title_justify="left")
+    table = Table()
     table.add_column("row")
     for column in ("parameters", "M multiply-adds", "hidden units", "runs there"):
         table.add_column(column, justify="right")
@@ -37,12 +38,12 @@ def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Tabl
         operations = f"{cost.multiply_adds / 1e6:.2f}"
         row = (f"{cost.parameters:,}", operations, widths, f"{there} of {study.seeds}")
         table.add_row(Text(cell.label), *row)
-    return table
+    return Group(Text(f"{study.grid.title}\n{study.name}"), table)
 
 
 def status_table(
     study: dict[str, Any], results: Path, findings: Mapping[Path, Finding] = NONE
-) -> Table:
+) -> Group:
     """A row a cell, a column a seed: states, and errors where there are some.
 
     With more seeds than fit, a column a state: how many.
@@ -52,7 +53,7 @@ def status_table(
         results: RESULTS.
         findings: of `status --verify`.
     """
-    table = Table(title=Text(f"{study['title']}\n{study['name']}"), title_justify="left")
+    table = Table()
     table.add_column("row")
     seeds = range(study["seeds"])
     rows = {
@@ -80,7 +81,7 @@ def status_table(
         table.add_column(column, justify="right")
     for label, texts in shown.items():
         table.add_row(Text(label), *texts)
-    return table
+    return Group(Text(f"{study['title']}\n{study['name']}"), table)
 
 
 def status_lines(
@@ -130,7 +131,7 @@ def cell_text(path: Path, finding: Finding | None) -> str:
         error = read_sealed(path / "summary.json")["test_error"]
         now = f"{error:.2f} %"
     if now == "running" and (who := holder(path)) and who.get("steps"):
-        now = f"{who['step'] / who['steps']:.0%} done"
+        now = f"{who['step'] / who['steps']:.0%} done" if who["step"] < who["steps"] else "testing"
     return f"{now}, {finding.kind}" if finding else now
 
 
@@ -139,6 +140,8 @@ def progress(who: Mapping[str, Any]) -> str:
     where = f"process {who.get('pid', '?')} on {who.get('host', '?')}"
     if not who.get("steps"):
         return f"starting, {where}"
+    if who["step"] == who["steps"]:
+        return f"trained, reads the test set, {where}"
     error, left = who["error"], who["seconds_left"]
     parts = [
         f"step {who['step']:,} of {who['steps']:,}, {who['epoch']} epochs done",

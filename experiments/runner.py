@@ -167,7 +167,7 @@ def train_round(
         finally:
             if local.active:
                 n = len(local.active)
-                say(f"stopping: {n} runs write their checkpoints; Ctrl-C does not wait for that")
+                say(f"stopping: {n} runs write their checkpoints; Ctrl-C again ends them at once")
     if not hopeless and deadline is not None and time.monotonic() > deadline:
         return "the budget is spent"
     return hopeless
