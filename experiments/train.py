@@ -19,7 +19,7 @@ from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, provenance
 from experiments.fingerprint import fingerprint
 from experiments.record import Record
-from experiments.stale import Fingerprint, same
+from experiments.stale import same
 from experiments.step import (
     SCHEDULES,
     arithmetic,
@@ -97,11 +97,11 @@ def train(
     arrays = load(config.dataset, data_dir)
     if config.code:
         load_own(record.code_path)
-    mark = fingerprint(config, arrays)
-    saved = find_checkpoint(record, device, mark, watch.note)
+    marks = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}
+    saved = find_checkpoint(record, device, marks, watch.note)
 
     precision = saved["precision"] if saved else pick_precision(recipe.precision, device)
-    environment = provenance(device, precision) | {"data": arrays.fingerprint, "fingerprint": mark}
+    environment = provenance(device, precision) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
     training, curve, test = split(arrays, recipe, torch.device(device))
     steps = total_steps(recipe, len(training))
@@ -129,7 +129,7 @@ def train(
             "random": checkpoint.random_states(device),
             "precision": precision,
             "device": device.split(":")[0],
-            "fingerprint": mark,
+            **marks,
         }
         try:
             checkpoint.save(record.checkpoint, state)
@@ -157,9 +157,9 @@ def train(
             if watch.stop():
                 keep()
                 raise Interrupted
-        seen = min(at.batch * recipe.batch_size, len(training))
+        before, seen = (min(n * recipe.batch_size, len(training)) for n in (skipped, at.batch))
         loss, error = (at.sums / seen).tolist()
-        seconds, images = time.perf_counter() - epoch_began, seen - skipped * recipe.batch_size
+        timing = {"images": seen - before, "seconds": time.perf_counter() - epoch_began}
         row = {"epoch": len(at.rows) + 1, "step": at.step, "lr": rate(at.step - 1)}
         row |= {"train_loss": loss, "train_error": 100 * error}
         if curve is not None:
@@ -167,9 +167,7 @@ def train(
         finite = all(map(math.isfinite, row.values()))
         row = {key: value if math.isfinite(value) else None for key, value in row.items()}
         record.append("metrics.jsonl", row)
-        record.append(
-            "timings.jsonl", {"epoch": row["epoch"], "images": images, "seconds": seconds}
-        )
+        record.append("timings.jsonl", {"epoch": row["epoch"], **timing})
         at = Position(at.step, 0, random.get_state(), torch.zeros_like(at.sums), [*at.rows, row])
         watch.report(at.step, steps, row)
         is_time = time.monotonic() - kept > watch.checkpoint_every
@@ -182,13 +180,14 @@ def train(
     # The only look at the test set; nothing was selected on it.
     test_loss, test_error, predictions = evaluate(model, test, autocast, alive)
     done, row = finite and math.isfinite(test_loss), at.rows[-1]
+    where = "the test set" if finite else f"epoch {row['epoch']}"
     if done:
         record.write_predictions(**predictions)
     spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
     record.write_environment(environment | spent)
     summary = {
         "state": "done" if done else "diverged",
-        "reason": "" if done else f"the loss was not finite in epoch {len(at.rows)}",
+        "reason": "" if done else f"the loss of {where} was not finite",
         "test_error": test_error if done else None,
         "test_loss": test_loss if done else None,
         "test_images": len(test),
@@ -203,7 +202,7 @@ def train(
 
 
 def find_checkpoint(
-    record: Record, device: str, mark: Fingerprint, note: Callable[[str], None]
+    record: Record, device: str, marks: dict[str, Any], note: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """The state to go on from, or None. One that cannot be used is told of and set aside."""
     path, kind = record.checkpoint, device.split(":")[0]
@@ -218,7 +217,9 @@ def find_checkpoint(
             reason = (
                 f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
             )
-        elif not same(saved["fingerprint"], mark):
+        elif saved["data"] != marks["data"]:
+            reason = f"{path} comes from other data: {saved['data']}, not {marks['data']}"
+        elif not same(saved["fingerprint"], marks["fingerprint"]):
             reason = f"{path} was written by code that computes something else"
         else:
             return saved

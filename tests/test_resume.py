@@ -96,6 +96,8 @@ def test_stopped_after_any_step_it_ends_in_the_same_bits(
     env = json.loads((record.path / "env.json").read_text())
     steps = [again["step"] for again in env.get("resumed", [])]
     assert len(steps) == stopped and steps == sorted(steps)
+    timings = map(json.loads, (record.path / "timings.jsonl").read_text().splitlines())
+    assert all(line.get("images", 0) >= 0 for line in timings)
 
 
 class Killed(BaseException):
@@ -185,6 +187,7 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
     ("key", "value", "reason"),
     [
         ("device", "cuda", "was written on cuda"),
+        ("data", "0123456789abcdef", "comes from other data: 0123456789abcdef"),
         (
             "fingerprint",
             {"losses": [1.0, 2.0, 3.0], "on": "another processor"},

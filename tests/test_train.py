@@ -88,6 +88,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path, data_dir):
     record = trained(tmp_path, data_dir, recipe={"lr": 1e30, "epochs": 5})
     summary = record.summary()
     assert summary["state"] == "diverged" and summary["test_error"] is None
+    assert summary["reason"] == f"the loss of epoch {summary['epochs']} was not finite"
     assert summary["epochs"] < 5 and not (record.path / "predictions.npz").exists()
     for path in record.path.glob("*.json*"):
         assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
