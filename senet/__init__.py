@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from senet.block import SqueezeExcite
     from senet.grafts import graft
     from senet.networks import build, list_networks
+    from senet.probe import GateProbe
 
-__all__ = ["SEConfig", "SqueezeExcite", "build", "graft", "list_networks"]
+__all__ = ["GateProbe", "SEConfig", "SqueezeExcite", "build", "graft", "list_networks"]
 
 HOMES = {
+    "GateProbe": "senet.probe",
     "SqueezeExcite": "senet.block",
     "build": "senet.networks",
     "graft": "senet.grafts",

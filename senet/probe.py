@@ -1,0 +1,105 @@
+"""What every gate of a network did: its mean and standard deviation, per channel and class."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from senet.block import SqueezeExcite
+
+
+@dataclass(frozen=True)
+class GateStatistics:
+    """Of one block over all images that the probe has seen (the paper's Figures 6 and 7).
+
+    images  (classes,): how many there were of each class
+    mean    (classes, C): of each channel's gate over the images of a class; NaN for none
+    std     (classes, C): its standard deviation (of the population: n in the denominator)
+    """
+
+    images: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def overall(self) -> tuple[Tensor, Tensor]:
+        """(mean, std) of each channel over all images: (C,) both."""
+        seen = self.images > 0
+        share = (self.images[seen] / self.images.sum())[:, None]  # (seen classes, 1)
+        mean = (share * self.mean[seen]).sum(0)
+        within = (share * self.std[seen] ** 2).sum(0)
+        between = (share * (self.mean[seen] - mean) ** 2).sum(0)
+        return mean, (within + between).sqrt()
+
+
+class GateProbe:
+    """Records the gates of all SE blocks of a model, in one pass over the images.
+
+        with GateProbe(model, classes=10) as probe:
+            for x, y in batches:
+                logits = probe(x, y)
+        probe.statistics()["SE_2_1"].mean  # (10, 256)
+
+    The model's outputs stay as they are, and its hooks come off at the end, also after an error.
+    A gate for each pixel (squeeze "none") counts with its mean over the image.
+
+    Args:
+        model: with SqueezeExcite blocks; a plain network has no statistics.
+        classes: how many there are.
+    """
+
+    def __init__(self, model: nn.Module, classes: int) -> None:
+        self.model, self.classes = model, classes
+        found = [module for module in model.modules() if isinstance(module, SqueezeExcite)]
+        names = Counter(block.name for block in found)
+        if twice := [name for name, number in names.items() if number > 1]:
+            raise ValueError(f"two blocks are called {twice[0]!r}: give each a name of its own")
+        self.blocks = {block.name: block for block in found}
+        self.images = torch.zeros(classes, dtype=torch.float64)
+        # Sums of the gate and of its square, around the first image's: (2, classes, C) by name.
+        self.sums: dict[str, Tensor] = {}
+        self.origin: dict[str, Tensor] = {}
+        self.labels: Tensor | None = None
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for name, block in self.blocks.items():
+            self.handles.append(block.gate.register_forward_hook(self.recorder(name)))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The model's output for images (B, ...) of classes `labels` (B,); records its gates."""
+        self.labels = labels
+        self.images += torch.bincount(labels, minlength=self.classes).cpu()
+        return self.model(x)
+
+    def recorder(self, name: str):
+        def record(gate: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
+            s = s.detach().double()
+            if s.dim() == 3:  # (B, HW, C): a gate for each pixel
+                s = s.mean(1)
+            if name not in self.sums:  # sums around a typical value keep their digits
+                self.origin[name] = s[0]
+                self.sums[name] = s.new_zeros(2, self.classes, s.shape[1])
+            s = s - self.origin[name]
+            self.sums[name].index_add_(1, self.labels, torch.stack([s, s.square()]))
+
+        return record
+
+    def statistics(self) -> dict[str, GateStatistics]:
+        """By the block's name, SE_stage_block, in the order of the network; on the CPU."""
+        number = self.images[:, None]  # (classes, 1); 0 / 0 is NaN: no image, no mean
+        result = {}
+        for name, sums in self.sums.items():
+            first, second = sums.cpu() / number
+            variance = (second - first.square()).clamp(min=0)
+            mean = first + self.origin[name].cpu()
+            result[name] = GateStatistics(self.images.clone(), mean, variance.sqrt())
+        return result
