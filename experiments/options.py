@@ -31,6 +31,12 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
+def some_seconds(text: str) -> float:
+    if not (value := seconds(text)):
+        raise typer.BadParameter(f"{text!r} is no time at all")
+    return value
+
+
 def points(text: str) -> float:
     try:
         width = float(text)
@@ -68,7 +74,9 @@ Settings = Annotated[
 ]
 Budget = Annotated[
     float | None,
-    option("stops in time, with checkpoints: 8h, 30m", "BUDGET", parser=seconds, metavar="TIME"),
+    option(
+        "stops in time, with checkpoints: 8h, 30m", "BUDGET", parser=some_seconds, metavar="TIME"
+    ),
 ]
 Until = Annotated[
     float | None,
@@ -83,7 +91,8 @@ KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="also where the first three runs fail in one way")
 ]
 Patience = Annotated[
-    float, option("ends a run that shows no progress for so long", parser=seconds, metavar="TIME")
+    float,
+    option("ends a run that shows no progress for so long", parser=some_seconds, metavar="TIME"),
 ]
 CheckpointEvery = Annotated[
     float, option("between two checkpoints of a run, at least", parser=seconds, metavar="TIME")
