@@ -179,7 +179,7 @@ def delete(
     results: Results = Path("results/local"),
 ) -> None:
     """Delete runs, finished or not, by their full names. Nothing else deletes a finished run."""
-    paths = [records.find_run(results, name) for name in runs]
+    paths = [records.find_run(results, name) for name in dict.fromkeys(runs)]
     for path in paths:
         records.delete(path)
         say(f"deleted {path}")

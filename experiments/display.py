@@ -120,7 +120,8 @@ class Display:
 
     def stop(self, record: Record) -> float:
         """Takes away the bar of a run that is not under way any more; its seconds."""
-        took = time.monotonic() - self.started.pop(record, time.monotonic())
+        now = time.monotonic()
+        took = now - self.started.pop(record, now)
         self.spent += took
         if record in self.tasks:
             self.bars.remove_task(self.tasks.pop(record))

@@ -15,6 +15,7 @@ import torch
 from experiments.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_WORKERS = 1024
 DEVICES = {
     "cuda": torch.cuda.is_available,
     "mps": torch.backends.mps.is_available,
@@ -47,6 +48,8 @@ def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers {workers}: at least one is needed")
+    if workers is not None and workers > MOST_WORKERS:
+        raise ConfigError(f"workers {workers}: at most {MOST_WORKERS:,} on one machine")
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     count = workers or (cores if devices == ["cpu"] else len(devices))

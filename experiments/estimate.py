@@ -1,8 +1,9 @@
 """What a study will cost: parameters and operations by counting, time by measuring."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,15 +30,13 @@ def check(studies: Iterable[Study]) -> None:
 
     Raises ConfigError where a cell cannot be built, and names it.
     """
-    for _, network in networks(studies):
-        del network
+    for_each_network(studies, lambda network: None)
 
 
 def prices(studies: Iterable[Study]) -> dict[str, Cost]:
-    """Cell -> its cost."""
+    """Cell -> its cost. Raises ConfigError as `check` does."""
     studies = list(studies)
-    with torch.device("meta"):
-        counted = {which: cost(network) for which, network in networks(studies)}
+    counted = for_each_network(studies, cost)
     configs = [cell.config for study in studies for cell in study.cells]
     return {config.cell: counted[architecture(config)] for config in configs}
 
@@ -48,24 +47,27 @@ def architecture(config: RunConfig) -> tuple:
     return *where, config.se, config.code
 
 
-def networks(studies: Iterable[Study]) -> Iterator[tuple[tuple, nn.Module]]:
-    """The different architectures of some studies and their networks, on the meta device."""
-    seen = set()
+def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], Any]) -> dict:
+    """Architecture -> function(its network), on the meta device; each is built once."""
+    results = {}
     for study in studies:
         if study.code:
             checked(load_own, study.code)
+        # Somebody's own block may raise anything; where ours does, the traceback is needed.
+        expected = Exception if study.code else (ValueError, RuntimeError, OverflowError)
         for cell in study.cells:
             which = architecture(cell.config)
-            if which in seen:
+            if which in results:
                 continue
-            seen.add(which)
             try:
                 with torch.device("meta"):
-                    network = build_network(cell.config)
-            except (ValueError, RuntimeError, OverflowError) as error:
+                    results[which] = function(build_network(cell.config))
+            except expected as error:
                 where = f"grid {study.grid_name!r}, row {cell.label!r}"
-                raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
-            yield which, network
+                sentence = (str(error).strip() or type(error).__name__).splitlines()[0]
+                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                raise ConfigError(f"{where}: {kind}{sentence}") from None
+    return results
 
 
 def seconds(

@@ -1,6 +1,7 @@
 """Files that are whole or refused: atomic writes, JSON with a checksum of itself. No torch here."""
 
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -40,7 +41,10 @@ def read_lines(path: Path, cut_short: bool = False) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     try:
         for line in path.read_text(errors="replace").splitlines():
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{line[:40]!r} is not an object")
+            rows.append(row)
     except (OSError, ValueError) as error:
         if not cut_short:
             raise ConfigError(f"{path} cannot be read: {error}") from None
@@ -85,6 +89,12 @@ def write_atomically(path: Path, write: Callable) -> None:
         if isinstance(error, OSError):  # a full disk names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def unused(folder: Path, name: str, ending: str = "") -> Path:
+    """A path `name-1`, `name-2` ... in the folder that is not there yet."""
+    numbers = itertools.count(1)
+    return next(p for n in numbers if not (p := folder / f"{name}-{n}{ending}").exists())
 
 
 def digest_of_file(path: Path) -> str:

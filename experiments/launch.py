@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from experiments.lock import hold, holder
-from experiments.record import KILLED, Record
+from experiments.record import KILLED, Record, failure
 from experiments.worker import OUT_OF_MEMORY, Job, Outcome, work
 
 LOOK_EVERY = 2.0  # seconds between two looks at a run that another process trains
@@ -102,11 +102,11 @@ class Local:
     def __exit__(self, *_) -> None:
         processes = [run.process for run in self.active.values()]
         try:
-            for process in processes:
-                process.terminate()
             deadline = time.monotonic() + GRACE
-            for process in processes:
-                process.join(max(0.0, deadline - time.monotonic()))
+            while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
+                for process in processes:
+                    process.terminate()  # again and again: a new one does not listen yet
+                wait([process.sentinel for process in processes if process.is_alive()], 0.5)
         finally:  # also where someone is in a hurry and presses Ctrl-C again
             for process in processes:
                 process.kill()
@@ -127,6 +127,8 @@ class Local:
                 record = waiting.popleft()
                 if record.finished:  # by another runner, meanwhile
                     yield Event("ended", record, outcome=Outcome("done"))
+                elif record.failed:
+                    yield Event("ended", record, outcome=Outcome("failed", *failure_of(record)))
                 elif (other := holder(record.path)) is not None:
                     elsewhere.append(record)
                     if record not in told:
@@ -136,8 +138,11 @@ class Local:
                 else:
                     self.start(record)
                     yield Event("started", record)
-            for pipe in wait(list(self.active), timeout=1.0):
-                event = self.hear(pipe)
+            pipes = wait(list(self.active), timeout=1.0)
+            # A child of a crashed run's own may keep its pipe open.
+            dead = [p for p, run in self.active.items() if not run.process.is_alive()]
+            for pipe in [*pipes, *(p for p in dead if p not in pipes)]:
+                event = self.hear(pipe) if pipe in pipes or pipe.poll() else self.end(pipe)
                 if event.kind == "again":
                     (elsewhere if event.outcome.state == "elsewhere" else waiting).append(
                         event.record
@@ -227,6 +232,12 @@ def explain(run: Active) -> Outcome:
         if lock is not None:
             run.record.fail(kind, reason, details)
     return Outcome("failed", kind, reason)
+
+
+def failure_of(record: Record) -> tuple[str, str]:
+    """(kind, reason), as `Record.fail` wrote them."""
+    kind, _, reason = failure(record.path).partition(": ")
+    return kind, reason
 
 
 def kills_for_memory() -> int:

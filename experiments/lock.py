@@ -40,6 +40,19 @@ class Lock:
         os.pwrite(self.file, text.encode().ljust(SIZE)[:SIZE], 0)
 
 
+HELD: set[int] = set()  # open lock files
+
+
+def let_go() -> None:
+    """In a child of ours, which may outlive us: it must not keep our locks."""
+    for file in HELD:
+        os.close(file)
+    HELD.clear()
+
+
+os.register_at_fork(after_in_child=let_go)
+
+
 @contextmanager
 def hold(folder: Path) -> Iterator[Lock | None]:
     """Holds the lock of a run's folder; gives None where another process has it."""
@@ -48,12 +61,14 @@ def hold(folder: Path) -> Iterator[Lock | None]:
     if file is None:
         yield None
         return
+    HELD.add(file)
     try:
         lock = Lock(file)
         lock.write({})
         yield lock
     finally:
         path.unlink(missing_ok=True)  # while it is ours
+        HELD.discard(file)
         os.close(file)
 
 
@@ -103,9 +118,10 @@ def holder(folder: Path) -> dict[str, Any] | None:
 
 def read(file: int) -> dict[str, Any]:
     try:
-        return json.loads(os.pread(file, SIZE, 0))
+        who = json.loads(os.pread(file, SIZE, 0))
     except ValueError:  # empty, a moment after it was made
         return {}
+    return who if isinstance(who, dict) else {}
 
 
 def is_alive_elsewhere(path: Path, file: int) -> bool:

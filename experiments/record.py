@@ -115,7 +115,10 @@ class Record:
         write_lines(self.path / "timings.jsonl", [*lines, {"started": now, "step": step}])
         environment = environment | {"started": now}
         if step:
-            first = read_sealed(self.path / "env.json")
+            try:
+                first = read_sealed(self.path / "env.json")
+            except ConfigError as error:  # that costs provenance, and no training
+                first = environment | {"lost": f"of the steps before {step}: {error}"}
             changed = {k: v for k, v in environment.items() if first.get(k) != v}
             environment = first | {"resumed": [*first.get("resumed", []), {"step": step} | changed]}
         self.write_environment(environment)
@@ -255,9 +258,18 @@ def delete(path: Path) -> None:
 
 def read_studies(results: Path) -> list[dict[str, Any]]:
     """What was asked for in RESULTS, by name."""
+    return [read_study(path) for path in sorted((results / "studies").glob("*.json"))]
+
+
+def read_study(path: Path) -> dict[str, Any]:
     keys = ("name", "grid", "title", "table", "dataset", "network", "recipe", "training", "command")
-    paths = sorted((results / "studies").glob("*.json"))
-    return [read_json(path, *keys, "seeds", "rows") for path in paths]
+    study = read_json(path, *keys, "seeds", "rows")
+    rows = study["rows"] if isinstance(study["rows"], list) else [None]
+    if not isinstance(study["seeds"], int) or not all(
+        isinstance(row, dict) and {"label", "cell"} <= set(row) for row in rows
+    ):
+        raise ConfigError(f"{path} was edited: its seeds or rows are not what `run` writes")
+    return study
 
 
 def write_study(results: Path, study: dict[str, Any]) -> None:
@@ -265,7 +277,7 @@ def write_study(results: Path, study: dict[str, Any]) -> None:
     path = results / "studies" / f"{study['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        study = study | {"seeds": max(study["seeds"], read_json(path, "seeds")["seeds"])}
+        study = study | {"seeds": max(study["seeds"], read_study(path)["seeds"])}
     write_json(path, study)
 
 

@@ -77,7 +77,7 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     """Trains what is missing, draws tables and figures, and returns the exit status."""
     deadline = None
     if options.budget is not None:
-        deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 10)
+        deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
     machine, results = settle(options), options.results
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = expand_all(options, dataset, machine.recipe)
@@ -113,13 +113,15 @@ def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
     for record, name in names.items():
         if record.state == "failed":
             say(f"forgotten {name}: {failure(record.path)}")
-            (record.path / "error.txt").unlink()
+            (record.path / "error.txt").unlink(missing_ok=True)
     labels = {record.path: name for record, name in names.items()}
     for cell in stale.by_cell(labels) if options.stale else ():
         for finding in stale.verify(cell, options.data_dir):
             name = labels[finding.path]
             if finding.kind == "stale":
-                say(f"stale {name}: {finding.reason}; kept in {stale.set_aside(finding.path)}")
+                place = stale.set_aside(finding)
+                then = f"kept in {place}" if place else "another runner sees to it"
+                say(f"stale {name}: {finding.reason}; {then}")
             else:
                 say(f"{finding.kind} {name}: {finding.reason}; left alone", style="yellow")
 

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError
+from experiments.files import read_sealed, unused
+from experiments.lock import hold
 from experiments.record import Record, Result, read_result
 
 # How far apart the losses of one arithmetic lie where it is rounded in another way, relatively: the
@@ -27,6 +30,7 @@ class Finding:
     path: Path
     kind: str
     reason: str
+    seen: Fingerprint | None = None  # that of the record, where it is stale
 
 
 def same(ours: Fingerprint, theirs: Fingerprint) -> bool:
@@ -96,7 +100,8 @@ def compare(path: Path, result: Result, answer: Answer | None) -> Finding | None
         return Finding(path, "unknown", f"trained on data {env['data']}, and here are {data}")
     if not same(present, env["fingerprint"]):
         then, now = show(env["fingerprint"]), show(present)
-        return Finding(path, "stale", f"its first losses were {then}, and are {now} now")
+        reason = f"its first losses were {then}, and are {now} now"
+        return Finding(path, "stale", reason, env["fingerprint"])
     return None
 
 
@@ -105,11 +110,21 @@ def show(fingerprint: Fingerprint) -> str:
     return ", ".join("not finite" if loss is None else f"{loss:.7g}" for loss in losses)
 
 
-def set_aside(path: Path) -> Path:
-    """Moves a finished run to RESULTS/stale, where no table reads it; returns its new place."""
+def set_aside(finding: Finding) -> Path | None:
+    """Moves a stale run to RESULTS/stale, where no table reads it; returns its new place.
+
+    None where another runner was quicker: it trains the run, or has already trained it anew.
+    """
+    path = finding.path
     folder = path.parents[2] / "stale" / path.parent.name
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while (folder / f"{path.name}-{number}").exists():
-        number += 1
-    return path.rename(folder / f"{path.name}-{number}")
+    with suppress(FileNotFoundError), hold(path) as lock:
+        if lock is None or not (path / "summary.json").exists():
+            return None
+        if read_sealed(path / "env.json").get("fingerprint") != finding.seen:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        place = unused(folder, path.name)
+        path.rename(place)
+        (place / "lock").unlink()
+        return place
+    return None

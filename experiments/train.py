@@ -17,6 +17,7 @@ from experiments.config import ConfigError, RunConfig
 from experiments.data import Images, split
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, provenance
+from experiments.files import unused
 from experiments.fingerprint import fingerprint
 from experiments.record import Record
 from experiments.stale import same
@@ -210,6 +211,8 @@ def find_checkpoint(
         saved = checkpoint.load(path, device)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        reason = f"{path} cannot be read: {error.strerror}"
     except ConfigError as error:
         reason = str(error)
     else:
@@ -223,7 +226,7 @@ def find_checkpoint(
             reason = f"{path} was written by code that computes something else"
         else:
             return saved
-    aside = path.with_name("checkpoint.old.pt")
+    aside = unused(path.parent, "checkpoint.old", ".pt")
     path.replace(aside)
     note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")
     return None

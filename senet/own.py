@@ -33,7 +33,7 @@ def load_own(path: Path) -> None:
     sys.modules[name] = module = ModuleType(name)
     try:
         exec(compile(source, str(path), "exec"), vars(module))  # leaves no bytecode beside it
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} does not run: {type(error).__name__}: {reason}") from None

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import VARIABLES, call, tiny_settings, wrong
+from conftest import VARIABLES, call, tiny_settings, tiny_study, tiny_words, wrong
 
 from experiments import __main__ as cli
+from experiments.record import write_study
 
 TINY_SETTINGS = tiny_settings()
 
@@ -73,6 +74,7 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
         (["run", "ratio", "--recipe", "fats"], "unknown recipe 'fats': did you mean 'fast'?"),
         (["run", "ratio", "--seeds", "0"], "seeds 0: at least one seed is needed"),
         (["run", "ratio", "--seeds", "many"], "'many' is not a whole number"),
+        (["run", "ratio", "--workers", "99999999999"], "at most 1,024 on one machine"),
         (["run", "ratio", "--workers", "0"], "workers 0: at least one is needed"),
         (["run", "ratio", "--budget", "0s"], "'0s' is no time at all"),
         (["run", "ratio", "--patience", "10"], "'10' is not a duration, such as 90s"),
@@ -151,6 +153,42 @@ def test_a_damaged_study_is_named(capsys, tmp_path, content):
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "own.json").write_text(content)
     assert "own.json" in wrong(capsys, "status", "--results", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"seeds": 1', '"seeds": "x"'), ('"label"', '"lab"'), ('"rows"', '"raws"')]
+)
+@pytest.mark.parametrize("command", ["status", "run"])
+def test_an_edited_study_is_named(capsys, tmp_path, data_dir, monkeypatch, command, old, new):
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    asked = tiny_study("squeeze")
+    write_study(tmp_path, asked.record())
+    path = tmp_path / "studies" / f"{asked.name}.json"
+    path.write_text(path.read_text().replace(old, new))
+    words = ["run", "squeeze", *tiny_words()] if command == "run" else ["status"]
+    assert str(path) in wrong(capsys, *words, "--results", str(tmp_path))
+
+
+OWN_CODE = {
+    "import sys; sys.exit(0)": "does not run: SystemExit: 0",
+    "raise KeyError": "does not run: KeyError",
+    "from senet.block import GATES\nGATES['own_x'] = lambda channels: {}['y']": "KeyError: 'y'",
+    "from senet.block import GATES\ndef fail(channels):\n    raise NotImplementedError\n"
+    "GATES['own_y'] = fail": "row 'own_y': NotImplementedError",
+}
+
+
+@pytest.mark.parametrize("source", OWN_CODE)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_own_code_that_fails_is_one_sentence(capsys, tmp_path, monkeypatch, command, source):
+    monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
+    (tmp_path / "code.py").write_text(source)
+    row = "own_y" if "own_y" in source else "own_x"
+    (tmp_path / "own.yaml").write_text(
+        f"title: T\ncode: code.py\nreference: {row}\ncells:\n  - se.gate: [{row}]\n"
+    )
+    said = wrong(capsys, command, str(tmp_path / "own.yaml"), *tiny_words())
+    assert OWN_CODE[source] in said and not (tmp_path / "results").exists()
 
 
 def test_marks_in_a_label_stay_text(capsys, tmp_path, monkeypatch):

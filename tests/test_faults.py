@@ -33,6 +33,7 @@ REASONS = {
     "allocates": "out of memory: ",
     "aborts": "SIGABRT: the process crashed",
     "segfaults": "SIGSEGV: the process crashed",
+    "forks": "SIGABRT: the process crashed",
     "hangs": "hang: no sign of life for too long",
     "killed": "killed: its process was ended from outside (SIGKILL)",
     "exits": "exit status 7: the process ended without a word",
@@ -67,17 +68,17 @@ def test_each_fault_ends_its_run_alone_and_says_why(tmp_path, data_dir):
     assert "1 diverged" in done.stdout  # the table
 
     shown = call("status", RESULTS=str(results)).stdout
-    assert "7 failed" not in shown and "6 failed, 1 interrupted" in shown
+    assert "7 failed, 1 interrupted" in shown
     assert REASONS["raises"] in shown
 
     # mended: what was killed goes on by itself, what failed waits for `retry`
     before = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/*/summary.json")}
     again = call("run", grid, *WORDS, **there, FAULTS="off")
-    assert again.returncode == 1 and "3 of 10 runs are there, 1 to train" in again.stdout
-    assert "6 failed before and are left alone: `retry` forgets that" in again.stdout
+    assert again.returncode == 1 and "3 of 11 runs are there, 1 to train" in again.stdout
+    assert "7 failed before and are left alone: `retry` forgets that" in again.stdout
     last = call("retry", grid, *WORDS, **there, FAULTS="off")
     assert last.returncode == 0 and "forgotten hangs, seed 0: hang" in last.stdout
-    assert "4 of 10 runs are there, 6 to train" in last.stdout
+    assert "4 of 11 runs are there, 7 to train" in last.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
     errors = {read_result(path).summary["test_error"] for gate, path in found.items()
               if gate not in ("plain", "nan")}  # fmt: skip
@@ -166,6 +167,17 @@ def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, statu
     assert not list(tmp_path.glob("runs/*/*/lock"))
     shown = call("status", RESULTS=str(tmp_path)).stdout
     assert "2 interrupted" in shown and "with a checkpoint" in shown
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_run_is_being_started_is_not_lost(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
+    process = start("run", "squeeze", *LONG, **there)
+    while not process.stdout.readline().startswith("started"):
+        pass
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=40)  # it does not wait to the end of its patience
+    assert process.returncode == 130 and errors == "", output + errors
 
 
 @pytest.mark.slow

@@ -57,6 +57,26 @@ def test_one_that_died_holds_nothing(tmp_path, other, number):
     assert not (tmp_path / "lock").exists()
 
 
+@pytest.mark.parametrize("junk", ["5", "[1]", "", "{", "null", "\0" * 600])
+def test_a_lock_file_with_anything_in_it_is_taken(tmp_path, junk):
+    (tmp_path / "lock").write_text(junk)
+    with hold(tmp_path) as ours:
+        assert ours is not None and holder(tmp_path)["pid"] == os.getpid()
+
+
+def test_a_child_does_not_keep_its_parents_lock(tmp_path):
+    with hold(tmp_path):
+        child = os.fork()
+        if child == 0:
+            time.sleep(100)
+    try:
+        (tmp_path / "lock").touch()
+        assert holder(tmp_path) is None
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_nobody_holds_what_is_not_there(tmp_path):
     assert holder(tmp_path) is None and holder(tmp_path / "nowhere") is None
 

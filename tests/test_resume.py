@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
     assert_same(record, whole["SE, bf16"])
     assert len(notes) == 1 and str(record.checkpoint) in notes[0] and reason in notes[0]
     assert "starts anew" in notes[0]
-    assert (record.path / "checkpoint.old.pt").read_bytes() == bad
+    assert (record.path / "checkpoint.old-1.pt").read_bytes() == bad
 
 
 @pytest.mark.slow
@@ -248,6 +248,32 @@ def test_the_states_of_all_generators_come_back():
     first = random.random(), np.random.random(), torch.rand(2).tolist()
     checkpoint.set_random_states(states, "cpu")
     assert (random.random(), np.random.random(), torch.rand(2).tolist()) == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["lost", "edited"])
+def test_a_lost_environment_costs_provenance_and_no_training(tmp_path, data_dir, whole, how):
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    path = record.path / "env.json"
+    path.unlink() if how == "lost" else path.write_text(path.read_text().replace("cpu", "tpu"))
+    run(tmp_path, record.config, data_dir)
+    assert_same(record, whole["SE, bf16"])
+    env = read_result(record.path).env
+    assert str(path) in env["lost"] and env["resumed"][0]["step"] == 4 and env["device"] == "cpu"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_a_folder_is_set_aside(tmp_path, data_dir, whole):
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    record.checkpoint.unlink()
+    record.checkpoint.mkdir()
+    for number in (1, 2):  # what was set aside before stays
+        notes = []
+        run(tmp_path, record.config, data_dir, Watch(note=notes.append))
+        assert_same(record, whole["SE, bf16"])
+        assert f"checkpoint.old-{number}.pt" in notes[0]
+        (record.path / "summary.json").unlink()
+        record.checkpoint.write_bytes(b"")
 
 
 @pytest.mark.slow

@@ -109,6 +109,21 @@ def test_status_follows_a_grid_until_ctrl_c(tmp_path, data_dir):
     assert runner.wait(60) == 143
 
 
+@pytest.mark.slow
+def test_a_run_that_another_runner_has_seen_fail_is_left_alone(tmp_path, data_dir):
+    records = [Record(tmp_path, tiny(seed=seed)) for seed in (0, 1)]
+    records[0].begin()
+    records[0].fail("ValueError", "it was so")
+    with Local(["cpu"], data_dir) as local:
+        ended = [event for event in local.train(records) if event.kind == "ended"]
+    assert [(e.record, e.outcome.state) for e in ended] == [
+        (records[0], "failed"),
+        (records[1], "done"),
+    ]
+    assert (ended[0].outcome.kind, ended[0].outcome.reason) == ("ValueError", "it was so")
+    assert records[0].state == "failed"
+
+
 def tell_of_parent(pipe) -> None:
     import sys
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from experiments import data, step
 from experiments.datasets import load
 from experiments.fingerprint import fingerprint
+from experiments.lock import hold
 from experiments.record import Record, read_result
-from experiments.stale import same
+from experiments.stale import Finding, same, set_aside
 from experiments.train import train
 from senet import block
 
@@ -155,6 +156,20 @@ def test_stale_runs_are_marked_kept_and_trained_again(tmp_path, data_dir):
     [kept] = (tmp_path / "results" / "stale").glob("*/seed0-1")
     assert f"kept in {kept}" in again.stdout and (kept / "checkpoint.pt").exists()
     assert call("status", "--verify", **there).returncode == 0
+
+
+@pytest.mark.slow
+def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
+    record = Record(tmp_path, CONFIG)
+    train(CONFIG, record, data_dir)
+    judged = read_result(record.path).env["fingerprint"]
+    with hold(record.path):
+        assert set_aside(Finding(record.path, "stale", "", judged)) is None
+    assert set_aside(Finding(record.path, "stale", "", {"losses": [1.0], "on": ""})) is None
+    assert read_result(record.path)
+    place = set_aside(Finding(record.path, "stale", "", judged))
+    assert (place / "summary.json").exists() and not (place / "lock").exists()
+    assert set_aside(Finding(record.path, "stale", "", judged)) is None
 
 
 @pytest.mark.slow
