@@ -16,7 +16,7 @@ def crowded():
 
 def forks():
     if os.fork() == 0:  # a child that outlives the crash
-        time.sleep(40)
+        time.sleep(15)
         os._exit(0)
     os.abort()
 

@@ -6,15 +6,19 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import faults
 import pytest
 from conftest import TINY, call, start, tiny, tiny_study, tiny_words, wait_for, workers
 
 from experiments.config import ConfigError
+from experiments.launch import Event
 from experiments.lock import hold, holder
 from experiments.record import Record, delete, failure, find_run, load, read_result, state
+from experiments.runner import follow
 from experiments.train import train
+from experiments.worker import Outcome
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
 
@@ -99,18 +103,38 @@ def test_a_run_that_has_no_room_is_tried_again_with_fewer_neighbours(tmp_path, d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keep_going", [False, True])
-def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_dir, keep_going):
-    results = tmp_path / "results"
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1"}
+def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
     # an env.json that is a folder fails every run alike
     for cell in tiny_study("squeeze").cells:
-        (Record(results, cell.config).path / "env.json").mkdir(parents=True)
-    done = call("run", "squeeze", *WORDS, *["--keep-going"] * keep_going, **there)
+        (Record(tmp_path, cell.config).path / "env.json").mkdir(parents=True)
+    done = call("run", "squeeze", *WORDS, **there)
     assert done.returncode == 1
-    assert len(re.findall("^FAILED   ", done.stdout, re.M)) == (5 if keep_going else 3)
-    stopped = "stopped: the first 3 runs failed in the same way, IsADirectoryError"
-    assert (stopped in done.stdout) != keep_going
+    assert len(re.findall("^FAILED   ", done.stdout, re.M)) == 3
+    assert "stopped: the first 3 runs failed in the same way, IsADirectoryError" in done.stdout
+    assert "2 of 5 runs are left" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("kinds", "keep_going", "heard"),
+    [
+        ("AAAA", False, 3),
+        ("AAAA", True, 4),
+        ("AABA", False, 4),
+        ("-AAA", False, 4),  # one was done: something works
+        ("AA", False, 2),
+    ],
+)
+def test_only_failures_alike_and_at_the_start_stop_a_grid(tmp_path, kinds, keep_going, heard):
+    ended = [
+        Event("ended", Record(tmp_path, tiny()), outcome=Outcome("failed", kind.strip("-")))
+        for kind in kinds
+    ]
+    shown = []
+    display = SimpleNamespace(follow=shown.append)
+    reason = follow(iter(ended), display, keep_going)
+    assert len(shown) == heard
+    assert ("in the same way, A" in reason) == (kinds == "AAAA" and not keep_going)
 
 
 @pytest.mark.slow
@@ -144,10 +168,9 @@ def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
     [
         (signal.SIGINT, True, 130),
         (signal.SIGTERM, True, 143),
-        (signal.SIGTERM, False, 143),
         (signal.SIGHUP, True, 129),
     ],
-    ids=["Ctrl-C", "SIGTERM to all", "SIGTERM to the runner", "a terminal that is closed"],
+    ids=["Ctrl-C", "SIGTERM", "a terminal that is closed"],
 )
 def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, status):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}

@@ -19,7 +19,7 @@ KILLS = 20
 MINUTES = float(os.environ.get("MINUTES", 0))
 FILES = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
-WORDS = ["run", "squeeze", *tiny_words(epochs=5), "--seeds", "3", "--checkpoint-every", "0s"]
+WORDS = ["run", "squeeze", *tiny_words(epochs=3), "--seeds", "3", "--checkpoint-every", "0s"]
 
 # A clock that jumps by up to a day, to and fro, whenever somebody looks.
 JUMPS = """
@@ -84,7 +84,7 @@ def disturb(results: Path, there: dict[str, str], chance: random.Random) -> int:
                     "its helpers": children(runner.pid),  # the fork server
                     "a worker": workers(results),
                 }
-                [kind] = chance.choices(list(victims), weights=[2, 1, 7])
+                [kind] = chance.choices(list(victims), weights=[2, 1, 12])
                 victim = chance.choice(victims[kind] or [runner.pid])
                 try:
                     os.kill(victim, signal.SIGKILL)
