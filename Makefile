@@ -51,7 +51,7 @@ tables: $(READY) ## rebuild every table from the records
 figures: $(READY) ## rebuild every figure from the records
 	@$(PYTHON) -m analysis figures
 
-test: $(READY) ## every test, in under five minutes on two cores
+test: $(READY) ## every test, in about six minutes on two cores
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that train nothing
