@@ -135,7 +135,8 @@ class Display:
         if outcome.state == "failed":
             self.line(f"FAILED   {name}: {outcome.kind}: {outcome.reason}", "bold red")
         elif outcome.state == "interrupted":
-            self.line(f"stopped  {name}: with a checkpoint", "yellow")
+            has = "with a" if record.checkpoint.exists() else "before its first"
+            self.line(f"stopped  {name}: {has} checkpoint", "yellow")
         elif record.state == "diverged":
             self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
         else:

@@ -13,7 +13,7 @@ from experiments.lock import hold
 from experiments.record import Record, Result, read_result
 
 # How far apart the losses of one arithmetic lie where it is rounded in another way, relatively: the
-# first one hardly differs, and the steps after it blow the difference up (to 4 % in 30 networks).
+# first one hardly differs, and the steps after it blow the difference up (to 4 % in 21 networks).
 TOLERANCES = (1e-4, 0.2, 0.2)
 
 Fingerprint = dict[str, Any]  # what `fingerprint` returns
