@@ -12,8 +12,8 @@ READY := .venv/.installed
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
-.PHONY: help setup upgrade data plan status retry ablations complexity tables figures test test-fast soak lint format clean
-.PHONY: $(ABLATIONS:%=ablation-%)
+.PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
+.PHONY: test test-fast check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
@@ -22,22 +22,25 @@ help: ## list what there is
 	@awk -F':.*## ' '/^[a-z%$$][^=]*:.*## / { \
 		name = $$1; sub(/^\$$\(.*/, "ablation-NAME", name); printf "  %-15s %s\n", name, $$2 }' Makefile
 	@echo
-	@echo "  ablation-NAME: $(ABLATIONS)"
+	@echo "  ablation-NAME: $(GRIDS)"
 
-$(ABLATIONS:%=ablation-%): ablation-%: $(READY) ## train what is missing of one study, then its table and figures
+$(GRIDS:%=ablation-%): ablation-%: $(READY) ## train what is missing of one study, then its table and figures
 	@$(PYTHON) -m experiments run $*
 
-ablations: $(READY) ## the same for all of these studies; a run that two of them share is trained once
+ablations: $(READY) ## all studies but those of cifar; a run that two of them share is trained once
 	@$(PYTHON) -m experiments run $(ABLATIONS)
 
+cifar: $(READY) ## the paper's networks on CIFAR-10 and CIFAR-100 (Tables 4, 5): for GPUs
+	@$(PYTHON) -m experiments run cifar10 cifar100
+
 plan: $(READY) ## what GRIDS would train, what is there, what it costs
-	@$(PYTHON) -m experiments plan $(GRIDS)
+	@$(PYTHON) -m experiments plan $(or $(ABLATIONS),$(GRIDS))
 
 status: $(READY) ## the state of every run that was asked for
 	@$(PYTHON) -m experiments status
 
 retry: $(READY) ## forget the failures of GRIDS, then train what is missing
-	@$(PYTHON) -m experiments retry $(GRIDS)
+	@$(PYTHON) -m experiments retry $(or $(ABLATIONS),$(GRIDS))
 
 data: $(READY) ## fetch, check and prepare a data set: DATASET=cifar10, cifar100 or synthetic
 	@$(PYTHON) -m experiments data
@@ -51,11 +54,28 @@ tables: $(READY) ## rebuild every table from the records
 figures: $(READY) ## rebuild every figure from the records
 	@$(PYTHON) -m analysis figures
 
+claims: $(READY) ## which of the paper's claims the records confirm
+	@$(PYTHON) -m analysis claims
+
+power: $(READY) ## how many seeds a difference needs
+	@$(PYTHON) -m analysis power
+
+report: $(READY) ## one self-contained page with everything: RESULTS/report.html
+	@$(PYTHON) -m analysis report
+
+paper: $(READY) ## tables, figures, claims and the report, from the records alone
+	@$(PYTHON) -m analysis paper
+
 test: $(READY) ## every test, in about six minutes on two cores
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that train nothing
 	@$(PYTHON) -m pytest -m "not slow"
+
+check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smoke), and rebuild all of it
+	@RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar10 $(PYTHON) -m experiments run $(ABLATIONS) cifar10 \
+		&& RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar100 $(PYTHON) -m experiments run cifar100 \
+		&& $(PYTHON) -m analysis paper
 
 soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with one left alone
 	@MINUTES=$(or $(MINUTES),5) $(PYTHON) -m pytest -s tests/test_soak.py

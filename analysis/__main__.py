@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis tables|figures|show [STUDY...]`."""
+"""The command line: `python -m analysis COMMAND [STUDY...]`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from analysis import tables as tabled
 from analysis.records import Study, find_studies
 from experiments.config import ConfigError
 
@@ -15,8 +14,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Rebuilds tables and figures from the records under RESULTS, and from nothing else.
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="""Rebuilds tables, figures and verdicts from the records under RESULTS, and from nothing
+    else.
 
     A STUDY is a grid's name, such as ratio, or a study's full name; all of them unless given.""",
 )
@@ -30,29 +30,90 @@ LOCAL = Path("results/local")
 @app.command()
 def tables(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/tables/<study>.md, .tex and .csv."""
+    from analysis import write
+
     found = find_studies(results, studies)
-    for study in found:
-        print(*write_tables(study, results), sep="\n")
+    print(*write.tables(found, results), sep="\n")
     name_damaged(found)
 
 
 @app.command()
 def figures(studies: Studies = (), results: Results = LOCAL) -> None:
-    """Write RESULTS/figures/<study>-*.png and .pdf."""
+    """Write RESULTS/figures/*.png and .pdf: of studies, of gates, and the forest plot."""
+    from analysis import write
+
     found = find_studies(results, studies)
-    for study in found:
-        print(*draw_figures(study, results), sep="\n")
+    print(*write.figures(found, results), sep="\n")
     name_damaged(found)
 
 
 @app.command()
 def show(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write tables and figures, and print the tables."""
+    from analysis import write
+
     found = find_studies(results, studies)
-    for study in found:
-        paths = [*write_tables(study, results), *draw_figures(study, results)]
-        print(f"\n{tabled.text(study)}")
-        print(*(f"wrote {path}" for path in paths), sep="\n")
+    write.tables(found, results)
+    write.figures(found, results)
+    print(*write.texts(found), sep="\n")
+    print(f"wrote {write.summary(found, results)}")
+    name_damaged(found)
+
+
+@app.command()
+def claims(studies: Studies = (), results: Results = LOCAL) -> None:
+    """Say which of the paper's claims the records confirm, and write RESULTS/tables/claims-*."""
+    from analysis import write
+
+    found = find_studies(results, studies)
+    paths, text = write.claims(found, results)
+    print(text, *(f"wrote {path}" for path in paths), sep="\n")
+    name_damaged(found)
+
+
+@app.command()
+def power(
+    studies: Studies = (),
+    results: Results = LOCAL,
+    spread: Annotated[
+        float | None,
+        typer.Option(help="standard deviation over seeds in points, instead of the records'"),
+    ] = None,
+    chance: Annotated[
+        float, typer.Option("--power", min=0.06, max=0.999, help="the chance to see it")
+    ] = 0.8,
+) -> None:
+    """Say how many seeds a difference needs to be seen, and a likeness to be shown."""
+    from analysis import power as needed
+
+    if spread is not None:
+        print(needed.text("as given", spread, chance))
+        return
+    print(*needed.texts(find_studies(results, studies), chance), sep="\n")
+
+
+@app.command()
+def report(results: Results = LOCAL) -> None:
+    """Write RESULTS/report.html: all there is on one page that needs no other file."""
+    from analysis import report as page
+    from analysis import write
+
+    found = find_studies(results, [])
+    print(f"wrote {page.write(found, results, write.figures(found, results))}")
+    name_damaged(found)
+
+
+@app.command()
+def paper(results: Results = LOCAL) -> None:
+    """All of it: tables, figures, claims and report, from the records alone."""
+    from analysis import report as page
+    from analysis import write
+
+    found = find_studies(results, [])
+    write.tables(found, results)
+    figures = write.figures(found, results)
+    print(write.claims(found, results)[1])
+    print(f"wrote {write.summary(found, results)}, and {page.write(found, results, figures)}")
     name_damaged(found)
 
 
@@ -72,22 +133,6 @@ def name_damaged(studies: list[Study]) -> None:
         print(f"damaged, left out: {reason}", file=sys.stderr)
     if reasons:
         raise typer.Exit(1)
-
-
-def write_tables(study: Study, results: Path) -> list[Path]:
-    folder = results / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind, write in tabled.WRITERS.items():
-        paths.append(folder / f"{study.name}.{kind}")
-        paths[-1].write_text(write(study))
-    return paths
-
-
-def draw_figures(study: Study, results: Path) -> list[Path]:
-    from analysis.figures import save  # matplotlib takes a second, and tables do without it
-
-    return save(study, results / "figures")
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from tabulate import tabulate
 
-from analysis.tables import HOLE, RIGHT
+from analysis.tables import HOLE, block
+from analysis.write import write_tables
 from experiments.config import ConfigError
 from experiments.files import read_json
 
@@ -69,24 +69,19 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(results: Path) -> list[Path]:
-    """RESULTS/tables/complexity-<table>.md and .csv."""
-    folder = results / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number, table in tables(results).items():
-        title = f"{table.attrs['title']} (cost columns of Table {number} of the paper)"
-        body = tabulate(cells(table), "keys", "pipe", showindex=False, **RIGHT)
-        notes = "\n".join(f"- {note}" for note in NOTES)
-        paths += [folder / f"complexity-{number}.{kind}" for kind in ("md", "csv")]
-        paths[-2].write_text(f"## {title}\n\n{body}\n\n{notes}\n")
-        paths[-1].write_text(table.to_csv(index=False, lineterminator="\n"))
-    return paths
+    """RESULTS/tables/complexity-<number of the paper's table>.*"""
+    found = {
+        f"complexity-{number}": (heading(number, table), cells(table), NOTES, table)
+        for number, table in tables(results).items()
+    }
+    return write_tables(found, results)
 
 
 def text(results: Path) -> str:
     """For the terminal."""
-    parts = []
-    for number, table in tables(results).items():
-        body = tabulate(cells(table), "keys", "simple", showindex=False, **RIGHT)
-        parts.append(f"{table.attrs['title']} (Table {number})\n\n{body}\n")
+    parts = [block(heading(n, table), cells(table), []) for n, table in tables(results).items()]
     return "\n".join([*parts, *NOTES])
+
+
+def heading(number: str, table: pd.DataFrame) -> str:
+    return f"{table.attrs['title']} (cost columns of Table {number} of the paper)"

@@ -1,4 +1,4 @@
-"""One function a figure: a study in, Axes out. `FIGURES` says which study gets which."""
+"""The figures of a study: a study in, Figure out. `FIGURES` says which study gets which."""
 
 import math
 import re
@@ -6,40 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
-import pandas as pd
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from analysis.effects import effects
 from analysis.records import Study
 from analysis.stats import interval
-from analysis.tables import numbers, title
+from analysis.style import CONTROLS, OURS, PAPER, STYLE, entitled, seeds_text, where, write
+from analysis.tables import numbers
+from analysis.training import curves, figure4, has_curves, pairs
 
-OURS, PAPER = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
-CONTROLS = {"no SE": ("0.15", "--"), "gate fixed at 1/2": ("0.55", ":")}
-STYLE = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "figure.constrained_layout.use": True,
-    "font.size": 9,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text
-    "savefig.dpi": 160,
-    "text.parse_math": False,  # a label with a dollar sign stays what it is
-}
+RATIO = re.compile(r"r = \d+")
 
 
 def errors(study: Study) -> Figure:
-    """Test error of every variant: seeds, mean and interval; the paper's beside it."""
+    """Test error of every variant: seeds, mean and interval; the paper's with its order beside."""
     has_paper = study.paper.top1.notna().any()
     figure, axes = plt.subplots(
-        1, 1 + has_paper, figsize=(7.2 if has_paper else 5, 1.3 + 0.34 * len(study.rows)),
+        1, 1 + has_paper, figsize=(7.2, 1.3 + 0.26 * len(study.rows)),
         sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + has_paper],
     )  # fmt: skip
     draw_errors(study, axes[0, 0])
@@ -50,7 +37,7 @@ def errors(study: Study) -> Figure:
 
 def draw_errors(study: Study, ax: Axes) -> Axes:
     for place, row in enumerate(study.rows):
-        values = study.of(row).test_error
+        values = study.errors(row)
         mean, half = interval(values)
         if len(values) > 1:
             ax.plot(values, [place] * len(values), "o", mfc="none", mec=OURS, ms=4, alpha=0.6)
@@ -67,16 +54,26 @@ def draw_errors(study: Study, ax: Axes) -> Axes:
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel("test error (%)")
-    ax.set_title(f"{study.asked['network']} on {study.asked['dataset']}, {seeds_text(study)}")
+    ax.set_title(f"{where(study)}, {seeds_text(study)}")
     return ax
 
 
 def draw_published(study: Study, ax: Axes) -> Axes:
+    """The paper's errors, each with its place in their order."""
+    order = study.paper.top1.rank(method="min")
     for place, row in enumerate(study.rows):
-        ax.plot(study.paper.top1[row], place, "D", mfc="none", mec=PAPER, ms=5)
+        error = study.paper.top1[row]
+        ax.plot(error, place, "D", mfc="none", mec=PAPER, ms=5)
+        if not math.isnan(error):
+            ax.annotate(
+                f"{order[row]:.0f}", (error, place), (7, 0), textcoords="offset points",
+                va="center", fontsize=8, color="0.35",
+            )  # fmt: skip
+    ax.margins(x=0.1)
     ax.grid(axis="x", color="0.9")
-    ax.set_xlabel("top-1 error (%)")
-    ax.set_title("paper: SE-ResNet-50, ImageNet")
+    ax.set_axisbelow(True)
+    ax.set_xlabel("top-1 error (%), and place in their order")
+    ax.set_title(f"paper: {study.paper_of}")
     return ax
 
 
@@ -85,13 +82,12 @@ def ratio(study: Study) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.2), sharex=True)
     table = numbers(study).set_index("row").astype({"parameters": float})
     table["mparams"] = table.parameters / 1e6
-    ours = f"{study.asked['network']} on {study.asked['dataset']}, {seeds_text(study)}"
     draw_against_ratio(table.test_error, axes[0, 0], OURS, halves=table.half_width)
     draw_against_ratio(table.mparams, axes[0, 1], OURS)
     draw_against_ratio(table.paper_top1, axes[1, 0], PAPER, mfc="none")
     draw_against_ratio(table.paper_mparams, axes[1, 1], PAPER, mfc="none")
-    axes[0, 0].set(title=ours, ylabel="test error (%)")
-    axes[1, 0].set(title="paper: SE-ResNet-50, ImageNet", ylabel="top-1 error (%)")
+    axes[0, 0].set(title=f"{where(study)}, {seeds_text(study)}", ylabel="test error (%)")
+    axes[1, 0].set(title=f"paper: {study.paper_of}", ylabel="top-1 error (%)")
     for ax in axes[:, 1]:
         ax.set_ylabel("parameters (M)")
     for ax in axes[1]:
@@ -99,14 +95,6 @@ def ratio(study: Study) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return entitled(figure, study)
-
-
-RATIO = re.compile(r"r = \d+")
-
-
-def varied(study: Study) -> list[str]:
-    """The rows that are no controls."""
-    return [row for row in study.rows if row not in CONTROLS]
 
 
 def draw_against_ratio(
@@ -127,69 +115,88 @@ def draw_against_ratio(
     return ax
 
 
-def curves(study: Study) -> Figure:
-    """Error on training and held-out images by epoch, a line a variant, a band over seeds."""
-    panels = {"train_error": "training images", "val_error": "held-out images"}
-    panels = {c: name for c, name in panels.items() if study.curves.get(c, NONE).notna().any()}
-    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.6), sharey=True, squeeze=False)
-    rows = varied(study)
-    colors = dict(zip(rows, sns.color_palette("viridis", len(rows)), strict=True))
-    for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
-        for row in study.rows:
-            lines = study.curves[study.curves.row == row].dropna(subset=[column])
-            over_seeds = lines.groupby("epoch")[column]
-            mean = over_seeds.mean()
-            if len(mean):
-                color, dashes = CONTROLS.get(row, (colors.get(row), "-"))
-                marker = "o" if len(mean) == 1 else None
-                ax.plot(mean.index, mean, marker=marker, color=color, ls=dashes, label=row, lw=1.5)
-                low, high = over_seeds.min(), over_seeds.max()
-                ax.fill_between(mean.index, low, high, color=color, alpha=0.15, lw=0)
-        ax.set(title=name, xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+def cost(study: Study) -> Figure:
+    """Error against parameters, operations and training time; plain networks are joined."""
+    table = numbers(study).set_index("row").astype({"parameters": float, "multiply_adds": float})
+    plain = plain_rows(study)
+    axes_of = {
+        "parameters (M)": table.parameters / 1e6,
+        "multiply-adds (M)": table.multiply_adds / 1e6,
+        "training time (times plain)": table.relative_time,
+    }
+    axes_of = {name: values for name, values in axes_of.items() if values.notna().any()}
+    height = max(3.4, 1.6 + 0.19 * len(table))
+    figure, axes = plt.subplots(
+        1, len(axes_of), figsize=(8.4, height), sharey=True, squeeze=False
+    )  # fmt: skip
+    colors = dict(zip(table.index, sns.color_palette("husl", len(table)), strict=True))
+    for ax, (name, values) in zip(axes[0], axes_of.items(), strict=True):
+        for row in table.index:
+            is_plain = row in plain
+            ax.errorbar(
+                values[row], table.test_error[row], yerr=table.half_width[row], capsize=2, ms=5,
+                fmt="s" if is_plain else "o", color="0.3" if is_plain else colors[row],
+                label=row if not is_plain else "no SE" if row == plain[0] else None,
+            )  # fmt: skip
+        if len(plain) > 1:
+            curve = pd.DataFrame({"x": values[plain], "y": table.test_error[plain]}).dropna()
+            curve = curve.sort_values("x")
+            ax.plot(curve.x, curve.y, "-", color="0.6", lw=1, zorder=0)
+        ax.set_xlabel(name)
         ax.grid(color="0.9")
-    axes[0, 0].set_ylabel("error (%)")
+        ax.set_axisbelow(True)
+    axes[0, 0].set_title(f"{where(study)}, {seeds_text(study)}")
+    axes[0, 0].set_ylabel("test error (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    return entitled(figure, study, f"{study.asked['title']}: error against cost")
+
+
+def plain_rows(study: Study) -> list[str]:
+    """The rows without SE, as their configs say."""
+    block = study.done.get("config.se.block")
+    rows = study.done[block.isna()] if block is not None else study.done
+    return [row for row in study.rows if row in set(rows.row)]
+
+
+def factorial(study: Study) -> Figure:
+    """Main effects and the largest interactions, with intervals that hold together."""
+    table = effects(study)
+    main = table[~table.term.str.contains(" x ")]
+    pairs_of = table[table.term.str.contains(" x ")]
+    largest = pairs_of.loc[pairs_of.effect.abs().sort_values(ascending=False, kind="stable").index]
+    largest = largest.head(len(main))
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 1.4 + 0.25 * len(main)), sharex=True)
+    names = ("main effects", f"the {len(largest)} largest of {len(pairs_of)} interactions")
+    for ax, shown, name in zip(axes, (main, largest), names, strict=True):
+        for place, row in enumerate(shown.itertuples()):
+            half = None if math.isnan(row.low) else row.high - row.effect
+            ax.errorbar(row.effect, place, xerr=half, fmt="D", color=OURS, ms=4, capsize=2)
+        labels = [f"{row.term}: {row.level}" for row in shown.itertuples()]
+        ax.set_yticks(range(len(shown)), labels, fontsize=8)
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.axvline(0, color="0.5", lw=1)
+        ax.grid(axis="x", color="0.9")
+        ax.set(title=f"{name}, {seeds_text(study)}", xlabel="effect on the test error (points)")
     return entitled(figure, study)
 
 
-def seeds_text(study: Study) -> str:
-    counts = sorted({len(study.of(row)) for row in study.rows})
-    return "n = " + (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}")
-
-
-def entitled(figure: Figure, study: Study) -> Figure:
-    """The figure with its title; what it must not be taken for stands there too."""
-    asked = study.asked
-    marks = [f"recipe {asked['recipe']}"]
-    marks += ["SYNTHETIC DATA"] if asked["dataset"] == "synthetic" else []
-    marks += ["a demonstration"] if asked["demonstration"] else []
-    figure.suptitle(f"{title(study)} · {', '.join(marks)}", fontsize=11)
-    return figure
-
-
-NONE = pd.Series(dtype=float)
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
     "errors": (lambda study: True, errors),
-    "ratio": (lambda study: all(map(RATIO.fullmatch, varied(study))), ratio),
-    "curves": (lambda study: study.curves.get("train_error", NONE).notna().any(), curves),
+    "ratio": (lambda study: all(map(RATIO.fullmatch, study.varied)), ratio),
+    "curves": (has_curves, curves),
+    "figure4": (lambda study: bool(pairs(study)) and has_curves(study), figure4),
+    "cost": (lambda study: len(study.done) > 0, cost),
+    "factorial": (lambda study: len(effects(study)) > 0, factorial),
 }
 
 
 def save(study: Study, folder: Path) -> list[Path]:
     """Every figure of a study as PNG and PDF, the same bytes on every rebuild."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     with matplotlib.rc_context(STYLE):
-        for name, (fits, draw) in FIGURES.items():
-            if fits(study):
-                figure = draw(study)
-                for kind, metadata in METADATA.items():
-                    paths.append(folder / f"{study.name}-{name}.{kind}")
-                    figure.savefig(paths[-1], metadata=metadata)
-                plt.close(figure)
-    return paths
-
-
-METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+        return [
+            path
+            for name, (fits, draw) in FIGURES.items()
+            if fits(study)
+            for path in write(draw(study), folder, f"{study.name}-{name}")
+        ]

@@ -1,32 +1,44 @@
 """Records -> tidy data frames: one row a run, one row an epoch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
 import yaml
 
 from experiments.config import ConfigError
+from experiments.files import read_lines
+from experiments.gates import Gates, unpack
 from experiments.record import failure, read_result, read_studies, state
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
+PAPER = ["top1", "top5", "gflops", "mparams"]
+PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
+
+Group = tuple[str, str, str]  # data set, network, recipe
 
 
 @dataclass(frozen=True)
 class Study:
     """One grid on one data set, network and recipe, as it was asked for and as it stands.
 
-    asked   what `experiments run` wrote of it: title, table, rows, seeds, ...
-    runs    one row a run: row, seed, state, reason; test_error and the rest where it is done
-    curves  one row an epoch: row, seed, epoch, train_error, val_error, ...
-    paper   the published row of each row that has one: top1, top5, gflops, mparams
+    asked     what `experiments run` wrote of it: title, table, rows, seeds, ...
+    runs      one row a run: row, seed, state, reason, path; of those that are done test_error and
+              the rest of the summary, `config.*`, `env.*`, and `pace`: the median over epochs of
+              the seconds that an image takes in training
+    curves    one row an epoch: row, seed, epoch, train_error, val_error, ...
+    paper     the published row of each row that has one: top1, top5, gflops, mparams
+    paper_of  what the published rows were measured on
     """
 
     asked: dict[str, Any]
     runs: pd.DataFrame
     curves: pd.DataFrame
     paper: pd.DataFrame
+    paper_of: str
 
     @property
     def name(self) -> str:
@@ -37,13 +49,68 @@ class Study:
         return [row["label"] for row in self.asked["rows"]]
 
     @property
+    def references(self) -> dict[str, str]:
+        """Row -> the row that it is compared with, for those that are compared."""
+        pairs = {row["label"]: row.get("reference") for row in self.asked["rows"]}
+        return {row: other for row, other in pairs.items() if other and other != row}
+
+    @property
+    def reference(self) -> str | None:
+        """The one row that all others are compared with, if there is one."""
+        found = set(self.references.values())
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def levels(self) -> dict[str, dict[str, str]]:
+        """Row -> what is varied, and its value there."""
+        return {row["label"]: row.get("levels", {}) for row in self.asked["rows"]}
+
+    @property
+    def varied(self) -> list[str]:
+        """The rows that are no controls."""
+        return [row for row in self.rows if row not in (PLAIN, CONSTANT)]
+
+    @property
     def damaged(self) -> list[str]:
         """What is wrong with the records that cannot be trusted, and are left out."""
         return list(self.runs[self.runs.state == "damaged"].reason)
 
+    @property
+    def done(self) -> pd.DataFrame:
+        return self.runs[self.runs.state == "done"]
+
     def of(self, row: str) -> pd.DataFrame:
         """The runs of a row that ended in a result that can be averaged."""
-        return self.runs[(self.runs.row == row) & (self.runs.state == "done")]
+        return self.done[self.done.row == row]
+
+    def errors(self, row: str) -> list[float]:
+        """Test errors in %, a run each."""
+        return list(self.of(row).test_error)
+
+    def gates(self, row: str) -> list[Gates]:
+        """What the gates of a row's runs did, a run each; [] for a network without SE blocks."""
+        paths = [path / "gates.npz" for path in self.of(row).path]
+        return [unpack(path) for path in paths if path.exists()]
+
+    def plain_of(self, row: str) -> str | None:
+        """The row of the same network without SE; None where there is none."""
+        return PLAIN if PLAIN in self.rows else self.references.get(row, row)
+
+
+def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
+    """(data set, network, recipe) -> its studies. Those with changed settings are left out.
+
+    A study over several networks stands beside each single network's.
+    """
+    plain = [study for study in studies if not study.asked["settings"]]
+    keys = {s.name: tuple(s.asked[k] for k in ("dataset", "network", "recipe")) for s in plain}
+    single = {key for key in keys.values() if key[1] != "all"}
+    served = {(dataset, recipe) for dataset, _, recipe in single}
+    alone = {key for key in keys.values() if (key[0], key[2]) not in served}
+    return {
+        key: [study for study in plain if keys[study.name] in (key, (key[0], "all", key[2]))]
+        for key in sorted(single | alone)
+    }
 
 
 def find_studies(results: Path, names: list[str]) -> list[Study]:
@@ -58,48 +125,62 @@ def find_studies(results: Path, names: list[str]) -> list[Study]:
         if not any(name in (study["name"], study["grid"]) for study in asked):
             known = ", ".join(study["name"] for study in asked) or "none"
             raise ConfigError(f"no study {name!r} in {results}: there are {known}")
+    runs: dict[Path, dict[str, Any]] = {}  # read once, though several studies share them
     return [
-        load(results, study)
+        load(results, study, runs)
         for study in asked
         if not names or study["name"] in names or study["grid"] in names
     ]
 
 
-def load(results: Path, asked: dict[str, Any]) -> Study:
+def load(
+    results: Path, asked: dict[str, Any], known: dict[Path, dict[str, Any]] | None = None
+) -> Study:
+    """A study with all of its runs, of which those that are `known` are not read again."""
+    known = {} if known is None else known
     runs, curves = [], []
     for row in asked["rows"]:
         for seed in range(asked["seeds"]):
             path = results / "runs" / row["cell"] / f"seed{seed}"
-            run = {"row": row["label"], "seed": seed, "state": "missing", "reason": ""}
-            if (path / "summary.json").exists():
-                try:
-                    result = read_result(path)
-                except ConfigError as error:
-                    run |= {"state": "damaged", "reason": str(error)}
-                else:
-                    run |= result.summary | {"hidden": hidden_text(result.summary["hidden"])}
-                    config = result.config.model_dump(mode="json")
-                    run |= {f"config.{key}": value for key, value in flat(config)}
-                    run |= {f"env.{key}": value for key, value in result.env.items()}
-                    who = {"row": row["label"], "seed": seed}
-                    curves += [who | epoch for epoch in result.metrics]
-            elif state(path) == "failed":
-                run |= {"state": "failed", "reason": failure(path)}
-            runs.append(run)
+            who = {"row": row["label"], "seed": seed}
+            if path not in known:
+                known[path] = read_run(path)
+            run = known[path]
+            runs.append(who | {key: value for key, value in run.items() if key != "metrics"})
+            curves += [who | epoch for epoch in run.get("metrics", [])]
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
+    columns += ["reason", "interventions", "pace"]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
     curve_frame = pd.DataFrame(curves, columns=None if curves else ["row", "seed", "epoch"])
-    return Study(asked, frame, curve_frame, published(asked))
+    return Study(asked, frame, curve_frame, *published(asked))
 
 
-def published(asked: dict[str, Any]) -> pd.DataFrame:
-    """The paper's rows for this study, in the study's order."""
-    table = yaml.safe_load(PUBLISHED.read_text()).get(asked["table"], {})
-    rows = {row["label"]: table.get(row["label"], {}) for row in asked["rows"]}
-    return pd.DataFrame.from_dict(rows, orient="index").reindex(
-        columns=["top1", "top5", "gflops", "mparams"], index=list(rows)
-    )
+def read_run(path: Path) -> dict[str, Any]:
+    """What the folder of a run says: the columns of `Study.runs`, and its metrics."""
+    if not (path / "summary.json").exists():
+        is_failed = state(path) == "failed"
+        how = ("failed", failure(path)) if is_failed else ("missing", "")
+        return dict(zip(("state", "reason"), how, strict=True)) | {"path": path}
+    try:
+        result = read_result(path)
+        timings = read_lines(path / "timings.jsonl", cut_short=True)
+    except ConfigError as error:
+        return {"state": "damaged", "reason": str(error), "path": path}
+    run = {"path": path, "metrics": result.metrics} | result.summary
+    run["hidden"] = hidden_text(result.summary["hidden"])
+    paces = [line["seconds"] / line["images"] for line in timings if line.get("images")]
+    run["pace"] = median(paces) if paces else None
+    run |= {f"config.{key}": value for key, value in flat(result.config.model_dump(mode="json"))}
+    return run | {f"env.{key}": value for key, value in result.env.items()}
+
+
+def published(asked: dict[str, Any]) -> tuple[pd.DataFrame, str]:
+    """The paper's rows for this study, in the study's order, and what they were measured on."""
+    table = yaml.safe_load(PUBLISHED.read_text()).get(asked["table"], {"of": "", "rows": {}})
+    rows = {row["label"]: table["rows"].get(row["label"], {}) for row in asked["rows"]}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame.reindex(columns=PAPER, index=list(rows)), table["of"]
 
 
 def flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

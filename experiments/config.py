@@ -36,11 +36,15 @@ class Recipe(Strict):
     """How a network is trained. The named ones are in recipes.yaml.
 
     epochs or iterations  the length: exactly one of the two
-    schedule, milestones  a row of SCHEDULES in train.py; milestones are iterations
+    schedule              a row of SCHEDULES in step.py
+    milestones, drop      where the schedule "steps" multiplies the learning rate by `drop`: epochs
+                          or iterations, as the length is given
+    warmup                iterations at a tenth of the learning rate before that
     train_images          the first so many training images that are not held out; None is all
     holdout               training images set aside for the curves, the same for every seed
     curve_images          how many of them are read after each epoch; None is all
     test_images           the first so many test images; None is all
+    intervention_images   how many of them are read with replaced gates; None is all
     cutout                side in pixels of the square that is blanked in each training image
     precision             "auto" is bf16 where the processor has instructions for it, else fp32
     """
@@ -53,12 +57,15 @@ class Recipe(Strict):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["onecycle", "steps"] = "onecycle"
+    schedule: Literal["onecycle", "steps", "cosine"] = "onecycle"
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    drop: float = Field(0.1, gt=0, lt=1)
+    warmup: int = Field(0, ge=0, le=10**9)
     train_images: int | None = Field(None, ge=1)
     holdout: int = Field(5000, ge=0)
     curve_images: int | None = Field(None, ge=1)
     test_images: int | None = Field(None, ge=1)
+    intervention_images: int | None = Field(None, ge=1)
     cutout: int = Field(0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
@@ -149,9 +156,12 @@ class About(Strict):
     demonstration  true where the training is too short to compare anything
     expect         test error in % that a plain network ends in, from-to, by data set
     spread         standard deviation of that error over seeds in points, where it was measured
+    paper_of       the family (how its networks' names begin) for which the recipe "paper" means
+                   this one
     """
 
     what: str
+    paper_of: str | None = None
     seeds: int = Field(ge=1)
     demonstration: bool = False
     expect: dict[str, tuple[float, float]] = {}
@@ -178,7 +188,12 @@ def recipes() -> dict[str, RecipeRow]:
     }
 
 
-def recipe_row(name: str) -> RecipeRow:
+def recipe_row(name: str, network: str = "") -> RecipeRow:
+    """A row by its name; `paper` is that of the network's family, where it has one of its own."""
+    if name == "paper":
+        for row in recipes().values():
+            if row.about.paper_of and network.startswith(row.about.paper_of):
+                return row
     return checked(choose, "recipe", name, recipes())
 
 

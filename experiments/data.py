@@ -1,6 +1,8 @@
 """Images on the device: a batch is cut, flipped and normalised there, in one gather."""
 
 from collections.abc import Iterator
+from copy import copy
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,6 +52,19 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, number: int | None) -> Self:
+        """The first so many of them, or all."""
+        some = copy(self)
+        some.labels = self.labels[:number]
+        return some
+
+    def image(self, number: int) -> np.ndarray:
+        """One of them as it came: uint8 (H, W, 3)."""
+        side = self.size + 2 * self.pad
+        inside = slice(self.pad, self.pad + self.size)
+        pixels = self.pixels.view(-1, side, side)[number, inside, inside].cpu().contiguous()
+        return pixels.view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3].numpy()
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image once, as it is."""

@@ -13,13 +13,14 @@ from experiments.config import ConfigError, RunConfig, checked
 from experiments.datasets import DATASETS
 from experiments.environment import device_name, pick_precision
 from experiments.files import read_sealed
-from experiments.grid import Study
 from experiments.record import Record
 from experiments.step import build_network
+from experiments.study import Study
 from senet.cost import Cost, cost
 from senet.own import load_own
 
 FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
+LOOKS = 17  # with replaced gates: four replacements in three stages and in all, and none
 STEPS = 2  # measured ones, after one that warms up
 BATCH = 32
 PACE = 1 / 200  # seconds an image, where it cannot be measured
@@ -118,7 +119,10 @@ def workload(config: RunConfig) -> float:
     images = min(train - recipe.holdout, recipe.train_images or train)
     epochs = recipe.epochs or recipe.iterations * recipe.batch_size / images
     curve = min(recipe.holdout, recipe.curve_images or train)
-    return epochs * (images + FORWARD * curve) + FORWARD * min(test, recipe.test_images or test)
+    tested = min(test, recipe.test_images or test)
+    if config.se is not None and config.se.block == "se":
+        tested += LOOKS * min(tested, recipe.intervention_images or tested)
+    return epochs * (images + FORWARD * curve) + FORWARD * tested
 
 
 def probe(config: RunConfig, device: str) -> float:

@@ -11,9 +11,9 @@ from experiments.data import split
 from experiments.datasets import Arrays
 from experiments.environment import arithmetic_unit
 from experiments.step import (
-    SCHEDULES,
     arithmetic,
     build_network,
+    learning_rate,
     new_optimizer,
     total_steps,
     train_step,
@@ -41,11 +41,7 @@ def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
     steps, losses = total_steps(recipe, len(training)), []
     batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
     for step, (x, y) in zip(range(min(BATCHES, steps)), batches, strict=False):
-        x, y, lr = (
-            x[:IMAGES],
-            y[:IMAGES],
-            recipe.lr * SCHEDULES[recipe.schedule](step, steps, recipe),
-        )
+        x, y, lr = x[:IMAGES], y[:IMAGES], learning_rate(step, steps, recipe)
         loss, _ = train_step(model, optimizer, x, y, lr, autocast)
         losses.append(loss.item() / len(y))
     losses = [loss if math.isfinite(loss) else None for loss in losses]

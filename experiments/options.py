@@ -11,7 +11,7 @@ import typer
 
 from experiments.config import recipes
 from experiments.datasets import DATASETS
-from experiments.grid import DEFAULT_NETWORK, list_grids
+from experiments.grid import list_grids
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -55,7 +55,12 @@ Grids = Annotated[
     list[str], typer.Argument(help=f"one or more of {', '.join(list_grids())}, or YAML files")
 ]
 Dataset = Annotated[str, option(f"auto or one of {', '.join(DATASETS)}", "DATASET")]
-Network = Annotated[str, option("a network's name, as resnet20", "NETWORK")]
+Network = Annotated[
+    str,
+    option(
+        "a network's name, as resnet20; auto is resnet29b, or all that a grid varies", "NETWORK"
+    ),
+]
 RecipeName = Annotated[str, option(f"auto or one of {', '.join(recipes())}", "RECIPE")]
 Seeds = Annotated[
     int | None,
@@ -105,7 +110,7 @@ class PlanOptions:
 
     grids: Grids
     dataset: Dataset = "auto"
-    network: Network = DEFAULT_NETWORK
+    network: Network = "auto"
     recipe: RecipeName = "auto"
     seeds: Seeds = None
     device: Device = "auto"

@@ -12,10 +12,10 @@ from rich.text import Text
 from experiments.config import ConfigError
 from experiments.display import duration
 from experiments.files import read_lines, read_sealed
-from experiments.grid import Study
 from experiments.lock import holder
 from experiments.record import Record, failure, runs_of, state
 from experiments.stale import Finding
+from experiments.study import Study
 
 if TYPE_CHECKING:
     from senet.cost import Cost

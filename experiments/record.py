@@ -7,13 +7,14 @@
         metrics.jsonl      one line an epoch: losses, errors, learning rate; nothing of the clock
         timings.jsonl      one line a start, one an epoch: images and seconds
         predictions.npz    per test image: class, its probability, the true class's probability
+        gates.npz          of a network with SE blocks: what its gates did (experiments/gates.py)
         summary.json       written last, at once: the run is done (or diverged, which is a result)
         error.txt          instead of a summary: why the run ended
         checkpoint.pt      what a resume needs; of a finished run the weights (not committed)
         lock, log.txt      who trains it now; what its process printed, where it printed something
 
-`summary.json` holds checksums of config, metrics and predictions, and like `env.json` one of
-itself: a record that was edited or cut short is refused.
+`summary.json` holds checksums of the files that it sums up, and like `env.json` one of itself: a
+record that was edited or cut short is refused.
 
 No torch here: `status` reads a thousand of these in a moment.
 """
@@ -42,7 +43,7 @@ from experiments.files import (
 from experiments.lock import hold, holder
 from senet.config import digest_of
 
-SEALED = ("config.json", "metrics.jsonl", "predictions.npz")
+SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
 # Kinds of failure that are not the run's fault: it goes on as soon as it may.
 KILLED, DISK_FULL = "killed", "disk full"
 
@@ -146,6 +147,10 @@ class Record:
         write_atomically(
             self.path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays)
         )
+
+    def write_gates(self, content: bytes) -> None:
+        """What `gates.pack` made."""
+        write_atomically(self.path / "gates.npz", lambda file: file.write(content))
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes the summary, with checksums of what it sums up: the run is done."""

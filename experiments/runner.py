@@ -17,11 +17,12 @@ from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
 from experiments.environment import pick_devices, pick_slots
 from experiments.estimate import check, seconds
-from experiments.grid import MOST_SEEDS, Study, expand
+from experiments.grid import read_grid
 from experiments.launch import Event, Local, ask, warm_up
 from experiments.options import PlanOptions, RetryOptions, RunOptions
 from experiments.record import Record, failure
 from experiments.settings import parse_settings
+from experiments.study import ALL, MOST_SEEDS, Study, expand
 from senet.config import choose
 
 ALIKE = 3  # so many first runs that fail in one way stop the grid
@@ -54,10 +55,23 @@ def settle(options: PlanOptions) -> Machine:
 
 
 def expand_all(options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
+    """The studies of all grids.
+
+    `auto` has to be settled before, for the grids that do not name the only data set that they are
+    of: what stands for it is `dataset`.
+    """
     given = {"network": options.network, "recipe": recipe, "seeds": options.seeds}
     settings = parse_settings(options.settings)
-    names = dict.fromkeys(options.grids)
-    return [expand(name, dataset=dataset, **given, settings=settings) for name in names]
+    only = {name: read_grid(name)[1].dataset for name in dict.fromkeys(options.grids)}
+    return [
+        expand(
+            name,
+            dataset=own if own and options.dataset == "auto" else dataset,
+            **given,
+            settings=settings,
+        )
+        for name, own in only.items()
+    ]
 
 
 def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
@@ -85,15 +99,18 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     is_there = all(record.finished for record in name_runs(studies, results))
     if not is_there or options.until is not None:
         check(studies)  # refuses what cannot be built, before anything is fetched or written
-        dataset = prepare_any(options.dataset, options.data_dir, say)
-        studies = expand_all(options, dataset, machine.recipe)
+        if any(read_grid(name)[1].dataset is None for name in options.grids):
+            dataset = prepare_any(options.dataset, options.data_dir, say)
+            studies = expand_all(options, dataset, machine.recipe)
+        for name in dict.fromkeys(study.dataset for study in studies):
+            prepare_any(name, options.data_dir, say)
     if options.until is not None:
         studies = [replace(study, seeds=max(FEWEST, study.seeds)) for study in studies]
     if isinstance(options, RetryOptions):
         forget(name_runs(studies, results), options, say)
 
-    say(f"{', '.join(options.grids)}: data {dataset}, network {options.network}, "
-        f"{studies[0].training}")  # fmt: skip
+    for words, grids in group(studies).items():
+        say(f"{', '.join(grids)}: {words}")
     stopped = train_round(studies, options, machine, deadline, say, console)
     while options.until is not None and not stopped:
         wide = wide_studies(studies, results, options.until, say)
@@ -106,6 +123,16 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
     drawn = subprocess.run([*analysis, *(study.name for study in studies)]).returncode
     return conclude(name_runs(studies, results), stopped, say) or drawn
+
+
+def group(studies: list[Study]) -> dict[str, list[str]]:
+    """What they are trained on and how, in words, and the grids of each."""
+    groups: dict[str, list[str]] = {}
+    for study in studies:
+        network = f"network {study.network}" if study.network != ALL else "several networks"
+        words = f"data {study.dataset}, {network}, {study.training}"
+        groups.setdefault(words, []).append(study.grid_name)
+    return groups
 
 
 def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
@@ -145,9 +172,10 @@ def train_round(
         say(f"{len(failed)} failed before and are left alone: `retry` forgets that", style="yellow")
     if missing:
         warm_up()  # on another core, while we go on
-        arrays = load(missing[0].config.dataset, data_dir)
-        for recipe in {record.config.recipe for record in missing}:
-            held_out(arrays, recipe)  # refuses what the data cannot give
+        for dataset in dict.fromkeys(record.config.dataset for record in missing):
+            arrays = load(dataset, data_dir)
+            for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
+                held_out(arrays, recipe)  # refuses what the data cannot give
     for study in studies:
         records.write_study(results, study.record())
         if study.code:

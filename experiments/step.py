@@ -11,15 +11,24 @@ from experiments.config import Recipe, RunConfig
 from experiments.datasets import DATASETS
 from senet.networks import build
 
-# The learning rate as a share of the recipe's, from (step, steps in all, recipe).
+# The learning rate as a share of the recipe's, from (step, steps in all, recipe), without warm-up.
 SCHEDULES: dict[str, Callable[[int, int, Recipe], float]] = {
     # from a fifth up over the first quarter, then down to zero: two straight lines
     "onecycle": lambda step, steps, recipe: min(
         0.2 + 0.8 * step / max(1, 0.25 * steps), (steps - step) / max(1, 0.75 * steps)
     ),
-    # divided by ten at each milestone (He et al. 2015, section 4.2)
-    "steps": lambda step, steps, recipe: 0.1 ** sum(step >= m for m in recipe.milestones),
+    # multiplied by `drop` at each milestone (He et al. 2015, section 4.2)
+    "steps": lambda step, steps, recipe: (
+        recipe.drop ** sum(step >= m * steps / (recipe.epochs or steps) for m in recipe.milestones)
+    ),
+    # half a cosine down to zero (Loshchilov and Hutter 2017)
+    "cosine": lambda step, steps, recipe: (1 + math.cos(math.pi * step / steps)) / 2,
 }
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    share = 0.1 if step < recipe.warmup else SCHEDULES[recipe.schedule](step, steps, recipe)
+    return recipe.lr * share
 
 
 def build_network(config: RunConfig) -> nn.Module:

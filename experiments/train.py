@@ -8,32 +8,31 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments import checkpoint
 from experiments.config import ConfigError, RunConfig
-from experiments.data import Images, split
+from experiments.data import split
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, provenance
+from experiments.examine import evaluate, gates_of, intervene
 from experiments.files import unused
 from experiments.fingerprint import fingerprint
+from experiments.gates import pack
 from experiments.record import Record
 from experiments.stale import same
 from experiments.step import (
-    SCHEDULES,
     arithmetic,
     build_network,
+    learning_rate,
     new_optimizer,
     total_steps,
     train_step,
 )
 from senet.cost import cost
 from senet.own import load_own
-
-# Images a batch in evaluation: few enough on a CPU that a layer stays in its cache.
-EVAL_BATCH = {"cpu": 100, "cuda": 1000, "mps": 500}
+from senet.probe import GateProbe
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def train(
         watch.report(at.step, steps, None)
 
     def rate(step: int) -> float:
-        return recipe.lr * SCHEDULES[recipe.schedule](step, steps, recipe)
+        return learning_rate(step, steps, recipe)
 
     kept, finite = time.monotonic(), True
     while at.step < steps and finite:
@@ -178,12 +177,25 @@ def train(
             if watch.stop():
                 raise Interrupted
 
+    def alive_or_stop() -> None:
+        alive()
+        if finite and watch.stop():
+            raise Interrupted  # the checkpoint of the last epoch's end is there
+
     # The only look at the test set; nothing was selected on it.
-    test_loss, test_error, predictions = evaluate(model, test, autocast, alive)
+    names = arrays.class_names
+    with GateProbe(model, len(names)) as probe:
+        test_loss, test_error, predictions = evaluate(model, test, autocast, alive_or_stop, probe)
     done, row = finite and math.isfinite(test_loss), at.rows[-1]
     where = "the test set" if finite else f"epoch {row['epoch']}"
+    interventions = {}
     if done:
+        statistics, some = probe.statistics(), test.first(recipe.intervention_images)
+        interventions = intervene(model, some, autocast, statistics, alive_or_stop)
+        gates = gates_of(model, test, autocast, statistics, names)
         record.write_predictions(**predictions)
+        if gates is not None:
+            record.write_gates(pack(gates, config.seed))
     spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
     record.write_environment(environment | spent)
     summary = {
@@ -197,6 +209,7 @@ def train(
         "train_images": len(training),
         "epochs": len(at.rows),
         "steps": at.step,
+        "interventions": interventions,
         **price,
     }
     record.finish(summary)
@@ -230,39 +243,3 @@ def find_checkpoint(
     path.replace(aside)
     note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")
     return None
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    images: Images,
-    autocast: torch.autocast,
-    alive: Callable[[], None] = lambda: None,
-) -> tuple[float, float, dict[str, np.ndarray]]:
-    """Mean loss, error in %, and per image the predicted class, its probability, the true one's.
-
-    Calls `alive` after each batch.
-    """
-    model.eval()
-    loss, parts = 0.0, []
-    for x, y in images.in_order(EVAL_BATCH[images.device.type]):
-        with autocast:
-            logits = model(x)
-        log_p: Tensor = logits.float().log_softmax(1)  # (B, classes)
-        true = log_p.gather(1, y[:, None]).squeeze(1)
-        best, predicted = log_p.max(1)
-        loss -= true.sum()
-        parts.append((predicted, best.exp(), true.exp()))
-        alive()
-    predicted, best, true = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    error = 100 * float(np.mean(predicted != images.labels.cpu().numpy()))
-    small = np.uint8 if predicted.max() < 256 else np.uint16
-    return (
-        float(loss) / len(images),
-        error,
-        {
-            "predicted": predicted.astype(small),
-            "probability": best.astype(np.float16),
-            "true_probability": true.astype(np.float16),
-        },
-    )

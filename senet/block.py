@@ -7,6 +7,7 @@ has weights of its own: a class, or a callable whose first parameter is called `
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -42,6 +43,11 @@ def first_pixel(pixels: Tensor) -> Tensor:
     return pixels[:, 0]
 
 
+def average_of_another(pixels: Tensor) -> Tensor:
+    """A control: the squeeze of the next image in the batch. As many numbers, of no use here."""
+    return average(pixels).roll(1, 0)
+
+
 maximum = partial(torch.amax, dim=1)
 
 SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
@@ -49,6 +55,7 @@ SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
     "max": maximum,  # global max pooling, Table 11
     "avgmax": (average, maximum),  # both through one bottleneck, their logits summed
     "none": everything,  # NoSqueeze, Table 16: one gate a pixel, the same parameters
+    "another": average_of_another,
 }
 
 
@@ -76,6 +83,52 @@ class Bottleneck(nn.Module):
         return self.expand(F.relu(self.reduce(z)))
 
 
+class Full(nn.Module):
+    """W z with W of shape (C, C): one layer, and no hidden one."""
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+        self.weight = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.weight(z)
+
+
+class Diagonal(nn.Module):
+    """w * z with w of shape (C,): each channel decides for itself."""
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels).uniform_(-1, 1))  # a layer of one input
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.weight * z
+
+
+class Convolution(nn.Module):
+    """A 1-D convolution along the channels (ECA, Wang et al. 2020): k = |log2(C) / 2 + 1/2| odd."""
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+        k = int(abs(math.log2(channels) / 2 + 0.5))
+        k += 1 - k % 2
+        self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        rows = z.reshape(-1, 1, z.shape[-1])  # (..., C) -> (rows, 1, C)
+        return self.conv(rows).view_as(z)
+
+
+class Nothing(nn.Module):
+    """The descriptor is the logit. No parameters."""
+
+    def __init__(self, channels: int, config: SEConfig) -> None:
+        super().__init__()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z
+
+
 class Static(nn.Module):
     """A learned logit per channel, zero at the start, that never looks at the image."""
 
@@ -86,7 +139,7 @@ class Static(nn.Module):
         self.logit = nn.Parameter(torch.zeros(channels))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.logit.expand_as(z)
+        return torch.zeros_like(z) + self.logit
 
 
 class Constant(nn.Module):
@@ -103,6 +156,10 @@ class Constant(nn.Module):
 
 EXCITATIONS: dict[str, Callable[[int, SEConfig], nn.Module]] = {
     "bottleneck": Bottleneck,
+    "full": Full,
+    "diagonal": Diagonal,
+    "conv1d": Convolution,
+    "none": Nothing,
     "static": Static,
     "constant": Constant,
 }
@@ -119,6 +176,18 @@ def softmax_c(logits: Tensor) -> Tensor:
     return logits.softmax(-1) * logits.shape[-1]
 
 
+def sigmoid_x2(logits: Tensor) -> Tensor:
+    return 2 * torch.sigmoid(logits)
+
+
+def tanh_plus1(logits: Tensor) -> Tensor:
+    return 1 + torch.tanh(logits)
+
+
+def relu_plus1(logits: Tensor) -> Tensor:
+    return torch.relu(1 + logits)
+
+
 GATES: dict[str, Callable] = {
     "sigmoid": torch.sigmoid,  # eq. 3
     "tanh": torch.tanh,  # Table 12
@@ -126,6 +195,9 @@ GATES: dict[str, Callable] = {
     "softmax": softmax,  # scales the branch by about 1 / C ...
     "softmax_c": softmax_c,  # ... its control does not
     "hard_sigmoid": F.hardsigmoid,  # MobileNetV3's
+    "sigmoid_x2": sigmoid_x2,  # these three are 1 at logit 0: the branch starts as it is
+    "tanh_plus1": tanh_plus1,
+    "relu_plus1": relu_plus1,
 }
 
 

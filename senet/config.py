@@ -24,6 +24,12 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
+def stage_of(name: str) -> str:
+    """`3` of the block `SE_3_2`; of any other name the name."""
+    parts = name.split("_")
+    return parts[1] if len(parts) == 3 and parts[0] == "SE" else name
+
+
 @dataclass(frozen=True)
 class SEConfig:
     """One kind of Squeeze-and-Excitation block and its places in a network.

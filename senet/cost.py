@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from senet.block import Bottleneck, OtherBlock, SqueezeExcite
+from senet.config import stage_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,5 @@ def hidden(blocks: Iterable[nn.Module]) -> dict[str, list[int]]:
     widths: dict[str, set[int]] = {}
     for block in blocks:
         if isinstance(block, SqueezeExcite) and isinstance(block.excite, Bottleneck):
-            parts = block.name.split("_")
-            stage = parts[1] if parts[0] == "SE" and len(parts) == 3 else block.name
-            widths.setdefault(stage, set()).add(block.excite.reduce.out_features)
+            widths.setdefault(stage_of(block.name), set()).add(block.excite.reduce.out_features)
     return {stage: sorted(found) for stage, found in widths.items()}

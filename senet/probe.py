@@ -23,14 +23,18 @@ class GateStatistics:
     mean: Tensor
     std: Tensor
 
-    def overall(self) -> tuple[Tensor, Tensor]:
-        """(mean, std) of each channel over all images: (C,) both."""
+    def overall(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(mean, std, std between classes) of each channel over all images: (C,) each.
+
+        The last one is that of the class means, each class with its share of the images: its square
+        is what the class explains of the variance.
+        """
         seen = self.images > 0
         share = (self.images[seen] / self.images.sum())[:, None]  # (seen classes, 1)
         mean = (share * self.mean[seen]).sum(0)
         within = (share * self.std[seen] ** 2).sum(0)
         between = (share * (self.mean[seen] - mean) ** 2).sum(0)
-        return mean, (within + between).sqrt()
+        return mean, (within + between).sqrt(), between.sqrt()
 
 
 class GateProbe:

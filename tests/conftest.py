@@ -13,9 +13,9 @@ import torch
 
 from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
-from experiments.grid import Study, expand
 from experiments.lock import holder
 from experiments.settings import parse_settings
+from experiments.study import Study, expand
 
 torch.set_num_threads(1)  # as in a run
 

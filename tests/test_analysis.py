@@ -11,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from typer import Exit
 
 from analysis import __main__ as analysis_main
-from analysis import figures, tables
+from analysis import figures, tables, write
+from analysis.notes import notes
 from analysis.records import find_studies, load
 from experiments.config import ConfigError
-from experiments.grid import expand
+from experiments.files import read_sealed, write_sealed
 from experiments.record import Record, write_study
+from experiments.study import expand
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,13 +37,17 @@ def write_run(record: Record, error: float | None, **changes) -> None:
     record.write_metrics([])
     record.append("metrics.jsonl", {"epoch": 1, "step": 9, "train_error": 60.0, "val_error": 62.0})
     record.append("metrics.jsonl", {"epoch": 2, "step": 18, "train_error": 50.0, "val_error": 55.0})
-    record.write_environment({"precision": "bf16", "data": "x", "seconds": 1.0})
+    machine = {"processor": "a processor", "device": "cpu"}
+    record.write_environment({"precision": "bf16", "data": "x", "seconds": 1.0, **machine})
     se = record.config.se
+    pace = 1.0 if se is None else 1.25  # hundredths of a second an image
+    record.append("timings.jsonl", {"epoch": 1, "images": 100, "seconds": pace})
     summary = {
         "state": "done" if done else "diverged", "test_error": error, "test_images": 10_000,
         "parameters": 313_114 + (0 if se is None else 1000 // se.ratio),
         "multiply_adds": 47_106_560,
         "hidden": {} if se is None else {"2": [64 // se.ratio], "3": [128 // se.ratio]},
+        "interventions": {},
     }  # fmt: skip
     record.finish(summary | changes)
 
@@ -61,27 +68,43 @@ def test_a_table_to_the_character(tmp_path):
     study(tmp_path, 3, skip=[("r = 4", 2)])
     [found] = find_studies(tmp_path, ["ratio"])
     half = 4.302653 * 0.1 / math.sqrt(3)
-    lines = tables.markdown(found).splitlines()
+    lines = tables.write(found, "md").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
-    assert rows[0] == ["Reduction ratio r", "test error (%)", "seeds", "parameters", "hidden units",
-                       "M mult-adds", "paper top-1 (%)", "paper top-5 (%)",
-                       "paper M param."]  # fmt: skip
-    assert rows[2] == ["no SE", f"9.10 ± {half:.2f}", "3", "313,114", "–", "47.11", "23.30", "6.55",
-                       "25.6"]  # fmt: skip
-    assert rows[3][6:] == ["–", "–", "–"]
-    assert rows[5] == ["r = 4", f"8.25 ± {12.7062 * 0.0707107 / math.sqrt(2):.2f}", "2/3",
-                       "313,364", "16 / 32", "47.11", "22.25", "6.09", "35.7"]  # fmt: skip
-    notes = "\n".join(tables.notes(found))
-    assert "Not in the means: 1 missing." in notes and "Student" in notes
-    assert "Seeds differ by 0.10 points" in notes and "with n = 2" in notes
-    assert "DEMONSTRATION" not in notes
+    assert rows[0] == [
+        "Reduction ratio r", "test error (%)", "minus r = 16 (points)", "p", "seeds", "parameters",
+        "hidden units", "M mult-adds", "time", "paper top-1 (%)", "paper top-5 (%)",
+        "paper G mult-adds", "paper M param.",
+    ]  # fmt: skip
+    groups = {row: [e, e + 0.1, e + 0.2][: 2 if row == "r = 4" else 3] for row, e in ERRORS.items()}
+    control = groups.pop("r = 16")
+    theirs = scipy.stats.dunnett(*groups.values(), control=control, rng=np.random.default_rng(0))
+    bounds = theirs.confidence_interval(0.95)
+    low, high, p = (
+        dict(zip(groups, numbers, strict=True))
+        for numbers in (bounds.low, bounds.high, theirs.pvalue)
+    )
+    assert rows[2] == [
+        "no SE", f"9.10 ± {half:.2f}", f"+0.90 [{low['no SE']:+.2f}, {high['no SE']:+.2f}]",
+        "< 0.001", "3", "313,114", "–", "47.11", "1.00", "23.30", "6.55", "3.86", "25.6",
+    ]  # fmt: skip
+    assert rows[3][9:] == ["–", "–", "–", "–"]
+    assert rows[5] == [
+        "r = 4", f"8.25 ± {12.7062 * 0.0707107 / math.sqrt(2):.2f}",
+        f"+0.05 [{low['r = 4']:+.2f}, {high['r = 4']:+.2f}]", f"{p['r = 4']:.3f}", "2/3",
+        "313,364", "16 / 32", "47.11", "1.25", "22.25", "6.09", "–", "35.7",
+    ]  # fmt: skip
+    assert rows[7][2:4] == ["–", "–"]  # the reference itself
+    said = "\n".join(notes(found))
+    assert "Not in the means: 1 missing." in said and "Student" in said
+    assert "Seeds differ by 0.10 points" in said and "with n = 2" in said
+    assert "DEMONSTRATION" not in said
 
 
 def test_the_csv_holds_the_unrounded_numbers(tmp_path):
     study(tmp_path, 2)
     [found] = find_studies(tmp_path, [])
-    rows = list(csv.DictReader(tables.csv(found).splitlines()))
+    rows = list(csv.DictReader(tables.write(found, "csv").splitlines()))
     assert [row["row"] for row in rows] == list(ERRORS)
     assert float(rows[0]["test_error"]) == pytest.approx(9.05)
     assert float(rows[0]["half_width"]) == pytest.approx(12.7062 * 0.0707107 / math.sqrt(2), 1e-4)
@@ -91,7 +114,7 @@ def test_the_csv_holds_the_unrounded_numbers(tmp_path):
 def test_latex_is_booktabs(tmp_path):
     study(tmp_path, 2)
     [found] = find_studies(tmp_path, [])
-    text = tables.latex(found)
+    text = tables.write(found, "tex")
     assert r"\toprule" in text and r"\bottomrule" in text and r"(\%)" in text
     assert r"$\pm$" in text and "±" not in text.split(r"\begin")[1]
 
@@ -99,7 +122,7 @@ def test_latex_is_booktabs(tmp_path):
 def test_one_seed_and_a_demonstration_say_so(tmp_path):
     study(tmp_path, 1, recipe="demo")
     [found] = find_studies(tmp_path, [])
-    text = tables.text(found)
+    [text] = write.texts([found])
     assert "±" not in text.split("Data cifar10")[0]
     assert (
         "A DEMONSTRATION" in text
@@ -112,7 +135,10 @@ def test_one_seed_and_a_demonstration_say_so(tmp_path):
 def test_synthetic_data_is_named_in_the_table_and_on_the_figure(tmp_path):
     study(tmp_path, 1, recipe="demo", dataset="synthetic")
     [found] = find_studies(tmp_path, [])
-    assert "SYNTHETIC DATA" in tables.markdown(found) and "DATASET=cifar10" in tables.text(found)
+    assert (
+        "SYNTHETIC DATA" in tables.write(found, "md")
+        and "DATASET=cifar10" in write.texts([found])[0]
+    )
     assert "SYNTHETIC DATA" in figures.errors(found).get_suptitle()
 
 
@@ -129,7 +155,7 @@ def test_a_run_that_diverged_or_failed_is_shown_and_never_averaged(tmp_path):
     assert shown["test error (%)"]["r = 2"] == "8.20" and shown.seeds["r = 2"] == "1/2"
     assert shown["test error (%)"]["r = 8"] == "diverged"
     assert shown["test error (%)"]["r = 32"] == "8.60"
-    assert "Not in the means: 3 diverged, 1 failed." in tables.notes(found)
+    assert "Not in the means: 3 diverged, 1 failed." in notes(found)
 
 
 def test_two_data_sets_or_recipes_are_two_tables(tmp_path):
@@ -143,9 +169,13 @@ def test_two_data_sets_or_recipes_are_two_tables(tmp_path):
 
 def test_runs_of_different_precision_are_named(tmp_path):
     asked = study(tmp_path, 1)
-    Record(tmp_path, asked.cells[0].config).write_environment({"precision": "fp32", "data": "x"})
+    path = Record(tmp_path, asked.cells[0].config).path / "env.json"
+    changed = {"precision": "fp32", "processor": "another processor"}
+    write_sealed(path, read_sealed(path) | changed)
     [found] = find_studies(tmp_path, [])
-    assert any("MIXED" in note and "bf16, fp32" in note for note in tables.notes(found))
+    assert any("MIXED" in note and "bf16, fp32" in note for note in notes(found))
+    assert any("times are not compared" in note for note in notes(found))
+    assert tables.numbers(found).relative_time.isna().all()
 
 
 def test_fewer_seeds_asked_for_later_hide_none(tmp_path):
@@ -208,8 +238,8 @@ def test_a_record_that_was_changed_is_named_and_left_out_whole(tmp_path, capsys,
         damage(path, how)
     [found] = find_studies(tmp_path, [])
     assert len(found.of("r = 4")) == 1 and len(found.of("r = 8")) == 2
-    notes = " ".join(tables.notes(found))
-    assert "Not in the means: 1 damaged." in notes and f"DAMAGED: {path}" in notes
+    said = " ".join(notes(found))
+    assert "Not in the means: 1 damaged." in said and f"DAMAGED: {path}" in said
     assert len(found.curves[found.curves.row == "r = 4"]) == 2  # of the other seed
     with pytest.raises(Exit):
         analysis_main.name_damaged([found])
@@ -235,7 +265,7 @@ def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):
     write_study(tmp_path, data)
     [found] = find_studies(tmp_path, [])
     drawn = {path.stem.rsplit("-")[-1] for path in figures.save(found, tmp_path / "figures")}
-    assert drawn == {"errors", "curves"}  # no figure against r where a row has no r
+    assert drawn == {"errors", "curves", "cost"}  # no figure against r where a row has no r
 
 
 def test_curves_of_one_epoch_and_without_a_holdout_are_seen(tmp_path):
@@ -271,9 +301,12 @@ def test_the_error_figure_shows_every_seed_and_every_published_error(tmp_path):
 
 @pytest.mark.parametrize(
     "code",
-    ["import analysis.__main__, analysis.figures", "import experiments.__main__",
-     "from senet import SEConfig; SEConfig(ratio=4)"],
-)  # fmt: skip
+    [
+        "import analysis.__main__, analysis.cells, analysis.forest, analysis.report",
+        "import experiments.__main__",
+        "from senet import SEConfig; SEConfig(ratio=4)",
+    ],
+)
 def test_analysis_and_status_need_no_torch(code):
     check = f"{code}; import sys; print({{'torch', 'torchvision', 'wandb'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
@@ -288,7 +321,7 @@ def test_the_command_line_rebuilds_everything(tmp_path):
     names = {
         path.name for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()
     }
-    assert len(names) == 9
+    assert len(names) == 3 + 2 * 5  # a table; errors, ratio, curves, cost and the forest plot
     command = [*command[:3], "tables", "gate", *command[5:]]
     wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1

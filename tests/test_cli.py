@@ -36,7 +36,7 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     assert "Squeeze operator (Table 11 of the paper)" in first.stdout
     table = next((results / "tables").glob("*.md")).read_text()
     assert "avgmax" in table and "22.57" in table and "±" in table and "A DEMONSTRATION" in table
-    assert len(list((results / "figures").glob("*.png"))) == 2
+    assert len(list((results / "figures").glob("squeeze-*.png"))) == 3
 
     before = files(results / "runs")
     second = call("run", *words, **there)
@@ -97,7 +97,7 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
             "SE_2_1: ratio 128 leaves no hidden unit for 64",
         ),
         (["run", "ratio", "--network", "resnet20"], "row 'r = 32': SE_2_1: ratio 32 leaves no"),
-        (["run", "position", "--network", "resnet20"], "row '3x3': position '3x3' needs a bottle"),
+        (["run", "placement", "--network", "resnet20"], "row '3x3': position '3x3' needs a bottle"),
         (["run", "ratio", "--set", "recipe.lr=fast"], "recipe.lr: 'fast' is not allowed"),
         (["run", "ratio", *tiny_settings(train_images=999)], "of which 88 are left for it"),
         (["run", "ratio", "--sead", "1"], "--sead"),

@@ -7,8 +7,9 @@ import yaml
 from conftest import TINY
 
 from experiments.config import ConfigError
-from experiments.grid import expand, list_grids, read_grid
+from experiments.grid import list_grids, read_grid
 from experiments.settings import parse_settings
+from experiments.study import Study, expand
 
 ROOT = Path(__file__).parents[1]
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
@@ -30,29 +31,92 @@ def test_the_ratio_study_is_table_10_and_its_control():
     assert study.command == "make ablation-ratio"
 
 
-@pytest.mark.parametrize("name", list_grids())
-def test_every_grid_shares_its_controls_and_the_standard_network(name):
+def whole(name: str, recipe: str = "demo") -> Study:
+    """A grid of ours on its own data set, with all of its networks."""
+    return expand(name, dataset=read_grid(name)[1].dataset or "cifar10", recipe=recipe)
+
+
+OVER_NETWORKS = [name for name in list_grids() if read_grid(name)[1].varies_network]
+
+
+@pytest.mark.parametrize("name", sorted(set(list_grids()) - set(OVER_NETWORKS)))
+def test_every_ablation_shares_its_controls_and_its_reference(name):
     ratio = {c.config.cell for c in expand("ratio", **ON).cells}
-    own = {c.label: c.config.cell for c in expand(name, **ON).cells}
-    grid = read_grid(name)[1]
-    assert {own["no SE"], own["gate fixed at 1/2"], own[grid.reference]} <= ratio
-    assert grid.about and grid.cost and grid.expect
+    own = {c.label: c.config.cell for c in whole(name).cells}
+    shared = {own["no SE"], own["gate fixed at 1/2"]}
+    if (reference := read_grid(name)[1].reference) is not None:
+        shared.add(own[reference])
+    assert shared <= ratio
 
 
 @pytest.mark.parametrize("name", list_grids())
+def test_every_grid_says_what_it_is(name):
+    grid = read_grid(name)[1]
+    assert grid.about and grid.cost.startswith(f"{len(whole(name).cells)} cells") and grid.expect
+
+
+@pytest.mark.parametrize("name", [n for n in list_grids() if read_grid(n)[1].table])
 def test_every_published_row_has_a_row_of_its_name(name):
     table = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())[read_grid(name)[1].table]
-    assert set(table) <= set(labels(name))
+    assert set(table["rows"]) <= {cell.label for cell in whole(name).cells}
+
+
+@pytest.mark.parametrize("name", OVER_NETWORKS)
+def test_a_network_with_se_is_compared_with_itself_without(name):
+    cells = {cell.label: cell for cell in whole(name, "paper").cells}
+    for label, cell in cells.items():
+        assert cell.reference == (label.removeprefix("SE-") if cell.config.se else None)
+        if cell.config.se:
+            same = {"se": None}
+            assert cell.config.model_copy(update=same) == cells[cell.reference].config
+
+
+def test_paper_is_the_recipe_of_each_networks_own_paper():
+    """The settings that `paper.md` lists, network by network."""
+    found = {
+        cell.config.network: cell.config.recipe
+        for name in OVER_NETWORKS
+        for cell in whole(name, "paper").cells
+    }
+    assert found["resnet110"].iterations == 64000
+    assert found["preresnet110"].warmup == 400
+    wide, shake, even = (found[n] for n in ("wrn16_8", "shake26_2x96d", "shake29_2x4x64d"))
+    assert (wide.epochs, wide.milestones, wide.drop) == (200, (60, 120, 160), 0.2)
+    assert (shake.epochs, shake.lr, shake.batch_size, shake.cutout) == (1800, 0.2, 128, 16)
+    assert (even.epochs, even.lr, even.batch_size, even.cutout) == (1800, 0.025, 32, 8)
+    assert shake.schedule == even.schedule == "cosine" and even.weight_decay == 5e-4
+
+
+def test_one_network_of_several_is_its_rows():
+    study = expand("depth", **ON | {"network": "resnet20"})
+    assert [cell.label for cell in study.cells] == ["resnet20", "SE-resnet20"]
+    assert study.name == "depth-cifar10-resnet20-demo"
+    assert study.command == "make ablation-depth NETWORK=resnet20"
+    assert whole("depth").name == "depth-cifar10-all-demo"
+    assert whole("depth").command == "make ablation-depth"
+
+
+def test_the_factorial_crosses_its_four_factors():
+    study = expand("factorial", **ON | {"recipe": "fast"})
+    levels = [cell.levels for cell in study.cells if cell.levels]
+    assert len(levels) == 48 == len({tuple(level.items()) for level in levels})
+    assert set(levels[0]) == {"squeeze", "gate", "ratio", "position"}
+    assert study.seeds == 2 and expand("factorial", **ON).seeds == 1  # demo has one
 
 
 def test_published_figures_are_the_papers():
     tables = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())
+    tables = {number: table["rows"] for number, table in tables.items()}
     top1 = {t: {row: v["top1"] for row, v in rows.items()} for t, rows in tables.items()}
     assert list(top1["10"].values()) == [23.30, 22.29, 22.25, 22.26, 22.28, 22.72]
     assert list(top1["11"].values()) == [23.30, 22.57, 22.28]
     assert list(top1["12"].values()) == [23.30, 23.47, 23.00, 22.28]
     assert list(top1["13"].values()) == [23.30, 23.03, 23.04, 22.68, 22.28]
-    assert list(top1["14"].values()) == [23.30, 22.28, 22.23, 22.78, 22.20, 22.48]
+    assert list(top1["14"].values()) == [23.30, 22.28, 22.23, 22.78, 22.20]
+    assert list(top1["15"].values()) == [23.30, 22.28, 22.48]
+    assert list(top1["16"].values()) == [23.30, 22.28, 22.93]
+    assert list(top1["4"].values()) == [6.37, 5.46, 4.27, 2.56, 5.21, 4.39, 3.88, 2.12]
+    assert list(top1["5"].values()) == [26.88, 24.33, 20.43, 15.85, 23.85, 21.31, 19.14, 15.41]
     assert [v["mparams"] for v in tables["10"].values()] == [25.6, 45.7, 35.7, 30.7, 28.1, 26.9]
 
 
@@ -96,6 +160,9 @@ def test_a_file_of_ones_own_crosses_its_axes(tmp_path):
     ("options", "message"),
     [
         ({"name": "ratioo"}, "unknown grid 'ratioo': did you mean 'ratio'?"),
+        ({"name": "cifar100"}, "dataset cifar10: the grid 'cifar100' is of cifar100 alone"),
+        ({"name": "depth"}, "unknown network of the grid 'depth' 'resnet29b'"),
+        ({"name": "depth", "settings": {"network": "resnet20"}}, "use --network"),
         ({"recipe": "dmeo"}, "unknown recipe 'dmeo': did you mean 'demo'?"),
         ({"seeds": 0}, "seeds 0: at least one seed is needed"),
         ({"settings": {"se.ratio": 3}}, "the grid 'ratio' varies or fixes se.ratio"),
@@ -131,7 +198,10 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("cells: [{se.ratio: []}]", "a key with an empty list"),
         ("cells: [{seed: [1, 2]}]", "own.yaml, cells: seed: use --seeds"),
         ("cells: [{dataset: cifar100}]", "own.yaml, cells: dataset: use --dataset"),
-        ("cells: [{network: [resnet20]}]", "own.yaml, cells: network: use --network"),
+        ("cells: [{network: [resnet20]}]", "each of them names it, and controls is []"),
+        ("{controls: [], cells: [{network: resnet20}, {se.ratio: 4}]}", "each of them names it"),
+        ("cells: [{se.ratio: [2, 4], reference: 'r{ratio}'}]", "unknown reference 'r"),
+        ("cells: [{se.ratio: 4, reference: '{gate}'}]", "may name ratio in braces"),
         ("cells: [{recipe.name: ['../../b']}]", "own.yaml, cells: recipe.name: use --recipe"),
         ("cells: [{se.ratio: 4}, {label: again, se.ratio: 4}]", "the row '4' is the same network"),
         ("cells: [{label: 'a | b', se.ratio: 4}]", "has a line break or a |"),

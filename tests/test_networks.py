@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from senet import SEConfig, SqueezeExcite, build, list_networks
-from senet.block import BIASES, GATES, SQUEEZES
+from senet.block import BIASES, EXCITATIONS, GATES, SQUEEZES
 from senet.cost import cost, count
 from senet.residual import POSITIONS, ResidualUnit, Unit
 
@@ -219,3 +219,19 @@ def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError) as error:
         build(**arguments)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"excitation": row} for row in EXCITATIONS]
+    + [{"gate": row} for row in GATES]
+    + [{"squeeze": row} for row in SQUEEZES],
+    ids=lambda choice: "-".join(next(iter(choice.items()))),
+)
+def test_every_choice_is_counted(choice):
+    """What the counter hooks into must stand every block: a run is counted before it is trained."""
+    model = build("resnet20", se=SEConfig(**choice))
+    counted = cost(model)
+    plain = cost(build("resnet20"))
+    assert counted.parameters == sum(p.numel() for p in model.parameters())
+    assert counted.parameters - plain.parameters == counted.se_parameters

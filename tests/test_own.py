@@ -12,7 +12,7 @@ import torch
 from conftest import TINY
 
 from experiments.config import ConfigError
-from experiments.grid import expand
+from experiments.study import expand
 from senet.block import SQUEEZES
 from senet.own import check_own, load_own
 

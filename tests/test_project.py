@@ -11,8 +11,9 @@ import typer
 
 from experiments.config import recipes
 from experiments.estimate import check
-from experiments.grid import expand, list_grids
+from experiments.grid import list_grids
 from experiments.record import read_studies, write_study
+from experiments.study import expand
 from senet.own import check_own
 
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}

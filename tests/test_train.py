@@ -13,9 +13,11 @@ from experiments import environment
 from experiments.config import recipes
 from experiments.data import Images
 from experiments.environment import pick_precision, pick_slots
+from experiments.examine import evaluate
+from experiments.gates import unpack
 from experiments.record import Record
-from experiments.step import SCHEDULES, total_steps
-from experiments.train import Watch, evaluate, train
+from experiments.step import SCHEDULES, learning_rate, total_steps
+from experiments.train import Interrupted, Watch, train
 
 FILES = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
@@ -126,6 +128,86 @@ def test_the_papers_schedule_divides_by_ten_at_its_milestones():
     assert shares == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert total_steps(recipe, 45_000) == 64_000
     assert total_steps(recipes()["fast"].recipe, 45_000) == 30 * 352  # the last batch is smaller
+
+
+def test_wide_networks_drop_to_a_fifth_at_their_epochs():
+    recipe = recipes()["paper_wide"].recipe
+    steps = total_steps(recipe, 45_000)
+    epochs = [0, 59, 60, 119, 120, 159, 160, 199]
+    rates = [learning_rate(epoch * 352, steps, recipe) for epoch in epochs]
+    assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008])
+
+
+def test_the_warm_up_is_at_a_tenth_and_comes_before_the_schedule():
+    recipe = recipes()["paper_preactivation"].recipe
+    steps = total_steps(recipe, 45_000)
+    rates = [learning_rate(s, steps, recipe) for s in (0, 399, 400, 32_399, 32_400, 48_400)]
+    assert rates == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.001])
+
+
+def test_the_cosine_is_torchs():
+    recipe = recipes()["paper_shake_shake"].recipe
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.lr)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    for step in range(20):
+        assert learning_rate(step, 20, recipe) == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["sigmoid", "tanh", "relu", "softmax"])
+def test_a_run_keeps_what_its_gates_did_and_what_they_are_worth(tmp_path, data_dir, gate):
+    record = trained(tmp_path, data_dir, se={"gate": gate}, recipe={"intervention_images": 30})
+    gates, summary = unpack(record.path / "gates.npz"), record.summary()
+    assert gates.class_names[3] == "class 3" and gates.images.tolist() == [4] * 10
+    assert list(gates.blocks) == [f"SE_{s}_{b}" for s in (2, 3, 4) for b in (1, 2, 3)]
+    for block in gates.blocks.values():
+        assert block.class_mean.shape == (10, len(block.mean))
+        # as many images of each class: the mean over all is that of the classes
+        np.testing.assert_allclose(block.class_mean.mean(0), block.mean, rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(block.class_mean.std(0), block.between, rtol=2e-2, atol=1e-4)
+    assert gates.walk.block == "SE_3_3" and (np.diff(gates.walk.s[gates.walk.channels]) <= 0).all()
+    truth = np.load(data_dir / "cifar10.npz")["test_images"][0]
+    assert np.array_equal(gates.walk.image, truth)
+    done = summary["interventions"]
+    predicted = np.load(record.path / "predictions.npz")["predicted"][:30]
+    labels = np.load(data_dir / "cifar10.npz")["test_labels"][:30]
+    assert done["images"] == 30 and done["intact"] == pytest.approx(
+        100 * np.mean(predicted != labels)
+    )
+    assert list(done["all"]) == ["mean", "another", "half", "one"]
+    assert list(done["stages"]) == ["2", "3", "4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("se", [None, {"excitation": "constant"}, {"excitation": "static"}])
+def test_nothing_is_replaced_where_no_gate_looks_at_the_image(tmp_path, data_dir, se):
+    record = trained(tmp_path, data_dir, se=se, recipe={"epochs": 1})
+    assert record.summary()["interventions"] == {}
+    assert (record.path / "gates.npz").exists() == (se is not None)
+    if se:
+        gates = unpack(record.path / "gates.npz")
+        assert gates.walk is None and all((b.std == 0).all() for b in gates.blocks.values())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_while_it_reads_the_test_set_goes_on_from_its_end(tmp_path, data_dir):
+    config = tiny(se={"ratio": 4})
+    record, told = Record(tmp_path, config), []
+
+    def stop() -> bool:  # after the last step, at the second sign of life
+        return [event for event in told if event[:2] == (6, 6)][4:] != []
+
+    watch = Watch(lambda *event: told.append(event), stop=stop)
+    with pytest.raises(Interrupted):
+        train(config, record, data_dir, watch=watch)
+    assert not record.finished and record.checkpoint.exists()
+    train(config, record, data_dir)
+    whole = Record(tmp_path / "whole", config)
+    train(config, whole, data_dir)
+    assert record.summary()["files"] == whole.summary()["files"]
+    assert record.summary()["interventions"] == whole.summary()["interventions"]
 
 
 def test_evaluation_is_cross_entropy_and_the_share_of_mistakes():

@@ -1,0 +1,43 @@
+"""Each row of a study against its reference: the difference, its interval, and a verdict."""
+
+import math
+
+from analysis.records import Study
+from analysis.stats import Difference, alike, compare
+
+# Points of test error within which two networks count as alike, by data set: stated before any run.
+MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
+MOST = 20  # rows that one reference is compared with
+
+
+def against_reference(study: Study) -> dict[str, Difference]:
+    """Row -> its test error minus that of its reference in points, by Dunnett's test.
+
+    The rows that share a reference are one family. One of more than MOST is not compared: its
+    table has the effects of what was varied instead.
+    """
+    families: dict[str, list[str]] = {}
+    for row, reference in study.references.items():
+        families.setdefault(reference, []).append(row)
+    found: dict[str, Difference] = {}
+    for reference, rows in families.items():
+        if len(rows) <= MOST:
+            found |= compare({r: study.errors(r) for r in rows}, study.errors(reference))
+    return found
+
+
+def verdict(study: Study, row: str, found: Difference) -> str:
+    """In a word: what these runs say of a row against its reference.
+
+    "better" and "worse" follow from the interval, "alike" from two one-sided tests within MARGINS;
+    nothing from a demonstration, from synthetic data or from single seeds, "".
+    """
+    is_judged = study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
+    if math.isnan(found.low) or not is_judged:
+        return ""
+    margin = MARGINS[study.asked["dataset"]]
+    is_alike = alike(study.errors(row), study.errors(study.references[row]), margin)
+    if found.low <= 0 <= found.high:
+        return "alike" if is_alike else "not decided"
+    word = "worse" if found.estimate > 0 else "better"
+    return f"{word}, within the margin" if is_alike else word

@@ -1,0 +1,104 @@
+"""What has to be known to read a study's table, a sentence each."""
+
+import math
+
+from analysis.comparisons import MARGINS, MOST
+from analysis.records import PLAIN, Study
+from analysis.stats import pooled_spread, sampling_difference, smallest_difference
+
+
+def notes(study: Study) -> list[str]:
+    asked, done = study.asked, study.done
+    lines = [
+        f"Data {asked['dataset']}, network {asked['network']}, {asked['training']}. "
+        + ("One seed." if asked["seeds"] == 1 else f"Seeds 0 to {asked['seeds'] - 1}.")
+    ]
+    if asked["dataset"] == "synthetic":
+        lines.append(
+            "SYNTHETIC DATA: textures made here, not photographs. Nothing follows for CIFAR."
+        )
+    if len(done):
+        images = int(done.test_images.max())
+        lines.append(
+            f"Test error on {images:,} images, read once after the last epoch. Hidden units are "
+            "those of the gate's first layer, by stage from 2 on; time is that of a training image "
+            "over the same network's without SE."
+        )
+    if study.paper.top1.notna().any():
+        lines.append(f"The paper's columns: {study.paper_of}, arXiv 1709.01507v4.")
+    lines += resolution(study)
+    for column, what in (
+        ("env.precision", "precisions"),
+        ("env.data", "data sets"),
+        ("env.device", "devices, and times are not compared"),
+        ("env.processor", "processors, and times are not compared"),
+    ):
+        if column in done and done[column].nunique() > 1:
+            values = ", ".join(sorted(map(str, done[column].unique())))
+            lines.append(f"MIXED: these runs have different {what}: {values}.")
+    holes = study.runs[study.runs.state != "done"]
+    if len(holes):
+        counts = ", ".join(f"{n} {state}" for state, n in holes.state.value_counts().items())
+        lines.append(f"Not in the means: {counts}.")
+    lines += [f"DAMAGED: {reason}." for reason in study.damaged]
+    return lines + expectation(study)
+
+
+def resolution(study: Study) -> list[str]:
+    """What these seeds can tell apart, and what would tell more."""
+    asked, done = study.asked, study.done
+    if not len(done):
+        return []
+    groups = [study.errors(row) for row in study.rows]
+    n = min((len(group) for group in groups if group), default=0)
+    measured = pooled_spread(groups)
+    spread = asked["spread"] if math.isnan(measured) else measured
+    lines = []
+    if n > 1:
+        lines.append("± is the 95 % interval of the mean over seeds (Student).")
+        if study.references:
+            lines.append(comparing(study))
+    if spread is not None:
+        source = "these runs" if not math.isnan(measured) else "this recipe, measured before"
+        lines.append(
+            f"Seeds differ by {spread:.2f} points (standard deviation, of {source}): with n = {n} "
+            f"only a difference of {smallest_difference(spread, n):.1f} points or more is likely "
+            "to be seen (power 0.8)."
+        )
+    elif n == 1:
+        by_chance = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
+        lines.append(
+            f"n = 1: no interval. The choice of test images alone can move a difference by up to "
+            f"{by_chance:.1f} points (95 %); how much seeds move it was not measured."
+        )
+    if asked["demonstration"] or n == 1:
+        dataset = "cifar10" if asked["dataset"] == "synthetic" else asked["dataset"]
+        warning = "A DEMONSTRATION" if asked["demonstration"] else "ONE SEED"
+        lines.append(
+            f"{warning}: rank nothing by it. Numbers that hold, on a GPU: "
+            f"`DATASET={dataset} RECIPE=fast SEEDS=5 {asked['command']}`; on a CPU RECIPE=small."
+        )
+    return lines
+
+
+def comparing(study: Study) -> str:
+    """How the differences were tested."""
+    if max(map(list(study.references.values()).count, study.references.values())) > MOST:
+        return "So many rows are not compared one by one: see the effects of what was varied."
+    margin = MARGINS.get(study.asked["dataset"])
+    return (
+        "Differences have Dunnett's 95 % intervals, which hold together for all rows with one "
+        "reference, and his p-values."
+        + (f" Alike means within {margin:g} points, a margin set beforehand." if margin else "")
+    )
+
+
+def expectation(study: Study) -> list[str]:
+    """A warning where the plain network did not end where this recipe should end."""
+    expect, plain = study.asked["expect"], study.of(PLAIN).test_error
+    if expect is None or not len(plain) or expect[0] <= plain.mean() <= expect[1]:
+        return []
+    return [
+        f"WARNING: the plain network ends at {plain.mean():.1f} %, and this recipe should end "
+        f"between {expect[0]:g} and {expect[1]:g} %."
+    ]

@@ -1,0 +1,94 @@
+"""Training curves: error by epoch."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.records import Study
+from analysis.style import CONTROLS, OURS, entitled, seeds_text
+
+NONE = pd.Series(dtype=float)
+COLUMNS = {"train_error": "training images", "val_error": "held-out images"}
+
+
+def has_curves(study: Study) -> bool:
+    return study.curves.get("train_error", NONE).notna().any()
+
+
+def curves(study: Study) -> Figure:
+    """Error on training and held-out images by epoch, a line a variant, a band over seeds."""
+    panels = {c: name for c, name in COLUMNS.items() if study.curves.get(c, NONE).notna().any()}
+    height = max(3.6, 1.4 + 0.19 * len(study.rows))
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, height), sharey=True, squeeze=False)
+    rows = study.varied
+    colors = dict(zip(rows, sns.color_palette("viridis", len(rows)), strict=True))
+    for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
+        for row in study.rows:
+            color, dashes = CONTROLS.get(row, (colors.get(row), "-"))
+            draw(study, row, column, ax, color, dashes, row)
+        ax.set(title=name, xlabel="epoch")
+        draw_epochs(study, ax)
+    axes[0, 0].set_ylabel("error (%)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return entitled(figure, study)
+
+
+def pairs(study: Study) -> dict[str, str]:
+    """Row with SE -> row without, where a study has several such pairs."""
+    references = study.references
+    return references if len(set(references.values())) == len(references) > 0 else {}
+
+
+def figure4(study: Study) -> Figure:
+    """With and without SE, a panel a network: the paper's Figure 4. Bands are all of the seeds."""
+    networks = pairs(study)
+    columns = min(3, len(networks))
+    rows = math.ceil(len(networks) / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.2 + 2.2 * columns, 0.9 + 2.2 * rows), sharex=True, sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    for ax in axes.flat[len(networks) :]:
+        ax.remove()
+    for ax, (with_se, without) in zip(axes.flat, networks.items(), strict=False):
+        for row, color, name in ((without, "0.35", "plain"), (with_se, OURS, "SE")):
+            draw(study, row, "train_error", ax, color, "--", f"{name}, training images")
+            draw(study, row, "val_error", ax, color, "-", f"{name}, held-out images")
+        ax.set_title(without)
+        draw_epochs(study, ax)
+        ax.xaxis.set_tick_params(labelbottom=True)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("error (%)", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return entitled(figure, study, f"Training curves (Figure 4), {seeds_text(study)}")
+
+
+def draw_epochs(study: Study, ax: Axes) -> Axes:
+    """Whole epochs along x, also where there is only one."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if study.curves.epoch.max() == 1:
+        ax.set_xlim(0, 2)
+    ax.grid(color="0.9")
+    return ax
+
+
+def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, label: str) -> Axes:
+    """One row's mean over seeds by epoch, and its range."""
+    if column not in study.curves:
+        return ax
+    lines = study.curves[study.curves.row == row].dropna(subset=[column])
+    over_seeds = lines.groupby("epoch")[column]
+    mean = over_seeds.mean()
+    if len(mean):
+        marker = "o" if len(mean) == 1 else None
+        ax.plot(mean.index, mean, marker=marker, color=color, ls=dashes, label=label, lw=1.5)
+        low, high = over_seeds.min(), over_seeds.max()
+        ax.fill_between(mean.index, low, high, color=color, alpha=0.15, lw=0)
+    return ax

@@ -1,0 +1,152 @@
+"""What is read of a trained network: its errors, its gates, and what it loses without them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.data import Images
+from experiments.gates import Block, Gates, Walk, spaced
+from senet.block import SqueezeExcite, pixels
+from senet.interventions import REPLACEMENTS, replaced, stages_of
+from senet.probe import GateProbe, GateStatistics
+
+# Images a batch in evaluation: few enough on a CPU that a layer stays in its cache.
+EVAL_BATCH = {"cpu": 100, "cuda": 1000, "mps": 500}
+WALKED = 6  # channels of the block that an image is followed through
+
+
+def silent() -> None:
+    pass
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    autocast: torch.autocast,
+    alive: Callable[[], None] = silent,
+    probe: GateProbe | None = None,
+) -> tuple[float, float, dict[str, np.ndarray]]:
+    """Mean loss, error in %, and per image the predicted class, its probability, the true one's.
+
+    Calls `alive` after each batch; `probe`, if there is one, sees all images.
+    """
+    model.eval()
+    loss, parts = 0.0, []
+    for x, y in images.in_order(EVAL_BATCH[images.device.type]):
+        with autocast:
+            logits = probe(x, y) if probe else model(x)
+        log_p: Tensor = logits.float().log_softmax(1)  # (B, classes)
+        true = log_p.gather(1, y[:, None]).squeeze(1)
+        best, predicted = log_p.max(1)
+        loss -= true.sum()
+        parts.append((predicted, best.exp(), true.exp()))
+        alive()
+    predicted, best, true = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    error = 100 * float(np.mean(predicted != images.labels.cpu().numpy()))
+    small = np.uint8 if predicted.max() < 256 else np.uint16
+    return (
+        float(loss) / len(images),
+        error,
+        {
+            "predicted": predicted.astype(small),
+            "probability": best.astype(np.float16),
+            "true_probability": true.astype(np.float16),
+        },
+    )
+
+
+def intervene(
+    model: nn.Module,
+    images: Images,
+    autocast: torch.autocast,
+    statistics: dict[str, GateStatistics],
+    alive: Callable[[], None] = silent,
+) -> dict[str, Any]:
+    """Errors in % with replaced gates: {} for a network whose gates do not look at their input.
+
+    Returns:
+        images: how many were read.
+        intact: the error on them as the network is.
+        all: replacement -> error with the gates of all blocks replaced.
+        stages: stage -> the same with those of one stage, where there are several.
+    """
+    stages = stages_of(model)
+    if not stages:
+        return {}
+    means = {name: gates.overall()[0] for name, gates in statistics.items()}
+
+    def errors(names: list[str]) -> dict[str, float]:
+        found = {}
+        for how in REPLACEMENTS:
+            with replaced(model, how, {name: means[name] for name in names}):
+                found[how] = evaluate(model, images, autocast, alive)[1]
+        return found
+
+    return {
+        "images": len(images),
+        "intact": evaluate(model, images, autocast, alive)[1],
+        "all": errors([name for names in stages.values() for name in names]),
+        "stages": {s: errors(names) for s, names in stages.items()} if len(stages) > 1 else {},
+    }
+
+
+def gates_of(
+    model: nn.Module,
+    images: Images,
+    autocast: torch.autocast,
+    statistics: dict[str, GateStatistics],
+    class_names: list[str],
+) -> Gates | None:
+    """What the probe saw, for the record; None for a network without SE blocks."""
+    if not statistics:
+        return None
+    blocks = {}
+    for name, gates in statistics.items():
+        overall = (part.numpy() for part in gates.overall())
+        by_class = (part.numpy() for part in (gates.mean, gates.std))
+        blocks[name] = Block(*overall, np.arange(gates.mean.shape[1]), *by_class)
+    seen = next(iter(statistics.values())).images.numpy()
+    return Gates(class_names, seen, blocks, walk(model, images, autocast))
+
+
+@torch.no_grad()
+def walk(model: nn.Module, images: Images, autocast: torch.autocast) -> Walk | None:
+    """The first image on its way through the last block of the last stage but one.
+
+    There the maps are still large enough to be looked at. None where no block looks at its input,
+    or where each pixel has a gate of its own.
+    """
+    stages = list(stages_of(model).values())
+    if not stages:
+        return None
+    name = stages[max(0, len(stages) - 2)][-1]
+    block = next(b for b in model.modules() if isinstance(b, SqueezeExcite) and b.name == name)
+    seen: dict[str, Tensor] = {}
+    handles = [
+        block.register_forward_pre_hook(lambda _, args: seen.update(x=args[0])),
+        block.gate.register_forward_hook(lambda _, args, s: seen.update(s=s)),
+    ]
+    x, y = next(images.in_order(EVAL_BATCH[images.device.type]))  # a whole batch: its neighbours
+    try:  # matter where a squeeze looks at them
+        with autocast:
+            model.eval()(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if seen["s"].dim() == 3:
+        return None
+    z, s = block.squeeze[0](pixels(seen["x"]))[0], seen["s"][0]
+    order = s.float().argsort(descending=True)
+    channels = order[spaced(len(s), min(WALKED, len(s)))]
+    numbers = {"z": z, "s": s, "x": seen["x"][0, channels]}
+    return Walk(
+        image=images.image(0),
+        label=int(y[0]),
+        block=name,
+        channels=channels.cpu().numpy(),
+        **{key: value.float().cpu().numpy() for key, value in numbers.items()},
+    )
