@@ -63,12 +63,17 @@ def column(name: str) -> Callable[[Study, str], list[float]]:
     return lambda study, row: [float(value) for value in study.of(row)[name].dropna()]
 
 
+def pace(study: Study, row: str) -> list[float]:
+    """Seconds of a training image; nothing where the runs are of several machines."""
+    return column("pace")(study, row) if study.is_of_one_machine else []
+
+
 MEASURES: dict[str, tuple[str, Callable[[Study, str], list[float]]]] = {
     "error": ("test error (points)", column("test_error")),
     "curve": ("held-out error, mean over the epochs (points)", curve),
     "parameters": ("parameters (times)", column("parameters")),
     "multiply_adds": ("multiply-adds (times)", column("multiply_adds")),
-    "pace": ("time of a training image (times)", column("pace")),
+    "pace": ("time of a training image (times)", pace),
     "late rise": ("error with the last stage's gates at their mean (points)", late_rise),
     "first share": ("class-specificity of the first stage", share_of(0)),
     "last share": ("class-specificity of the last stage", share_of(-1)),
@@ -176,7 +181,10 @@ def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int) -> Fi
         found = Difference(found.estimate, found.estimate, found.estimate)
     margin = MARGINS[dataset]
     word = decide(part, found, margin, alike(values, others, margin))
-    return Finding(part, word, evidence(part, study, found, values, others))
+    text = evidence(part, study, found, values, others)
+    if lost := study.diverged(part.row) + study.diverged(part.reference):
+        return Finding(part, "not decided", f"{text}; {lost} runs diverged")
+    return Finding(part, word, text)
 
 
 def decide(part: Part, found: Difference, margin: float, is_alike: bool) -> Word:
@@ -231,14 +239,25 @@ def numbers(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def cells(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """A row a claim, for reading."""
-    rows = [
-        (v.claim.number, v.claim.says, v.claim.source, v.word,
-         "; ".join(f"{f.evidence}: {f.word}" if len(v.findings) > 1 else f.evidence
-                   for f in v.findings))
-        for v in verdicts
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["", "the paper's claim", "where", "verdict", "behind it"])
+    """A row a part for reading; what is said of the whole claim stands in its first one."""
+    rows = []
+    for v in verdicts:
+        whole = [v.claim.number, v.claim.says, v.claim.source, v.word]
+        for f in v.findings:
+            rows.append((*whole, f.evidence, f.part.expects, f.word))
+            whole = [""] * 4
+    columns = ["", "the paper's claim", "where", "verdict", "comparison", "expected", "found"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def text(verdicts: Sequence[Verdict]) -> str:
+    """For the terminal: a line a claim, and one for each of its parts."""
+    lines = []
+    for v in verdicts:
+        lines.append(f"{v.word.upper():13}{v.claim.number}: {v.claim.says} ({v.claim.source})")
+        for f in v.findings:
+            lines.append(f"{'':13}    {f.evidence}; expected {f.part.expects}: {f.word}")
+    return "\n".join(lines)
 
 
 def notes(group: Group) -> list[str]:

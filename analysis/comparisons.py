@@ -35,6 +35,8 @@ def verdict(study: Study, row: str, found: Difference) -> str:
     is_judged = study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
     if math.isnan(found.low) or not is_judged:
         return ""
+    if study.diverged(row) or study.diverged(study.references[row]):
+        return "not decided: some diverged"
     margin = MARGINS[study.asked["dataset"]]
     is_alike = alike(study.errors(row), study.errors(study.references[row]), margin)
     if found.low <= 0 <= found.high:

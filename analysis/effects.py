@@ -14,7 +14,9 @@ from analysis.stats import pooled_spread
 def factors(study: Study) -> dict[str, list[str]]:
     """What is crossed: factor -> its levels; {} unless there is a row for every combination."""
     rows = [study.levels[row] for row in study.varied]
-    found = {name: list(dict.fromkeys(row.get(name, "") for row in rows)) for name in rows[0]}
+    if len({tuple(row) for row in rows}) != 1:  # not all rows set the same keys
+        return {}
+    found = {name: list(dict.fromkeys(row[name] for row in rows)) for name in rows[0]}
     crossed = {name: levels for name, levels in found.items() if len(levels) > 1}
     combinations_of = math.prod(map(len, crossed.values()))
     return crossed if len(crossed) > 1 and combinations_of == len(rows) else {}

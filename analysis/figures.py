@@ -72,7 +72,7 @@ def draw_published(study: Study, ax: Axes) -> Axes:
     ax.margins(x=0.1)
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
-    ax.set_xlabel("top-1 error (%), and place in their order")
+    ax.set_xlabel("top-1 error (%), with its rank")
     ax.set_title(f"paper: {study.paper_of}")
     return ax
 

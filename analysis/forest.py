@@ -113,6 +113,6 @@ def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
         ax.errorbar(found.estimate, place, xerr=half, fmt="D", color=OURS, ms=4, capsize=2)
     ax.plot(line.paper, place, "D", mfc="none", mec=PAPER, ms=5.5, zorder=3)
     words = f"{line.verdict}, n = {line.seeds}".removeprefix(", ")
-    ax.annotate(words, (1.01, place), xycoords=("axes fraction", "data"), va="center",
+    ax.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), va="center",
                 fontsize=8, annotation_clip=False)  # fmt: skip
     return ax

@@ -29,7 +29,6 @@ def notes(study: Study) -> list[str]:
     lines += resolution(study)
     for column, what in (
         ("env.precision", "precisions"),
-        ("env.data", "data sets"),
         ("env.device", "devices, and times are not compared"),
         ("env.processor", "processors, and times are not compared"),
     ):
@@ -41,6 +40,12 @@ def notes(study: Study) -> list[str]:
         counts = ", ".join(f"{n} {state}" for state, n in holes.state.value_counts().items())
         lines.append(f"Not in the means: {counts}.")
     lines += [f"DAMAGED: {reason}." for reason in study.damaged]
+    if len(other := study.runs[study.runs.state == "other data"]):
+        prints = ", ".join(sorted(set(other["env.data"])))
+        lines.append(
+            f"OTHER DATA: {len(other)} runs were trained on other data of this name (fingerprint "
+            f"{prints}, not {done['env.data'].iloc[0]})."
+        )
     return lines + expectation(study)
 
 

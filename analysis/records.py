@@ -28,7 +28,8 @@ class Study:
     asked     what `experiments run` wrote of it: title, table, rows, seeds, ...
     runs      one row a run: row, seed, state, reason, path; of those that are done test_error and
               the rest of the summary, `config.*`, `env.*`, and `pace`: the median over epochs of
-              the seconds that an image takes in training
+              the seconds that an image takes in training. What was trained on other data than most
+              of them is in the state "other data", and in no mean
     curves    one row an epoch: row, seed, epoch, train_error, val_error, ...
     paper     the published row of each row that has one: top1, top5, gflops, mparams
     paper_of  what the published rows were measured on
@@ -79,6 +80,15 @@ class Study:
     def done(self) -> pd.DataFrame:
         return self.runs[self.runs.state == "done"]
 
+    @property
+    def is_of_one_machine(self) -> bool:
+        """Whether the times of its runs can be compared."""
+        return len(self.done[["env.processor", "env.device"]].drop_duplicates()) == 1
+
+    def diverged(self, row: str) -> int:
+        """How many runs of a row ended in no number: a mean over the others would flatter it."""
+        return int(((self.runs.row == row) & (self.runs.state == "diverged")).sum())
+
     def of(self, row: str) -> pd.DataFrame:
         """The runs of a row that ended in a result that can be averaged."""
         return self.done[self.done.row == row]
@@ -102,7 +112,7 @@ def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
 
     A study over several networks stands beside each single network's.
     """
-    plain = [study for study in studies if not study.asked["settings"]]
+    plain = sorted((s for s in studies if not s.asked["settings"]), key=in_the_papers_order)
     keys = {s.name: tuple(s.asked[k] for k in ("dataset", "network", "recipe")) for s in plain}
     single = {key for key in keys.values() if key[1] != "all"}
     served = {(dataset, recipe) for dataset, _, recipe in single}
@@ -111,6 +121,11 @@ def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
         key: [study for study in plain if keys[study.name] in (key, (key[0], "all", key[2]))]
         for key in sorted(single | alone)
     }
+
+
+def in_the_papers_order(study: Study) -> tuple[float, str]:
+    """By the number of the table; what the paper lacks comes last."""
+    return float(study.asked["table"] or "inf"), study.name
 
 
 def find_studies(results: Path, names: list[str]) -> list[Study]:
@@ -149,9 +164,14 @@ def load(
             runs.append(who | {key: value for key, value in run.items() if key != "metrics"})
             curves += [who | epoch for epoch in run.get("metrics", [])]
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
-    columns += ["reason", "interventions", "pace"]
+    columns += ["reason", "interventions", "pace", "env.data", "env.processor", "env.device"]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
+    of_data = frame[frame.state == "done"]["env.data"].value_counts()
+    if len(of_data) > 1:
+        most = of_data.index[0]
+        is_other = (frame.state == "done") & (frame["env.data"] != most)
+        frame.loc[is_other, "state"] = "other data"
     curve_frame = pd.DataFrame(curves, columns=None if curves else ["row", "seed", "epoch"])
     return Study(asked, frame, curve_frame, *published(asked))
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from analysis import cells
+from analysis import cells, claims
+from analysis.claims import Verdict
+from analysis.comparisons import MARGINS
 from analysis.records import Group, Study, by_group
-from analysis.write import Table, claims_of, tables_of
+from analysis.write import Table, tables_of, verdicts
 from experiments.files import write_atomically
 
 TEMPLATE = "report.html.jinja"
@@ -45,7 +47,8 @@ class Chapter:
 
     group: Group
     forest: list[Picture]
-    claims: list[Table]
+    verdicts: list[Verdict]
+    notes: list[str]
     sections: list[Section]
     provenance: pd.DataFrame
 
@@ -89,11 +92,11 @@ def chapter(group: Group, studies: Sequence[Study], figures: list[Path]) -> Chap
         )
         for cell, (study, row) in cells.subjects(studies).items()
     ]
-    claims = [table for key, table in claims_of(studies).items() if key == f"claims-{name}"]
     return Chapter(
         group,
         [picture for picture in pictures(figures, "forest") if f"forest-{name}" in picture.kind],
-        claims,
+        verdicts(studies).get(group, []),
+        claims.notes(group) if group[0] in MARGINS else [],
         [section(study, figures) for study in studies] + gates,
         provenance(studies),
     )

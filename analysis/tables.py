@@ -12,7 +12,7 @@ from analysis.records import Study
 from analysis.stats import Difference, interval
 
 HOLE = "–"
-STATES = ("diverged", "failed", "damaged")
+STATES = ("diverged", "failed", "damaged", "other data")
 
 
 def numbers(study: Study) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def numbers(study: Study) -> pd.DataFrame:
                 "p": against.p,
                 "seeds": len(done),
                 "asked": len(of_row),
-                **{state: int((of_row.state == state).sum()) for state in STATES},
+                **{s.replace(" ", "_"): int((of_row.state == s).sum()) for s in STATES},
                 "parameters": None if first is None else int(first.parameters),
                 "multiply_adds": None if first is None else int(first.multiply_adds),
                 "relative_time": paces.get(label),
@@ -54,10 +54,9 @@ def relative_paces(study: Study) -> dict[str, float]:
 
     Medians over seeds. {} where the runs are of several machines: their times cannot be compared.
     """
-    done = study.done
-    if not len(done) or len(done[["env.processor", "env.device"]].drop_duplicates()) > 1:
+    if not study.is_of_one_machine:
         return {}
-    paces = done.groupby("row").pace.median()
+    paces = study.done.groupby("row").pace.median()
     plain = {row: paces.get(study.plain_of(row), math.nan) for row in paces.index}
     return {row: pace / plain[row] for row, pace in paces.items()}
 
@@ -97,7 +96,7 @@ def error_text(row) -> str:
     if row.seeds:
         half = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
         return f"{row.test_error:.2f}{half}"
-    return next((state for state in STATES if getattr(row, state)), HOLE)
+    return next((state for state in STATES if getattr(row, state.replace(" ", "_"))), HOLE)
 
 
 def difference_text(row) -> str:

@@ -40,9 +40,12 @@ def curves(study: Study) -> Figure:
 
 
 def pairs(study: Study) -> dict[str, str]:
-    """Row with SE -> row without, where a study has several such pairs."""
+    """Row with SE -> row without, where each has its own; those that have curves."""
     references = study.references
-    return references if len(set(references.values())) == len(references) > 0 else {}
+    if len(set(references.values())) < len(references):
+        return {}
+    drawn = set(study.curves.row)
+    return {row: other for row, other in references.items() if {row, other} & drawn}
 
 
 def figure4(study: Study) -> Figure:
@@ -63,7 +66,7 @@ def figure4(study: Study) -> Figure:
         ax.set_title(without)
         draw_epochs(study, ax)
         ax.xaxis.set_tick_params(labelbottom=True)
-    figure.supxlabel("epoch", fontsize=9)
+        ax.set_xlabel("epoch")
     figure.supylabel("error (%)", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -88,7 +91,9 @@ def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, labe
     mean = over_seeds.mean()
     if len(mean):
         marker = "o" if len(mean) == 1 else None
-        ax.plot(mean.index, mean, marker=marker, color=color, ls=dashes, label=label, lw=1.5)
+        mfc = None if dashes == "-" else "w"
+        style = {"marker": marker, "mfc": mfc, "color": color, "ls": dashes, "lw": 1.5}
+        ax.plot(mean.index, mean, label=label, **style)
         low, high = over_seeds.min(), over_seeds.max()
         ax.fill_between(mean.index, low, high, color=color, alpha=0.15, lw=0)
     return ax

@@ -65,23 +65,29 @@ def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
 
 def claims(studies: Sequence[Study], results: Path) -> tuple[list[Path], str]:
     """The verdicts as files, and as text."""
-    found = claims_of(studies)
-    text = "\n".join(tabled.block(title, shown, lines) for title, shown, lines, _ in found.values())
+    texts = [
+        "\n".join(["", claimed.text(some), "", *claimed.notes(group)])
+        for group, some in verdicts(studies).items()
+    ]
     nothing = "no claim is judged: demonstrations and synthetic data feed none"
-    return write_tables(found, results), text or nothing
+    return write_tables(claims_of(studies), results), "\n".join(texts) or nothing
+
+
+def verdicts(studies: Sequence[Study]) -> dict[Group, list[claimed.Verdict]]:
+    found: dict[Group, list[claimed.Verdict]] = {}
+    for verdict in claimed.judge(studies):
+        found.setdefault(verdict.group, []).append(verdict)
+    return found
 
 
 def claims_of(studies: Sequence[Study]) -> dict[str, Table]:
     """Name of a file -> the verdicts on one data set, network and recipe."""
-    verdicts: dict[Group, list[claimed.Verdict]] = {}
-    for verdict in claimed.judge(studies):
-        verdicts.setdefault(verdict.group, []).append(verdict)
     return {
         f"claims-{'-'.join(group)}": (
             "What the records say of the paper's claims", claimed.cells(some),
             claimed.notes(group), claimed.numbers(some),
         )
-        for group, some in verdicts.items()
+        for group, some in verdicts(studies).items()
     }  # fmt: skip
 
 
