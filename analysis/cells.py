@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.activations import figure6, figure7, specificity
 from analysis.interventions import intervention_frame, interventions
-from analysis.records import Study
+from analysis.records import Study, in_the_papers_order
 from analysis.style import STYLE, marks, where, write
 from analysis.walk import walk
 from experiments.gates import Gates
@@ -32,7 +32,7 @@ TITLES = {
 def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
     """Cell -> (a study, its row), of the rows that look at their input and are references."""
     found: dict[str, tuple[Study, str]] = {}
-    for study in studies:
+    for study in sorted(studies, key=in_the_papers_order):
         cells = {row["label"]: row["cell"] for row in study.asked["rows"]}
         for row in dict.fromkeys(study.references.values()):
             looks = study.of(row).interventions

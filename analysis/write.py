@@ -52,9 +52,9 @@ def tables(studies: Sequence[Study], results: Path) -> list[Path]:
 
 
 def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
-    folder = results / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    folder, paths = results / "tables", []
+    if found:
+        folder.mkdir(parents=True, exist_ok=True)
     for name, (title, shown, lines, numbers) in found.items():
         contents = {k: write(title, shown, lines) for k, write in tabled.WRITERS.items()}
         for suffix, content in (contents | {"csv": tabled.csv(numbers)}).items():

@@ -178,6 +178,17 @@ def test_runs_of_different_precision_are_named(tmp_path):
     assert tables.numbers(found).relative_time.isna().all()
 
 
+def test_runs_on_other_data_are_shown_and_never_averaged(tmp_path):
+    asked = study(tmp_path, 3)
+    path = Record(tmp_path, asked.cells[3].config).path / "env.json"
+    write_sealed(path, read_sealed(path) | {"data": "y"})
+    [found] = find_studies(tmp_path, [])
+    assert len(found.of("r = 4")) == 2
+    said = " ".join(notes(found))
+    assert "OTHER DATA: 1 runs" in said and "fingerprint y, not x" in said
+    assert tables.cells(found).set_index("Reduction ratio r").seeds["r = 4"] == "2/3"
+
+
 def test_fewer_seeds_asked_for_later_hide_none(tmp_path):
     study(tmp_path, 3)
     write_study(tmp_path, expand("ratio", dataset="cifar10", network="resnet29b", recipe="fast",

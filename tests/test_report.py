@@ -1,0 +1,205 @@
+"""The report, the written tables, and the real records that the tests keep."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from analysis import tables, write
+from analysis.power import text as power_text
+from analysis.records import find_studies, load
+from analysis.stats import seeds_for_difference
+from experiments.grid import list_grids, read_grid
+from experiments.study import expand
+
+ROOT = Path(__file__).parents[1]
+RECORDS = Path(__file__).parent / "records"
+EXPECTED = Path(__file__).parent / "expected"
+PUBLISHED = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """The kept records, as if their trainings had been long enough to prove something."""
+    folder = tmp_path_factory.mktemp("records") / "results"
+    shutil.copytree(RECORDS, folder)
+    for path in (folder / "studies").glob("*.json"):
+        study = json.loads(path.read_text())
+        path.write_text(json.dumps(study | {"demonstration": False}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rebuilt(results) -> Path:
+    """The same after `python -m analysis paper`."""
+    command = [sys.executable, "-m", "analysis", "paper", "--results", str(results)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return results
+
+
+def test_the_kept_records_are_real_and_whole():
+    studies = find_studies(RECORDS, [])
+    assert {study.asked["grid"] for study in studies} >= {
+        "ratio", "squeeze", "gate", "stage", "position", "placement", "nosqueeze", "depth",
+    }  # fmt: skip
+    for study in studies:
+        assert not study.damaged and study.asked["demonstration"]
+        states = set(study.runs.state)
+        assert states == ({"done", "missing"} if study.asked["grid"] == "depth" else {"done"})
+
+
+EXPECTED_TABLES = sorted(path.name for path in EXPECTED.iterdir()) if EXPECTED.exists() else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPECTED_TABLES)
+def test_tables_and_verdicts_are_rebuilt_to_the_character(rebuilt, name):
+    assert (rebuilt / "tables" / name).read_text() == (EXPECTED / name).read_text()
+
+
+def test_something_is_expected():
+    assert {Path(name).suffix for name in EXPECTED_TABLES} == {".md", ".tex", ".csv"}
+    assert any(name.startswith("claims-") for name in EXPECTED_TABLES)
+
+
+@pytest.mark.slow
+def test_every_picture_and_page_is_the_same_bytes_on_every_rebuild(rebuilt, tmp_path):
+    again = tmp_path / "again"
+    for folder in ("runs", "studies"):
+        shutil.copytree(rebuilt / folder, again / folder)
+    command = [sys.executable, "-m", "analysis", "paper", "--results", str(again)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    made = [p.relative_to(again) for p in again.rglob("*") if p.suffix in (".png", ".pdf", ".html")]
+    assert len(made) > 60
+    assert [p for p in made if (again / p).read_bytes() != (rebuilt / p).read_bytes()] == []
+
+
+class Page(HTMLParser):
+    """What a page links to, and what it says."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.said = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for key, value in attributes if key in ("src", "href")]
+        self.ids += [value for key, value in attributes if key == "id"]
+
+    def handle_data(self, data):
+        self.said += data
+
+
+@pytest.mark.slow
+def test_the_report_needs_no_other_file_and_says_everything(rebuilt):
+    page = Page((rebuilt / "report.html").read_text())
+    inside = [link for link in page.links if link.startswith("data:image/png;base64,")]
+    anchors = [link for link in page.links if link.startswith("#")]
+    outside = [link for link in page.links if not link.startswith(("data:", "#"))]
+    assert outside == ["https://arxiv.org/abs/1709.01507"]
+    assert {anchor[1:] for anchor in anchors} <= set(page.ids)
+    assert len(inside) == len(list((rebuilt / "figures").glob("*.png")))
+    for link in inside:
+        Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))).verify()
+    said = " ".join(page.said.split())
+    for study in find_studies(rebuilt, []):
+        assert study.asked["title"] in said and study.asked["command"] in said
+        for row in study.rows:
+            assert row in said
+    assert "The error hardly depends on r" in said and "not decided" in said
+    commit = find_studies(rebuilt, ["ratio"])[0].runs["env.commit"].iloc[0]
+    assert commit in said and "4db441c3e4de56a6" in said  # the data's fingerprint
+
+
+@pytest.mark.slow
+def test_a_demonstration_says_so_in_the_report_and_judges_nothing(tmp_path):
+    shutil.copytree(RECORDS, tmp_path / "results")
+    for path in (tmp_path / "results/studies").glob("*.json"):
+        if not path.name.startswith("squeeze"):
+            path.unlink()
+    command = [sys.executable, "-m", "analysis", "paper", "--results", str(tmp_path / "results")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "no claim is judged" in done.stdout
+    page = Page((tmp_path / "results/report.html").read_text())
+    assert "No claim of the paper is judged" in page.said and "A DEMONSTRATION" in page.said
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
+@pytest.mark.slow
+def test_latex_compiles(rebuilt, tmp_path):
+    names = sorted(path for path in (rebuilt / "tables").glob("*.tex"))
+    body = "\n\n".join(rf"\resizebox{{\textwidth}}{{!}}{{\input{{{path}}}}}" for path in names)
+    text = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "all.tex").write_text(f"{text}\n{body}\n\\end{{document}}\n")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in done.stdout
+
+
+@pytest.mark.parametrize("name", [n for n in list_grids() if read_grid(n)[1].table])
+def test_published_figures_stand_in_the_tables_as_they_were_printed(tmp_path, name):
+    dataset = read_grid(name)[1].dataset or "cifar10"
+    study = load(tmp_path, expand(name, dataset=dataset, recipe="fast").record())
+    shown = tables.cells(study).set_index(study.asked["title"])
+    columns = {
+        "top1": ("paper top-1 (%)", "{:.2f}"), "top5": ("paper top-5 (%)", "{:.2f}"),
+        "gflops": ("paper G mult-adds", "{:.2f}"), "mparams": ("paper M param.", "{:.1f}"),
+    }  # fmt: skip
+    printed = 0
+    for row, figures in PUBLISHED[study.asked["table"]]["rows"].items():
+        for key, value in figures.items():
+            column, form = columns[key]
+            assert shown.loc[row, column] == form.format(value)
+            printed += 1
+    names = [column for column, _ in columns.values() if column in shown]
+    assert printed == sum((shown[column] != "–").sum() for column in names)  # and nothing else
+    assert printed >= len(PUBLISHED[study.asked["table"]]["rows"])
+
+
+def test_power_agrees_with_the_statistics():
+    said = power_text("as given", 0.2, 0.8)
+    rows = re.findall(r"^([\d.]+)\s+(\d+)\s+(\d+)$", said, re.M)
+    assert [float(points) for points, _, _ in rows] == [0.1, 0.2, 0.3, 0.5, 1.0, 2.0]
+    for points, needed, _ in rows:
+        assert int(needed) == seeds_for_difference(float(points), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["power", "ratio", "--results", str(RECORDS)], "Seeds differ by 1.95 points"),
+        (["power", "--spread", "0.2"], "Seeds differ by 0.20 points"),
+        (["claims", "--results", str(RECORDS)], "no claim is judged"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_the_command_line_says_it_and_writes_nothing_here(words, said):
+    command = [sys.executable, "-m", "analysis", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert sorted(path.name for path in RECORDS.iterdir()) == ["runs", "studies"]
+
+
+def test_tables_of_a_study_have_one_mechanism():
+    [study] = find_studies(RECORDS, ["ratio"])
+    found = write.tables_of(study)
+    assert list(found) == [study.name, f"{study.name}-interventions"]
+    for title, shown, lines, numbers in found.values():
+        assert title and len(shown) and lines and len(numbers)
