@@ -44,7 +44,7 @@ def first_pixel(pixels: Tensor) -> Tensor:
 
 
 def average_of_another(pixels: Tensor) -> Tensor:
-    """A control: the squeeze of the next image in the batch. As many numbers, of no use here."""
+    """A control: the squeeze of the image before it in the batch, which says nothing of it."""
     return average(pixels).roll(1, 0)
 
 

@@ -13,7 +13,7 @@ from senet.config import stage_of
 # mean over all images (C,).
 REPLACEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": lambda s, mean: mean.expand_as(s),  # blind to the input, and the rest as it was
-    "another": lambda s, mean: s.roll(1, 0),  # the gates of the next image in the batch
+    "another": lambda s, mean: s.roll(1, 0),  # those of the image before it in the batch
     "half": lambda s, mean: torch.full_like(s, 0.5),
     "one": lambda s, mean: torch.ones_like(s),
 }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import EcaModule
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
@@ -187,3 +188,59 @@ def test_a_block_can_be_copied_and_pickled(squeeze, gate):
     x = torch.randn(2, 8, 3, 3)
     for again in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
         assert torch.equal(again(x), block(x))
+
+
+@pytest.mark.parametrize("channels", [16, 64, 128, 256, 512])
+def test_the_convolution_along_the_channels_is_timms_eca(channels):
+    theirs = EcaModule(channels=channels)
+    ours = SqueezeExcite(channels, SEConfig(excitation="conv1d"))
+    assert ours.excite.conv.weight.shape == theirs.conv.weight.shape  # the same k
+    ours.excite.conv.load_state_dict(theirs.conv.state_dict())
+    x = torch.randn(3, channels, 5, 4)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(
+    ("excitation", "parameters", "logits"),
+    [
+        ("full", 64 * 64, lambda excite, z: z @ excite.weight.weight.T),
+        ("diagonal", 64, lambda excite, z: z * excite.weight),
+        ("none", 0, lambda excite, z: z),
+        ("static", 64, lambda excite, z: excite.logit.expand_as(z)),
+        ("constant", 0, lambda excite, z: 0 * z),
+    ],
+)
+@pytest.mark.parametrize("squeeze", ["avg", "none"])
+def test_each_excitation_is_its_closed_form(excitation, parameters, logits, squeeze):
+    block = random_block(64, excitation=excitation, squeeze=squeeze)
+    x = torch.randn(2, 64, 3, 5)
+    z = x.mean((2, 3)) if squeeze == "avg" or block.blind else x.flatten(2).transpose(1, 2)
+    s = torch.sigmoid(logits(block.excite, z))
+    s = s[:, :, None, None] if s.dim() == 2 else s.transpose(1, 2).unflatten(2, (3, 5))
+    torch.testing.assert_close(block(x), x * s)
+    assert count(block) == parameters
+
+
+@pytest.mark.parametrize(
+    ("gate", "start", "slope"),
+    [
+        ("sigmoid", 0.5, 0.25), ("tanh", 0, 1), ("relu", 0, None), ("hard_sigmoid", 0.5, 1 / 6),
+        ("sigmoid_x2", 1, 0.5), ("tanh_plus1", 1, 1), ("relu_plus1", 1, 1),
+        ("softmax", 1 / 7, None), ("softmax_c", 1, None),
+    ],
+)  # fmt: skip
+def test_where_each_gate_begins_and_how_fast_it_moves(gate, start, slope):
+    logits = torch.zeros(2, 7, dtype=torch.double, requires_grad=True)
+    s = GATES[gate](logits)
+    assert s.flatten().tolist() == pytest.approx([start] * 14)
+    s.sum().backward()
+    if slope is not None:
+        assert logits.grad.flatten().tolist() == pytest.approx([slope] * 14)
+
+
+def test_the_squeeze_of_another_image_is_that_of_the_one_before():
+    block, x = random_block(8, squeeze="another", ratio=2), torch.randn(5, 8, 4, 4)
+    plain = SqueezeExcite(8, SEConfig(ratio=2))
+    plain.load_state_dict(block.state_dict())
+    gates = plain(x) / x  # (5, 8, 4, 4), the same for each pixel
+    torch.testing.assert_close(block(x), x * gates[:, :, :1, :1].roll(1, 0), rtol=1e-3, atol=1e-4)
