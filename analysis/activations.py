@@ -179,7 +179,7 @@ def draw_shares(runs: Sequence[Gates], ax: Axes) -> None:
     x, images = np.arange(len(median)), runs[0].images
     for number, run in enumerate(runs[1:]):
         points = [quartiles(block.class_share())[1] for block in run.blocks.values()]
-        others = "" if number else f"median channel of {len(runs) - 1} other seeds"
+        others = "" if number else f"median channel of other seeds ({len(runs) - 1})"
         ax.plot(x, points, "o", mfc="none", mec="0.35", ms=4, label=others)
     ax.axhline(chance_share(images), color="k", ls=":", lw=1.2, label="by chance alone")
     ax.errorbar(

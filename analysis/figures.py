@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -25,10 +24,9 @@ RATIO = re.compile(r"r = \d+")
 def errors(study: Study) -> Figure:
     """Test error of every variant: seeds, mean and interval; the paper's with its order beside."""
     has_paper = study.paper.top1.notna().any()
-    figure, axes = plt.subplots(
-        1, 1 + has_paper, figsize=(7.2, 1.3 + 0.26 * len(study.rows)),
-        sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + has_paper],
-    )  # fmt: skip
+    figure = Figure(figsize=(7.2, 1.3 + 0.26 * len(study.rows)))
+    ratios = [3, 2][: 1 + has_paper]
+    axes = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)
     draw_errors(study, axes[0, 0])
     if has_paper:
         draw_published(study, axes[0, 1])
@@ -51,6 +49,8 @@ def draw_errors(study: Study, ax: Axes) -> Axes:
             )  # fmt: skip
     ax.set_yticks(range(len(study.rows)), study.rows)
     ax.set_ylim(len(study.rows) - 0.4, -0.6)
+    low, high = ax.get_xlim()
+    ax.set_xlim(max(0, low), min(100, high))  # an interval of few seeds may reach beyond
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel("test error (%)")
@@ -79,7 +79,8 @@ def draw_published(study: Study, ax: Axes) -> Axes:
 
 def ratio(study: Study) -> Figure:
     """Error and parameters against the reduction ratio r (Table 10); the paper's below ours."""
-    figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.2), sharex=True)
+    figure = Figure(figsize=(7.2, 5.2))
+    axes = figure.subplots(2, 2, sharex=True)
     table = numbers(study).set_index("row").astype({"parameters": float})
     table["mparams"] = table.parameters / 1e6
     draw_against_ratio(table.test_error, axes[0, 0], OURS, halves=table.half_width)
@@ -125,10 +126,8 @@ def cost(study: Study) -> Figure:
         "training time (times plain)": table.relative_time,
     }
     axes_of = {name: values for name, values in axes_of.items() if values.notna().any()}
-    height = max(3.4, 1.6 + 0.19 * len(table))
-    figure, axes = plt.subplots(
-        1, len(axes_of), figsize=(8.4, height), sharey=True, squeeze=False
-    )  # fmt: skip
+    figure = Figure(figsize=(8.4, max(3.4, 1.6 + 0.19 * len(table))))
+    axes = figure.subplots(1, len(axes_of), sharey=True, squeeze=False)
     colors = dict(zip(table.index, sns.color_palette("husl", len(table)), strict=True))
     for ax, (name, values) in zip(axes[0], axes_of.items(), strict=True):
         for row in table.index:
@@ -146,6 +145,8 @@ def cost(study: Study) -> Figure:
         ax.grid(color="0.9")
         ax.set_axisbelow(True)
     axes[0, 0].set_title(f"{where(study)}, {seeds_text(study)}")
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(max(0, low), min(100, high))
     axes[0, 0].set_ylabel("test error (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
@@ -166,7 +167,8 @@ def factorial(study: Study) -> Figure:
     pairs_of = table[table.term.str.contains(" x ")]
     largest = pairs_of.loc[pairs_of.effect.abs().sort_values(ascending=False, kind="stable").index]
     largest = largest.head(len(main))
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 1.4 + 0.25 * len(main)), sharex=True)
+    figure = Figure(figsize=(8.4, 1.4 + 0.25 * len(main)))
+    axes = figure.subplots(1, 2, sharex=True)
     names = ("main effects", f"the {len(largest)} largest of {len(pairs_of)} interactions")
     for ax, shown, name in zip(axes, (main, largest), names, strict=True):
         for place, row in enumerate(shown.itertuples()):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -57,7 +56,8 @@ def forest(studies: Sequence[Study]) -> Figure:
     """
     blocks = lines(studies)
     height = 1.5 + 0.21 * sum(1.25 + len(block) for block in blocks.values())
-    figure, ax = plt.subplots(figsize=(8, height))
+    figure = Figure(figsize=(8, height))
+    ax = figure.subplots()
     margin = MARGINS.get(studies[0].asked["dataset"], 0.0)
     limit = reach([line for block in blocks.values() for line in block])
     ax.axvspan(-margin, margin, color="0.92", zorder=0)

@@ -11,7 +11,7 @@ from analysis.style import MARKS
 from experiments.config import ConfigError
 
 WORDS = {"mean": "mean over images", "another": "another image's", "half": "1/2", "one": "1"}
-TICKS = [-50, -10, -2, -1, 0, 1, 2, 5, 10, 20, 50]  # of a rise in points
+TICKS = [-50, -10, -2, -1, 0, 1, 2, 10, 50]  # of a rise in points
 
 
 def intervention_frame(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,10 @@
-"""How every figure looks, what stands in its title, and how it is written."""
+"""How every figure looks, what stands in its title, and how it is written.
+
+Figures are made without pyplot: whoever imports this keeps the backend of a notebook.
+"""
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -59,10 +58,9 @@ def entitled(figure: Figure, study: Study, text: str | None = None) -> Figure:
 
 
 def write(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """A figure as PNG and PDF; it is closed then."""
+    """A figure as PNG and PDF."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in METADATA]
     for path, metadata in zip(paths, METADATA.values(), strict=True):
         figure.savefig(path, metadata=metadata)
-    plt.close(figure)
     return paths

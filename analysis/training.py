@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -24,7 +23,8 @@ def curves(study: Study) -> Figure:
     """Error on training and held-out images by epoch, a line a variant, a band over seeds."""
     panels = {c: name for c, name in COLUMNS.items() if study.curves.get(c, NONE).notna().any()}
     height = max(3.6, 1.4 + 0.19 * len(study.rows))
-    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, height), sharey=True, squeeze=False)
+    figure = Figure(figsize=(7.2, height))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)
     rows = study.varied
     colors = dict(zip(rows, sns.color_palette("viridis", len(rows)), strict=True))
     for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
@@ -53,10 +53,8 @@ def figure4(study: Study) -> Figure:
     networks = pairs(study)
     columns = min(3, len(networks))
     rows = math.ceil(len(networks) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.2 + 2.2 * columns, 0.9 + 2.2 * rows), sharex=True, sharey=True,
-        squeeze=False,
-    )  # fmt: skip
+    figure = Figure(figsize=(1.2 + 2.2 * columns, 0.9 + 2.2 * rows))
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(networks) :]:
         ax.remove()
     for ax, (with_se, without) in zip(axes.flat, networks.items(), strict=False):
