@@ -1,5 +1,6 @@
 """Grid files and what becomes of them."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from conftest import TINY
 
 from experiments.config import ConfigError
 from experiments.grid import list_grids, read_grid
+from experiments.options import PlanOptions
+from experiments.runner import expand_all
 from experiments.settings import parse_settings
 from experiments.study import Study, expand
 
@@ -272,3 +275,11 @@ def test_a_setting_needs_key_and_value(text):
 def test_a_setting_is_given_once():
     with pytest.raises(ConfigError, match="given twice"):
         parse_settings(["width=1", "width=2"])
+
+
+def test_a_grid_of_one_data_set_takes_that_where_the_choice_is_left_open():
+    options = PlanOptions(grids=["ratio", "cifar100", "cifar10"])
+    studies = expand_all(options, "synthetic", "smoke")  # what auto has come to for the others
+    assert [study.dataset for study in studies] == ["synthetic", "cifar100", "cifar10"]
+    with pytest.raises(ConfigError, match="the grid 'cifar100' is of cifar100 alone"):
+        expand_all(dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")
