@@ -41,24 +41,22 @@ def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
     return found
 
 
-def save(studies: Sequence[Study], folder: Path) -> list[Path]:
-    """The figures of all subjects as PNG and PDF, the same bytes on every rebuild."""
-    paths = []
-    for cell, (study, row) in subjects(studies).items():
-        runs, frame = study.gates(row), intervention_frame(study.of(row))
-        seeds = list(study.of(row).seed)
-        with matplotlib.rc_context(STYLE):
-            for name, draw in FIGURES.items():
-                if name == "walk" and runs[0].walk is None:
-                    continue
-                which = f"n = {len(runs)}" if name == "specificity" else f"seed {seeds[0]}"
-                figure = draw(runs)
-                entitle(figure, name, study, row, which)
-                paths += write(figure, folder, f"{cell}-{name}")
-            figure = interventions(frame)
-            images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
-            entitle(figure, "interventions", study, row, f"n = {len(runs)}, {images} images")
-            paths += write(figure, folder, f"{cell}-interventions")
+def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
+    """The figures of one subject as PNG and PDF, the same bytes on every rebuild."""
+    runs, frame = study.gates(row), intervention_frame(study.of(row))
+    seeds, paths = list(study.of(row).seed), []
+    with matplotlib.rc_context(STYLE):
+        for name, draw in FIGURES.items():
+            if name == "walk" and runs[0].walk is None:
+                continue
+            which = f"n = {len(runs)}" if name == "specificity" else f"seed {seeds[0]}"
+            figure = draw(runs)
+            entitle(figure, name, study, row, which)
+            paths += write(figure, folder, f"{cell}-{name}")
+        figure = interventions(frame)
+        images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
+        entitle(figure, "interventions", study, row, f"n = {len(runs)}, {images} images")
+        paths += write(figure, folder, f"{cell}-interventions")
     return paths
 
 

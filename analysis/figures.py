@@ -19,6 +19,7 @@ from analysis.tables import numbers
 from analysis.training import curves, figure4, has_curves, pairs
 
 RATIO = re.compile(r"r = \d+")
+MOST_LINES = 20
 
 
 def errors(study: Study) -> Figure:
@@ -169,7 +170,10 @@ def factorial(study: Study) -> Figure:
     largest = largest.head(len(main))
     figure = Figure(figsize=(8.4, 1.4 + 0.25 * len(main)))
     axes = figure.subplots(1, 2, sharex=True)
-    names = ("main effects", f"the {len(largest)} largest of {len(pairs_of)} interactions")
+    names = (
+        f"main effects, {seeds_text(study)}",
+        f"largest interactions ({len(largest)} of {len(pairs_of)})",
+    )
     for ax, shown, name in zip(axes, (main, largest), names, strict=True):
         for place, row in enumerate(shown.itertuples()):
             half = None if math.isnan(row.low) else row.high - row.effect
@@ -179,16 +183,21 @@ def factorial(study: Study) -> Figure:
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.axvline(0, color="0.5", lw=1)
         ax.grid(axis="x", color="0.9")
-        ax.set(title=f"{name}, {seeds_text(study)}", xlabel="effect on the test error (points)")
+        ax.set(title=name, xlabel="effect on the test error (points)")
     return entitled(figure, study)
+
+
+def is_readable(study: Study) -> bool:
+    """Whether its rows can be told apart by their colours."""
+    return len(study.rows) <= MOST_LINES
 
 
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
     "errors": (lambda study: True, errors),
     "ratio": (lambda study: all(map(RATIO.fullmatch, study.varied)), ratio),
-    "curves": (has_curves, curves),
+    "curves": (lambda study: is_readable(study) and has_curves(study), curves),
     "figure4": (lambda study: bool(pairs(study)) and has_curves(study), figure4),
-    "cost": (lambda study: len(study.done) > 0, cost),
+    "cost": (lambda study: is_readable(study) and len(study.done) > 0, cost),
     "factorial": (lambda study: len(effects(study)) > 0, factorial),
 }
 

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.comparisons import MARGINS, against_reference, verdict
 from analysis.records import Study
 from analysis.stats import Difference
-from analysis.style import OURS, PAPER, marks
+from analysis.style import OURS, PAPER, STYLE, marks, write
 
 FEWEST_POINTS = 1.5  # of the axis, to each side
 
@@ -81,7 +83,8 @@ def forest(studies: Sequence[Study]) -> Figure:
     ax.set_xlabel("test error minus that of the reference (points); left is better")
     asked = studies[0].asked
     network = next((s.asked["network"] for s in studies if s.asked["network"] != "all"), "")
-    ax.set_title(f"{network} {asked['dataset']}, {marks(studies[0])}".strip(), fontsize=11)
+    where = f"{network} on {asked['dataset']}" if network else asked["dataset"]
+    figure.suptitle(f"Every variant against its reference · {where}, {marks(studies[0])}")
     handles = [
         ax.errorbar([], [], xerr=[], fmt="D", color=OURS, ms=4, capsize=2,
                     label="ours, 95 % interval (Dunnett)"),
@@ -116,3 +119,9 @@ def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
     ax.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), va="center",
                 fontsize=8, annotation_clip=False)  # fmt: skip
     return ax
+
+
+def save(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
+    """The forest plot as PNG and PDF."""
+    with matplotlib.rc_context(STYLE):
+        return write(forest(studies), folder, name)

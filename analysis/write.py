@@ -1,6 +1,9 @@
 """Everything that is made of records, as files: RESULTS/tables and RESULTS/figures."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,8 @@ from analysis import interventions as replaced
 from analysis import tables as tabled
 from analysis.notes import notes
 from analysis.records import Group, Study, by_group
+
+WORTH_IT = 4  # studies for each process: it takes three seconds to start
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
 
@@ -92,22 +97,23 @@ def claims_of(studies: Sequence[Study]) -> dict[str, Table]:
 
 
 def figures(studies: Sequence[Study], results: Path) -> list[Path]:
-    import matplotlib  # takes a second, and tables do without it
-
-    from analysis import cells
+    """Draws all figures; many studies on all cores."""
+    from analysis import cells, forest  # matplotlib takes a second, and tables do without it
     from analysis import figures as drawn
-    from analysis.forest import forest, lines
-    from analysis.style import STYLE
-    from analysis.style import write as write_figure
 
     folder = results / "figures"
-    paths = [path for study in studies for path in drawn.save(study, folder)]
-    paths += cells.save(studies, folder)
-    with matplotlib.rc_context(STYLE):
-        for group, some in by_group(studies).items():
-            if lines(some):
-                paths += write_figure(forest(some), folder, f"forest-{'-'.join(group)}")
-    return paths
+    jobs: list[tuple] = [(drawn.save, study, folder) for study in studies]
+    jobs += [(cells.save, cell, *of, folder) for cell, of in cells.subjects(studies).items()]
+    for group, some in by_group(studies).items():
+        if forest.lines(some):
+            jobs.append((forest.save, some, folder, f"forest-{'-'.join(group)}"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = min(cores, len(jobs) // WORTH_IT)
+    if workers < 2:
+        return [path for function, *arguments in jobs for path in function(*arguments)]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        tasks = [pool.submit(*job) for job in jobs]
+        return [path for task in tasks for path in task.result()]
 
 
 def summary(studies: Sequence[Study], results: Path) -> str:
