@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 UsageError = typer.BadParameter.__base__  # which typer does not export
 
-Studies = Annotated[list[str], typer.Argument(metavar="[STUDY]...", help="all unless given")]
+Studies = Annotated[list[str], typer.Argument(metavar="STUDY", help="all unless given")]
 Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where the records lie")]
 LOCAL = Path("results/local")
 
@@ -77,10 +77,13 @@ def power(
     results: Results = LOCAL,
     spread: Annotated[
         float | None,
-        typer.Option(help="standard deviation over seeds in points, instead of the records'"),
+        typer.Option(
+            min=0.001, max=100, help="standard deviation over seeds in points, not the records'"
+        ),
     ] = None,
     chance: Annotated[
-        float, typer.Option("--power", min=0.06, max=0.999, help="the chance to see it")
+        float,
+        typer.Option("--power", min=0.06, max=0.999, help="the chance that it is to be seen with"),
     ] = 0.8,
 ) -> None:
     """Say how many seeds a difference needs to be seen, and a likeness to be shown."""

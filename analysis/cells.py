@@ -1,6 +1,6 @@
 """The figures of one network's gates: of every row with SE that others are compared with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,13 +13,6 @@ from analysis.style import STYLE, marks, where, write
 from analysis.walk import walk
 from experiments.gates import Gates
 
-# What needs the gates by class, which some seeds do not have, and the walk is drawn of seed 0.
-FIGURES: dict[str, Callable[[Sequence[Gates]], Figure]] = {
-    "figure6": lambda runs: figure6(runs[0]),
-    "figure7": lambda runs: figure7(runs[0]),
-    "specificity": specificity,
-    "walk": lambda runs: walk(runs[0]),
-}
 TITLES = {
     "figure6": "Mean gate of each channel (Figure 6)",
     "figure7": "Gates within a class (Figure 7)",
@@ -35,32 +28,44 @@ def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
     for study in sorted(studies, key=in_the_papers_order):
         cells = {row["label"]: row["cell"] for row in study.asked["rows"]}
         for row in dict.fromkeys(study.references.values()):
-            looks = study.of(row).interventions
-            if any(isinstance(run, dict) and run for run in looks):
-                found.setdefault(cells[row], (study, row))
+            if cells[row] not in found and len(intervention_frame(study.of(row))):
+                found[cells[row]] = study, row
     return found
 
 
 def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
     """The figures of one subject as PNG and PDF, the same bytes on every rebuild."""
-    runs, frame = study.gates(row), intervention_frame(study.of(row))
-    seeds, paths = list(study.of(row).seed), []
     with matplotlib.rc_context(STYLE):
-        for name, draw in FIGURES.items():
-            if name == "walk" and runs[0].walk is None:
-                continue
-            which = f"n = {len(runs)}" if name == "specificity" else f"seed {seeds[0]}"
-            figure = draw(runs)
-            entitle(figure, name, study, row, which)
-            paths += write(figure, folder, f"{cell}-{name}")
-        figure = interventions(frame)
-        images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
-        entitle(figure, "interventions", study, row, f"n = {len(runs)}, {images} images")
-        paths += write(figure, folder, f"{cell}-interventions")
-    return paths
+        return [
+            path
+            for name, which, figure in draw(study, row)
+            for path in write(entitle(figure, name, study, row, which), folder, f"{cell}-{name}")
+        ]
 
 
-def entitle(figure: Figure, name: str, study: Study, row: str, which: str) -> None:
+def draw(study: Study, row: str) -> Iterator[tuple[str, str, Figure]]:
+    """(kind, of which runs, figure). Those by class are of the first seed that has such gates."""
+    runs, frame = study.gates(row), intervention_frame(study.of(row))
+    by_class = {seed: gates for seed, gates in runs.items() if has_classes(gates)}
+    for seed, gates in list(by_class.items())[:1]:
+        yield "figure6", f"seed {seed}", figure6(gates)
+        yield "figure7", f"seed {seed}", figure7(gates)
+    if runs:
+        yield "specificity", f"n = {len(runs)}", specificity(list(runs.values()))
+    walks = {seed: gates for seed, gates in runs.items() if gates.walk is not None}
+    for seed, gates in list(walks.items())[:1]:
+        yield "walk", f"seed {seed}", walk(gates)
+    images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
+    which = f"n = {frame.seed.nunique()}, {images} images"
+    yield "interventions", which, interventions(frame)
+
+
+def has_classes(gates: Gates) -> bool:
+    return all(len(block.channels) for block in gates.blocks.values())
+
+
+def entitle(figure: Figure, name: str, study: Study, row: str, which: str) -> Figure:
     """The title of a figure of the gates: what, of which network, and what it must not prove."""
     text = f"{TITLES[name]} · {row}, {where(study)}, {which} · {marks(study)}"
     figure.suptitle(text, fontsize=9.5)
+    return figure

@@ -26,12 +26,20 @@ Word = Literal["confirmed", "contradicted", "not decided"]
 # -- what is compared: (study, row) -> one number a run --------------------------------------
 
 
-def curve(study: Study, row: str) -> list[float]:
-    """Held-out error in %, mean over all epochs."""
-    if "val_error" not in study.curves:
-        return []
-    lines = study.curves[(study.curves.row == row) & study.curves.seed.isin(study.of(row).seed)]
-    return list(lines.dropna(subset="val_error").groupby("seed").val_error.mean())
+def curve(third: int) -> Callable[[Study, str], list[float]]:
+    """Held-out error in %, mean over a third of the epochs: 0 is the first."""
+
+    def measure(study: Study, row: str) -> list[float]:
+        if "val_error" not in study.curves:
+            return []
+        of_row = study.curves[study.curves.row == row].dropna(subset="val_error")
+        parts = [
+            np.array_split(of_row[of_row.seed == seed].val_error.to_numpy(), 3)[third]
+            for seed in study.of(row).seed
+        ]
+        return [float(part.mean()) for part in parts if len(part)]
+
+    return measure
 
 
 def late_rise(study: Study, row: str) -> list[float]:
@@ -49,7 +57,7 @@ def share_of(which: int) -> Callable[[Study, str], list[float]]:
 
     def measure(study: Study, row: str) -> list[float]:
         shares = []
-        for gates in study.gates(row):
+        for gates in study.gates(row).values():
             stages: dict[str, list[np.ndarray]] = {}
             for name, block in gates.blocks.items():
                 stages.setdefault(stage_of(name), []).append(block.class_share())
@@ -70,7 +78,9 @@ def pace(study: Study, row: str) -> list[float]:
 
 MEASURES: dict[str, tuple[str, Callable[[Study, str], list[float]]]] = {
     "error": ("test error (points)", column("test_error")),
-    "curve": ("held-out error, mean over the epochs (points)", curve),
+    "early": ("held-out error in the first third of the epochs (points)", curve(0)),
+    "middle": ("held-out error in the second third (points)", curve(1)),
+    "late": ("held-out error in the last third (points)", curve(2)),
     "parameters": ("parameters (times)", column("parameters")),
     "multiply_adds": ("multiply-adds (times)", column("multiply_adds")),
     "pace": ("time of a training image (times)", pace),
@@ -89,7 +99,8 @@ class Part(Strict):
     expects   lower or higher than the reference; alike, or reaches it (no higher than it), within
               the margin; at most `limit` times, or more than it
     measure   a row of MEASURES
-    against   what is measured of the reference, if that is something else; "nothing" is 0
+    against   what is measured in the same runs, instead of a reference: the comparison is paired;
+              "nothing" is 0
     dataset   the only one that has these rows, or null
     """
 
@@ -101,6 +112,19 @@ class Part(Strict):
     against: str | None = None
     limit: float = 1.0
     dataset: str | None = None
+
+    def wanted(self, margin: float) -> str:
+        """What was expected, in words."""
+        return {
+            "alike": f"alike, within {margin:g}",
+            "reaches": f"no higher, within {margin:g}",
+            "at most": f"at most {self.limit:g} times",
+            "more than": f"more than {self.limit:g} times",
+        }.get(self.expects, self.expects)
+
+    def study(self, by_grid: dict[str, Study], dataset: str) -> Study | None:
+        """The study that has its rows."""
+        return by_grid.get(dataset if self.grid == "CIFAR" else self.grid)
 
 
 class Claim(Strict):
@@ -154,6 +178,8 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
         by_grid = {study.asked["grid"]: study for study in members}
         for claim in list_claims():
             parts = [part for part in claim.parts if part.dataset in (None, group[0])]
+            if not any(part.study(by_grid, group[0]) for part in parts):
+                continue
             found = tuple(check(part, by_grid, group[0], len(parts)) for part in parts)
             words = {finding.word for finding in found}
             word = "contradicted" if "contradicted" in words else "not decided"
@@ -165,15 +191,17 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
 
 def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int) -> Finding:
     """One part of a claim that has so many."""
-    study = by_grid.get(dataset if part.grid == "CIFAR" else part.grid)
+    study = part.study(by_grid, dataset)
     if study is None or not {part.row, part.reference} <= set(study.rows):
-        return Finding(part, "not decided", f"{part.row}: not trained")
+        return Finding(part, "not decided", f"{part.row} minus {part.reference}: no result")
     values = MEASURES[part.measure][1](study, part.row)
-    others = (
-        [0.0] * len(values)
-        if part.against == "nothing"
-        else MEASURES[part.against or part.measure][1](study, part.reference)
-    )
+    if part.against:  # in the same runs: their differences, against 0
+        if part.against != "nothing":
+            early = MEASURES[part.against][1](study, part.row)
+            values = [late - first for late, first in zip(values, early, strict=True)]
+        others = [0.0] * len(values)
+    else:
+        others = MEASURES[part.measure][1](study, part.reference)
     if part.measure in COSTS:
         values, others = list(np.log(values)), list(np.log(others))
     found = difference(values, others, level=1 - 0.05 / parts)
@@ -182,8 +210,10 @@ def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int) -> Fi
     margin = MARGINS[dataset]
     word = decide(part, found, margin, alike(values, others, margin))
     text = evidence(part, study, found, values, others)
-    if lost := study.diverged(part.row) + study.diverged(part.reference):
-        return Finding(part, "not decided", f"{text}; {lost} runs diverged")
+    if lost := sum(map(study.lost, {part.row, part.reference})):
+        return Finding(part, "not decided", f"{text}; {lost} runs diverged or failed")
+    if len(study.precisions(part.row, part.reference)) > 1:
+        return Finding(part, "not decided", f"{text}; their precisions differ")
     return Finding(part, word, text)
 
 
@@ -244,7 +274,7 @@ def cells(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     for v in verdicts:
         whole = [v.claim.number, v.claim.says, v.claim.source, v.word]
         for f in v.findings:
-            rows.append((*whole, f.evidence, f.part.expects, f.word))
+            rows.append((*whole, f.evidence, f.part.wanted(MARGINS[v.group[0]]), f.word))
             whole = [""] * 4
     columns = ["", "the paper's claim", "where", "verdict", "comparison", "expected", "found"]
     return pd.DataFrame(rows, columns=columns)
@@ -256,7 +286,8 @@ def text(verdicts: Sequence[Verdict]) -> str:
     for v in verdicts:
         lines.append(f"{v.word.upper():13}{v.claim.number}: {v.claim.says} ({v.claim.source})")
         for f in v.findings:
-            lines.append(f"{'':13}    {f.evidence}; expected {f.part.expects}: {f.word}")
+            wanted = f.part.wanted(MARGINS[v.group[0]])
+            lines.append(f"{'':13}    {f.evidence}; expected {wanted}: {f.word}")
     return "\n".join(lines)
 
 
@@ -265,7 +296,7 @@ def notes(group: Group) -> list[str]:
     return [
         f"Data {group[0]}, network {group[1]}, recipe {group[2]}. Differences are in points of "
         "test error unless a part says otherwise, with intervals (Welch) that share 5 % among the "
-        "parts of a claim.",
+        "parts of a claim. Those of a table, Dunnett's, hold for all of its rows instead.",
         f"Likeness is confirmed by two one-sided tests within {margin:g} points, set beforehand, "
         "and contradicted by an interval beyond them. An interval that holds zero confirms no "
         "difference.",

@@ -3,7 +3,7 @@
 import math
 
 from analysis.records import Study
-from analysis.stats import Difference, alike, compare
+from analysis.stats import Difference, alike, compare, difference
 
 # Points of test error within which two networks count as alike, by data set: stated before any run.
 MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
@@ -29,17 +29,22 @@ def against_reference(study: Study) -> dict[str, Difference]:
 def verdict(study: Study, row: str, found: Difference) -> str:
     """In a word: what these runs say of a row against its reference.
 
-    "better" and "worse" follow from the interval, "alike" from two one-sided tests within MARGINS;
-    nothing from a demonstration, from synthetic data or from single seeds, "".
+    "better" and "worse" need Dunnett's interval, which takes all rows to spread alike, and Welch's,
+    which does not; "alike" needs two one-sided tests within MARGINS. A demonstration, synthetic
+    data and single seeds say nothing, "".
     """
     is_judged = study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
     if math.isnan(found.low) or not is_judged:
         return ""
-    if study.diverged(row) or study.diverged(study.references[row]):
-        return "not decided: some diverged"
+    reference = study.references[row]
+    if study.lost(row) or study.lost(reference):
+        return "not decided: runs were lost"
+    if len(study.precisions(row, reference)) > 1:
+        return "not decided: precisions differ"
     margin = MARGINS[study.asked["dataset"]]
-    is_alike = alike(study.errors(row), study.errors(study.references[row]), margin)
-    if found.low <= 0 <= found.high:
+    is_alike = alike(study.errors(row), study.errors(reference), margin)
+    welch = difference(study.errors(row), study.errors(reference))
+    if not (min(found.low, welch.low) > 0 or max(found.high, welch.high) < 0):
         return "alike" if is_alike else "not decided"
     word = "worse" if found.estimate > 0 else "better"
     return f"{word}, within the margin" if is_alike else word

@@ -98,6 +98,8 @@ def notes(study: Study, table: pd.DataFrame) -> list[str]:
         )
     else:
         lines.append("One seed a row: no intervals.")
+    if lost := sum(map(study.lost, study.varied)):
+        lines.append(f"{lost} runs diverged or failed, and are in no mean.")
     if study.asked["demonstration"]:
         lines.append("A DEMONSTRATION: rank nothing by it.")
     return lines

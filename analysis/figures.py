@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.effects import effects
 from analysis.records import Study
@@ -20,6 +21,7 @@ from analysis.training import curves, figure4, has_curves, pairs
 
 RATIO = re.compile(r"r = \d+")
 MOST_LINES = 20
+TIME = "training time (times plain)"
 
 
 def errors(study: Study) -> Figure:
@@ -71,6 +73,7 @@ def draw_published(study: Study, ax: Axes) -> Axes:
                 va="center", fontsize=8, color="0.35",
             )  # fmt: skip
     ax.margins(x=0.1)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel("top-1 error (%), with its rank")
@@ -124,11 +127,12 @@ def cost(study: Study) -> Figure:
     axes_of = {
         "parameters (M)": table.parameters / 1e6,
         "multiply-adds (M)": table.multiply_adds / 1e6,
-        "training time (times plain)": table.relative_time,
+        TIME: table.relative_time,
     }
     axes_of = {name: values for name, values in axes_of.items() if values.notna().any()}
     figure = Figure(figsize=(8.4, max(3.4, 1.6 + 0.19 * len(table))))
     axes = figure.subplots(1, len(axes_of), sharey=True, squeeze=False)
+    several = plain[0] if len(plain) == 1 else f"without SE ({len(plain)} networks)"
     colors = dict(zip(table.index, sns.color_palette("husl", len(table)), strict=True))
     for ax, (name, values) in zip(axes[0], axes_of.items(), strict=True):
         for row in table.index:
@@ -136,9 +140,9 @@ def cost(study: Study) -> Figure:
             ax.errorbar(
                 values[row], table.test_error[row], yerr=table.half_width[row], capsize=2, ms=5,
                 fmt="s" if is_plain else "o", color="0.3" if is_plain else colors[row],
-                label=row if not is_plain else "no SE" if row == plain[0] else None,
+                label=row if not is_plain else several if row == plain[0] else None,
             )  # fmt: skip
-        if len(plain) > 1:
+        if len(plain) > 1 and name != TIME:
             curve = pd.DataFrame({"x": values[plain], "y": table.test_error[plain]}).dropna()
             curve = curve.sort_values("x")
             ax.plot(curve.x, curve.y, "-", color="0.6", lw=1, zorder=0)

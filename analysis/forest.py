@@ -41,7 +41,7 @@ def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
             if math.isnan(found.estimate) or pair in seen:
                 continue
             seen.add(pair)
-            against = study.reference or "the same without SE"
+            against = study.reference or study.references_in_words
             name = f"{study.asked['title']} (minus {against})"
             paper = study.paper.top1[row] - study.paper.top1[reference]
             word = verdict(study, row, found)
@@ -58,7 +58,7 @@ def forest(studies: Sequence[Study]) -> Figure:
     """
     blocks = lines(studies)
     height = 1.5 + 0.21 * sum(1.25 + len(block) for block in blocks.values())
-    figure = Figure(figsize=(8, height))
+    figure = Figure(figsize=(7.2, height))
     ax = figure.subplots()
     margin = MARGINS.get(studies[0].asked["dataset"], 0.0)
     limit = reach([line for block in blocks.values() for line in block])
@@ -67,8 +67,8 @@ def forest(studies: Sequence[Study]) -> Figure:
     ticks, place = {}, 0.0
     for name, block in blocks.items():
         ax.annotate(
-            name, (-0.01, place), xycoords=("axes fraction", "data"), ha="right", va="center",
-            fontsize=8.5, fontweight="bold", annotation_clip=False,
+            name, (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5,
+            fontweight="bold", backgroundcolor="w",
         )  # fmt: skip
         place += 1
         for line in block:
@@ -88,7 +88,7 @@ def forest(studies: Sequence[Study]) -> Figure:
     handles = [
         ax.errorbar([], [], xerr=[], fmt="D", color=OURS, ms=4, capsize=2,
                     label="ours, 95 % interval (Dunnett)"),
-        *ax.plot([], [], "D", mfc="none", mec=PAPER, ms=5, label="the paper"),
+        *ax.plot([], [], "D", mfc="none", mec=PAPER, ms=5, label="the paper's, on its own data"),
         ax.axvspan(0, 0, color="0.92", label=f"within {margin:g} points: alike"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)
@@ -114,6 +114,9 @@ def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
         known = not math.isnan(found.low)
         half = [[found.estimate - found.low], [found.high - found.estimate]] if known else None
         ax.errorbar(found.estimate, place, xerr=half, fmt="D", color=OURS, ms=4, capsize=2)
+        for end, sign in ((found.low, "<"), (found.high, ">")):
+            if abs(end) > limit:  # the interval goes on
+                ax.plot(math.copysign(0.99 * limit, end), place, sign, color=OURS, ms=4)
     ax.plot(line.paper, place, "D", mfc="none", mec=PAPER, ms=5.5, zorder=3)
     words = f"{line.verdict}, n = {line.seeds}".removeprefix(", ")
     ax.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), va="center",

@@ -23,7 +23,7 @@ def intervention_frame(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, run in runs.iterrows():
         found = run.get("interventions")
-        if isinstance(found, dict) and found:
+        if isinstance(found, dict) and "all" in found:
             for where, errors in {"all": found["all"], **found["stages"]}.items():
                 for how, error in errors.items():
                     rise = error - found["intact"]

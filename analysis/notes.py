@@ -1,10 +1,13 @@
 """What has to be known to read a study's table, a sentence each."""
 
 import math
+from statistics import stdev
 
 from analysis.comparisons import MARGINS, MOST
 from analysis.records import PLAIN, Study
 from analysis.stats import pooled_spread, sampling_difference, smallest_difference
+
+UNEVEN = 4  # times: with five seeds of equal spread a factor of 3 is common in seven rows
 
 
 def notes(study: Study) -> list[str]:
@@ -20,9 +23,9 @@ def notes(study: Study) -> list[str]:
     if len(done):
         images = int(done.test_images.max())
         lines.append(
-            f"Test error on {images:,} images, read once after the last epoch. Hidden units are "
-            "those of the gate's first layer, by stage from 2 on; time is that of a training image "
-            "over the same network's without SE."
+            f"Test error on {images:,} images, read after the last epoch; nothing was selected by "
+            "it. Hidden units are those of the gate's first layer, by stage from 2 on; time is "
+            "that of a training image over that of the plain network."
         )
     if study.paper.top1.notna().any():
         lines.append(f"The paper's columns: {study.paper_of}, arXiv 1709.01507v4.")
@@ -63,12 +66,13 @@ def resolution(study: Study) -> list[str]:
         lines.append("± is the 95 % interval of the mean over seeds (Student).")
         if study.references:
             lines.append(comparing(study))
+            lines += uneven(groups)
     if spread is not None:
         source = "these runs" if not math.isnan(measured) else "this recipe, measured before"
         lines.append(
             f"Seeds differ by {spread:.2f} points (standard deviation, of {source}): with n = {n} "
             f"only a difference of {smallest_difference(spread, n):.1f} points or more is likely "
-            "to be seen (power 0.8)."
+            "to be seen, in one comparison alone (power 0.8)."
         )
     elif n == 1:
         by_chance = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
@@ -96,6 +100,17 @@ def comparing(study: Study) -> str:
         "reference, and his p-values."
         + (f" Alike means within {margin:g} points, a margin set beforehand." if margin else "")
     )
+
+
+def uneven(groups: list[list[float]]) -> list[str]:
+    """A warning where rows spread so differently that Dunnett's test does not fit."""
+    spreads = [stdev(group) for group in groups if len(group) > 2]
+    if len(spreads) < 2 or max(spreads) <= UNEVEN * min(spreads):
+        return []
+    return [
+        f"The rows' standard deviations reach from {min(spreads):.2f} to {max(spreads):.2f} "
+        "points, and Dunnett's test takes them as equal: trust its narrowest intervals less."
+    ]
 
 
 def expectation(study: Study) -> list[str]:

@@ -42,7 +42,8 @@ def text(source: str, spread: float, power: float) -> str:
     )
     body = tabulate(table, "keys", "simple", showindex=False, disable_numparse=True)
     head = f"Seeds differ by {spread:.2f} points (standard deviation; {source}); power {power:g}"
-    return f"{head}\n\n{body}\n"
+    note = "So many seeds on each side of one comparison alone; several at once need more."
+    return f"{head}\n\n{body}\n\n{note}\n"
 
 
 def shown(seeds: int) -> str:

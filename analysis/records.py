@@ -1,5 +1,6 @@
 """Records -> tidy data frames: one row a run, one row an epoch."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,13 @@ class Study:
         return found.pop() if len(found) == 1 else None
 
     @property
+    def references_in_words(self) -> str:
+        """What the rows are compared with, where they have several references."""
+        references = self.references
+        has_own = len(set(references.values())) == len(references)
+        return "its plain network" if has_own else "its reference"
+
+    @property
     def levels(self) -> dict[str, dict[str, str]]:
         """Row -> what is varied, and its value there."""
         return {row["label"]: row.get("levels", {}) for row in self.asked["rows"]}
@@ -85,9 +93,14 @@ class Study:
         """Whether the times of its runs can be compared."""
         return len(self.done[["env.processor", "env.device"]].drop_duplicates()) == 1
 
-    def diverged(self, row: str) -> int:
-        """How many runs of a row ended in no number: a mean over the others would flatter it."""
-        return int(((self.runs.row == row) & (self.runs.state == "diverged")).sum())
+    def lost(self, row: str) -> int:
+        """Runs of a row that diverged or failed: a mean over the others may flatter it."""
+        is_lost = self.runs.state.isin(["diverged", "failed"])
+        return int(((self.runs.row == row) & is_lost).sum())
+
+    def precisions(self, *rows: str) -> set[str]:
+        """What the runs of some rows were computed in."""
+        return set(self.done[self.done.row.isin(rows)]["env.precision"].dropna())
 
     def of(self, row: str) -> pd.DataFrame:
         """The runs of a row that ended in a result that can be averaged."""
@@ -97,10 +110,10 @@ class Study:
         """Test errors in %, a run each."""
         return list(self.of(row).test_error)
 
-    def gates(self, row: str) -> list[Gates]:
-        """What the gates of a row's runs did, a run each; [] for a network without SE blocks."""
-        paths = [path / "gates.npz" for path in self.of(row).path]
-        return [unpack(path) for path in paths if path.exists()]
+    def gates(self, row: str) -> dict[int, Gates]:
+        """Seed -> what the gates of that run did; {} for a network without SE blocks."""
+        paths = {run.seed: run.path / "gates.npz" for run in self.of(row).itertuples()}
+        return {seed: unpack(path) for seed, path in paths.items() if path.exists()}
 
     def plain_of(self, row: str) -> str | None:
         """The row of the same network without SE; None where there is none."""
@@ -108,19 +121,13 @@ class Study:
 
 
 def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
-    """(data set, network, recipe) -> its studies. Those with changed settings are left out.
-
-    A study over several networks stands beside each single network's.
-    """
-    plain = sorted((s for s in studies if not s.asked["settings"]), key=in_the_papers_order)
-    keys = {s.name: tuple(s.asked[k] for k in ("dataset", "network", "recipe")) for s in plain}
-    single = {key for key in keys.values() if key[1] != "all"}
-    served = {(dataset, recipe) for dataset, _, recipe in single}
-    alone = {key for key in keys.values() if (key[0], key[2]) not in served}
-    return {
-        key: [study for study in plain if keys[study.name] in (key, (key[0], "all", key[2]))]
-        for key in sorted(single | alone)
-    }
+    """(data set, network, recipe) -> its studies. Those with changed settings are left out."""
+    groups: dict[Group, list[Study]] = {}
+    for study in sorted(studies, key=in_the_papers_order):
+        if not study.asked["settings"]:
+            key = tuple(study.asked[name] for name in ("dataset", "network", "recipe"))
+            groups.setdefault(key, []).append(study)
+    return dict(sorted(groups.items()))
 
 
 def in_the_papers_order(study: Study) -> tuple[float, str]:
@@ -138,8 +145,8 @@ def find_studies(results: Path, names: list[str]) -> list[Study]:
         raise ConfigError(f"{results} holds no study: begin with `python -m experiments run ratio`")
     for name in names:
         if not any(name in (study["name"], study["grid"]) for study in asked):
-            known = ", ".join(study["name"] for study in asked) or "none"
-            raise ConfigError(f"no study {name!r} in {results}: there are {known}")
+            grids = ", ".join(dict.fromkeys(study["grid"] for study in asked))
+            raise ConfigError(f"no study {name!r} in {results}: there are studies of {grids}")
     runs: dict[Path, dict[str, Any]] = {}  # read once, though several studies share them
     return [
         load(results, study, runs)
@@ -164,7 +171,8 @@ def load(
             runs.append(who | {key: value for key, value in run.items() if key != "metrics"})
             curves += [who | epoch for epoch in run.get("metrics", [])]
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
-    columns += ["reason", "interventions", "pace", "env.data", "env.processor", "env.device"]
+    columns += ["reason", "interventions", "pace", "test_images", "env.data", "env.processor"]
+    columns += ["env.device", "env.precision"]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
     of_data = frame[frame.state == "done"]["env.data"].value_counts()
@@ -185,11 +193,16 @@ def read_run(path: Path) -> dict[str, Any]:
     try:
         result = read_result(path)
         timings = read_lines(path / "timings.jsonl", cut_short=True)
+        if (path / "gates.npz").exists():
+            unpack(path / "gates.npz")
+        if result.summary["state"] == "done" and not math.isfinite(result.summary["test_error"]):
+            raise ConfigError(f"{path / 'summary.json'}: done, and its test error is no number")
     except ConfigError as error:
         return {"state": "damaged", "reason": str(error), "path": path}
     run = {"path": path, "metrics": result.metrics} | result.summary
     run["hidden"] = hidden_text(result.summary["hidden"])
-    paces = [line["seconds"] / line["images"] for line in timings if line.get("images")]
+    whole = [line for line in timings if line.get("images") and line.get("seconds")]
+    paces = [line["seconds"] / line["images"] for line in whole]
     run["pace"] = median(paces) if paces else None
     run |= {f"config.{key}": value for key, value in flat(result.config.model_dump(mode="json"))}
     return run | {f"env.{key}": value for key, value in result.env.items()}

@@ -49,6 +49,7 @@ class Chapter:
     forest: list[Picture]
     verdicts: list[Verdict]
     notes: list[str]
+    margin: float
     sections: list[Section]
     provenance: pd.DataFrame
 
@@ -94,9 +95,10 @@ def chapter(group: Group, studies: Sequence[Study], figures: list[Path]) -> Chap
     ]
     return Chapter(
         group,
-        [picture for picture in pictures(figures, "forest") if f"forest-{name}" in picture.kind],
+        [p for p in pictures(figures, "forest") if p.kind == f"forest-{name}"],
         verdicts(studies).get(group, []),
         claims.notes(group) if group[0] in MARGINS else [],
+        MARGINS.get(group[0], 0.0),
         [section(study, figures) for study in studies] + gates,
         provenance(studies),
     )

@@ -23,11 +23,12 @@ class Difference:
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """(mean, half-width) of Student's interval for the mean of (n,) values.
 
-    The half-width is NaN for a single value: one seed has no interval.
+    The half-width is NaN for a single value, and for values that are all the same: one seed has no
+    interval, and a tie is no certainty.
     """
     values = np.asarray(values, dtype=float)
     n = len(values)
-    if n < 2:
+    if n < 2 or np.ptp(values) == 0:
         return (float(values.mean()) if n else math.nan), math.nan
     half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)
     return float(values.mean()), float(half)

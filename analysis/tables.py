@@ -12,6 +12,7 @@ from analysis.records import Study
 from analysis.stats import Difference, interval
 
 HOLE = "–"
+SENTENCE = 40  # characters
 STATES = ("diverged", "failed", "damaged", "other data")
 
 
@@ -67,7 +68,7 @@ def cells(study: Study) -> pd.DataFrame:
     shown = pd.DataFrame({study.asked["title"]: table.row})
     shown["test error (%)"] = [error_text(row) for row in table.itertuples()]
     if study.references:
-        name = f"minus {study.reference or 'its plain network'} (points)"
+        name = f"minus {study.reference or study.references_in_words} (points)"
         shown[name] = [difference_text(row) for row in table.itertuples()]
     if table.p.notna().any():
         shown["p"] = [number(x, "{:.3f}") if not x < 0.001 else "< 0.001" for x in table.p]
@@ -79,7 +80,7 @@ def cells(study: Study) -> pd.DataFrame:
     if table.hidden.any():
         shown["hidden units"] = [text or HOLE for text in table.hidden]
     shown["M mult-adds"] = [number(x, "{:.2f}", 1e-6) for x in table.multiply_adds]
-    shown["time"] = [number(x, "{:.2f}") for x in table.relative_time]
+    shown["time (x plain)"] = [number(x, "{:.2f}") for x in table.relative_time]
     published = {
         "paper top-1 (%)": (table.paper_top1, "{:.2f}"),
         "paper top-5 (%)": (table.paper_top5, "{:.2f}"),
@@ -117,20 +118,31 @@ def title(study: Study) -> str:
     return f"{study.asked['title']}{of_paper}"
 
 
+def plainly(table: pd.DataFrame) -> dict:
+    """Options of tabulate: nothing is parsed, and numbers stand at the right, sentences do not."""
+    longest = [max(map(len, map(str, table[name])), default=0) for name in table]
+    sides = ["right" if i and width < SENTENCE else "left" for i, width in enumerate(longest)]
+    return {"showindex": False, "disable_numparse": True, "colalign": sides}
+
+
 def block(title: str, table: pd.DataFrame, notes: list[str]) -> str:
     """A table for the terminal, with what has to be known to read it."""
-    return "\n".join([title, "", tabulate(table, "keys", "simple", **PLAINLY), "", *notes, ""])
+    return "\n".join(
+        [title, "", tabulate(table, "keys", "simple", **plainly(table)), "", *notes, ""]
+    )
 
 
 def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:
-    body = tabulate(table, "keys", "pipe", **PLAINLY)
+    body = tabulate(table, "keys", "pipe", **plainly(table))
     listed = "\n".join(f"- {note}" for note in notes)
     return f"## {title}\n\n{body}\n\n{listed}\n"
 
 
 def latex(title: str, table: pd.DataFrame, notes: list[str]) -> str:
     """A booktabs tabular; the notes are comments."""
-    body = tabulate(table, "keys", "latex_booktabs", **PLAINLY)
+    safe = table.map(lambda text: f"{{}}{text}" if str(text)[:1] in ("[", "*") else text)
+    body = tabulate(safe, "keys", "latex_booktabs", **plainly(table))
+    body = body.replace(r"\{\}", "{}")  # a line may not begin with [ or *, which belong to \\
     for sign, code in LATEX.items():
         body = body.replace(sign, code)
     comments = "\n".join(f"% {line}" for line in [title, *notes])
@@ -148,12 +160,6 @@ def write(study: Study, suffix: str) -> str:
     return WRITERS[suffix](title(study), cells(study), notes(study))
 
 
-PLAINLY = {
-    "showindex": False,
-    "disable_numparse": True,
-    "colglobalalign": "right",
-    "colalign": ("left",),
-}
 LATEX = {"±": r"$\pm$", HOLE: "--", "×": r"$\times$"}
 WRITERS: dict[str, Callable[[str, pd.DataFrame, list[str]], str]] = {"md": markdown, "tex": latex}
 SUFFIXES = (*WRITERS, "csv")

@@ -1,17 +1,19 @@
 """Training curves: error by epoch."""
 
 import math
+from itertools import cycle
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from analysis.records import Study
-from analysis.style import CONTROLS, OURS, entitled, seeds_text
+from analysis.style import CONTROLS, OURS, PALETTE, entitled, seeds_text
 
 NONE = pd.Series(dtype=float)
+DASHES = ["-"] * 9 + ["-."] * 9 + [(0, (5, 1))] * 9  # as many as have a colour, then again
+LEAST = 0.5  # %: errors below it are left out of a logarithmic scale
 COLUMNS = {"train_error": "training images", "val_error": "held-out images"}
 
 
@@ -26,16 +28,18 @@ def curves(study: Study) -> Figure:
     figure = Figure(figsize=(7.2, height))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)
     rows = study.varied
-    colors = dict(zip(rows, sns.color_palette("viridis", len(rows)), strict=True))
+    styles = dict(zip(rows, zip(cycle(PALETTE), DASHES, strict=False), strict=False))
     for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
         for row in study.rows:
-            color, dashes = CONTROLS.get(row, (colors.get(row), "-"))
+            color, dashes = CONTROLS.get(row) or styles[row]
             draw(study, row, column, ax, color, dashes, row)
         ax.set(title=name, xlabel="epoch")
         draw_epochs(study, ax)
+    stretch(study, axes[0, 0])
     axes[0, 0].set_ylabel("error (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
+    figure.supxlabel(f"{seeds_text(study)}, bands: range over seeds", fontsize=8)
     return entitled(figure, study)
 
 
@@ -68,7 +72,22 @@ def figure4(study: Study) -> Figure:
     figure.supylabel("error (%)", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    return entitled(figure, study, f"Training curves (Figure 4), {seeds_text(study)}")
+    stretch(study, axes[0, 0])
+    text = f"Training curves (Figure 4), {seeds_text(study)}, bands: range over seeds"
+    return entitled(figure, study, text)
+
+
+def stretch(study: Study, ax: Axes) -> Axes:
+    """A logarithmic scale where errors fall far: it is their end that matters."""
+    errors = study.curves[[column for column in COLUMNS if column in study.curves]]
+    low, high = max(LEAST, errors.min().min()), errors.max().max()
+    if high > 3 * low:
+        ax.set_yscale("log")
+        ax.set_ylim(0.9 * low, 1.1 * high)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    return ax
 
 
 def draw_epochs(study: Study, ax: Axes) -> Axes:

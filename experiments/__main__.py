@@ -92,7 +92,8 @@ def plan(options: PlanOptions) -> None:
     price = prices(studies)
     for study in studies:
         console.print(plan_table(study, price, results))
-        say(f"{study.grid.about}\nExpected: {study.grid.expect}\nCost: {study.grid.cost}")
+        texts = {"": study.grid.about, "Expected: ": study.grid.expect, "Cost: ": study.grid.cost}
+        say("\n".join(f"{head}{text}" for head, text in texts.items() if text))
     states = {record: record.state for record in runner.name_runs(studies, results)}
     missing = [record for record, state in states.items() if state in records.MISSING]
     say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")

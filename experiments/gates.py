@@ -17,9 +17,11 @@ networks not even all channels over all classes fit: then there is a sample of t
 """
 
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -157,7 +159,7 @@ def unpack(path: Path) -> Gates:
         with np.load(path) as file:
             arrays = dict(file)
         return parse(arrays)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 

@@ -18,6 +18,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from experiments.config import ConfigError, Strict, checked, parse, read_yaml
 from experiments.settings import refuse_own
 from senet.config import choose
@@ -34,8 +36,8 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
 class Grid(Strict):
     """A grid file as it stands."""
 
-    title: str
-    table: str | None = None
+    title: str = Field(pattern=r"^[^\n\r|]+$")
+    table: str | None = Field(None, pattern=r"^\d+$")
     about: str = ""
     cost: str = ""
     expect: str = ""

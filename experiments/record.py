@@ -211,7 +211,8 @@ def read_result(path: Path) -> Result:
     Raises ConfigError, which names the file, where one of them was edited, cut short, is lost, or
     belongs to another config than the folder's name says.
     """
-    summary = read_sealed(path / "summary.json", "state", "test_error", "files")
+    needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden", "files")
+    summary = read_sealed(path / "summary.json", "state", *needed)
     for name, digest in summary["files"].items():
         if not (path / name).exists():
             raise ConfigError(f"{path / name} is not there")
@@ -268,10 +269,17 @@ def read_studies(results: Path) -> list[dict[str, Any]]:
 
 def read_study(path: Path) -> dict[str, Any]:
     keys = ("name", "grid", "title", "table", "dataset", "network", "recipe", "training", "command")
-    study = read_json(path, *keys, "seeds", "rows")
-    rows = study["rows"] if isinstance(study["rows"], list) else [None]
-    if not isinstance(study["seeds"], int) or not all(
-        isinstance(row, dict) and {"label", "cell"} <= set(row) for row in rows
+    more = ("about", "expected", "expect", "spread", "demonstration", "settings", "seeds", "rows")
+    study = read_json(path, *keys, *more)
+    seeds, rows = study["seeds"], study["rows"] if isinstance(study["rows"], list) else []
+    is_whole = all(isinstance(row, dict) and {"label", "cell"} <= set(row) for row in rows)
+    labels = [row["label"] for row in rows] if is_whole else []
+    references = {row.get("reference") for row in rows} - {None} if is_whole else set()
+    if (
+        not (isinstance(seeds, int) and seeds > 0)
+        or not labels
+        or len(set(labels)) < len(labels)
+        or not references <= set(labels)
     ):
         raise ConfigError(f"{path} was edited: its seeds or rows are not what `run` writes")
     return study

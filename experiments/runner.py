@@ -1,5 +1,6 @@
 """`run`, from the command line's options to its exit status: all that is missing is trained."""
 
+import math
 import subprocess
 import sys
 import time
@@ -239,7 +240,8 @@ def wide_studies(studies: list[Study], results: Path, until: float, say: Say) ->
             ]
             errors = [run.summary()["test_error"] for run in runs if run.state == "done"]
             if len(errors) > 1:
-                halves[cell.label] = interval(errors)[1]
+                half = interval(errors)[1]
+                halves[cell.label] = 0.0 if math.isnan(half) else half  # all the same
             else:
                 say(f"{study.name}: {cell.label!r} has {len(errors)} results and no interval: "
                     "--until does not wait for it", style="yellow")  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_table_to_the_character(tmp_path):
     assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
     assert rows[0] == [
         "Reduction ratio r", "test error (%)", "minus r = 16 (points)", "p", "seeds", "parameters",
-        "hidden units", "M mult-adds", "time", "paper top-1 (%)", "paper top-5 (%)",
+        "hidden units", "M mult-adds", "time (x plain)", "paper top-1 (%)", "paper top-5 (%)",
         "paper G mult-adds", "paper M param.",
     ]  # fmt: skip
     groups = {row: [e, e + 0.1, e + 0.2][: 2 if row == "r = 4" else 3] for row, e in ERRORS.items()}
@@ -267,6 +267,56 @@ def test_a_record_of_another_config_is_named_and_left_out(tmp_path):
         f"{four / 'config.json'} describes {eight.parent.name}/seed0: "
         "it was edited, or its folder was renamed"
     ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"test_error": math.nan}, {"hidden": None}, {"test_images": None}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_summary_without_its_numbers_is_damage(tmp_path, changes):
+    asked = study(tmp_path, 2)
+    path = Record(tmp_path, asked.cells[3].config).path / "summary.json"
+    summary = read_sealed(path) | changes
+    write_sealed(path, {key: value for key, value in summary.items() if value is not None})
+    [found] = find_studies(tmp_path, [])
+    assert len(found.damaged) == 1 and str(path) in found.damaged[0]
+    assert len(found.of("r = 4")) == 1 and write.texts([found])
+
+
+def test_gates_that_cannot_be_read_are_damage(tmp_path):
+    asked = study(tmp_path, 2)
+    record = Record(tmp_path, asked.cells[3].config)
+    (record.path / "gates.npz").write_bytes(b"PK\x03\x04 and no more")
+    (record.path / "summary.json").unlink()
+    write_run(record, 8.0)  # sealed as it is
+    [found] = find_studies(tmp_path, [])
+    assert len(found.damaged) == 1 and "gates.npz cannot be read" in found.damaged[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows": []}, {"seeds": 0}, {"rows": [{"label": "a", "cell": "b", "reference": "c"}]},
+     {"rows": [{"label": "a", "cell": "b"}] * 2}, {"settings": None}],
+    ids=["no rows", "no seeds", "no such reference", "a row twice", "a key lost"],
+)  # fmt: skip
+def test_a_study_that_was_edited_is_one_sentence(tmp_path, change):
+    study(tmp_path, 1)
+    [path] = (tmp_path / "studies").iterdir()
+    edited = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({k: v for k, v in edited.items() if (k, v) != ("settings", None)}))
+    with pytest.raises(ConfigError, match="ratio-cifar10-resnet29b-fast") as error:
+        find_studies(tmp_path, [])
+    assert "\n" not in str(error.value)
+
+
+def test_timings_that_lost_a_number_cost_a_time_and_no_record(tmp_path):
+    asked = study(tmp_path, 1)
+    path = Record(tmp_path, asked.cells[3].config).path / "timings.jsonl"
+    path.write_text('{"epoch": 1, "images": 100}\n')
+    [found] = find_studies(tmp_path, [])
+    table = tables.numbers(found).set_index("row")
+    assert math.isnan(table.relative_time["r = 4"]) and table.seeds["r = 4"] == 1
 
 
 def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):

@@ -1,5 +1,6 @@
 """The verdicts, on studies made of numbers that are known."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from analysis import claims
 from analysis.claims import MEASURES, Part, decide, judge, list_claims
 from analysis.comparisons import MARGINS, against_reference, verdict
+from analysis.notes import notes
 from analysis.records import PLAIN, Study, by_group
 from analysis.stats import Difference
 from experiments.grid import list_grids
@@ -129,20 +131,59 @@ def test_one_seed_decides_nothing():
     assert set(words([made("gate", one)]).values()) == {"not decided"}
 
 
-def test_a_row_that_diverged_decides_nothing():
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("state", "diverged", "1 runs diverged or failed"),
+        ("state", "failed", "1 runs diverged or failed"),
+        ("env.precision", "fp32", "their precisions differ"),
+    ],
+)
+def test_a_row_that_lost_runs_or_was_computed_otherwise_decides_nothing(column, value, why):
     study = made("gate", {"sigmoid": around(8.0), "softmax": around(12.0)})
     assert words([study])["4, softmax"] == "confirmed"
-    study.runs.loc[(study.runs.row == "softmax") & (study.runs.seed == 0), "state"] = "diverged"
+    study.runs.loc[(study.runs.row == "softmax") & (study.runs.seed == 0), column] = value
     [found] = [v for v in judge([study]) if v.claim.number == "4, softmax"]
-    assert found.word == "not decided" and "1 runs diverged" in found.findings[0].evidence
+    assert found.word == "not decided" and why in found.findings[0].evidence
+    row = against_reference(study)["softmax"]
+    assert verdict(study, "softmax", row).startswith("not decided: ")
 
 
-def test_studies_over_several_networks_stand_beside_those_of_one():
+def test_a_claim_is_judged_once_where_its_study_is_and_nowhere_else():
     ratio, depth = made("ratio", {}), made("depth", {})
-    assert list(by_group([depth])) == [("cifar10", "all", "fast")]
     groups = by_group([depth, ratio])
-    assert list(groups) == [("cifar10", "resnet29b", "fast")]
-    assert groups["cifar10", "resnet29b", "fast"] == [depth, ratio]
+    assert list(groups) == [("cifar10", "all", "fast"), ("cifar10", "resnet29b", "fast")]
+    judged = [(found.group[1], found.claim.number) for found in judge([ratio, depth])]
+    assert judged == [("all", "1"), ("all", "1, throughout"), ("all", "10"),
+                      ("resnet29b", "2"), ("resnet29b", "9")]  # fmt: skip
+
+
+def test_worse_in_the_end_is_not_lower_throughout():
+    study = made("depth", {})
+    names = [row for row in study.rows if row in study.references]
+    lines = [
+        {"row": row, "seed": seed, "epoch": epoch, "val_error": error + 0.01 * seed}
+        for name in names
+        for row, gain in ((study.references[name], 0.0), (name, 1.0))
+        for seed in range(3)
+        for epoch in range(30)
+        for error in [20 - 0.3 * epoch + (-2 if epoch < 15 else 1) * gain]
+    ]
+    study = dataclasses.replace(study, curves=pd.DataFrame(lines))
+    [found] = [v for v in judge([study]) if v.claim.number == "1, throughout"]
+    assert [f.word for f in found.findings[:3]] == ["confirmed", "confirmed", "contradicted"]
+    assert found.word == "contradicted"
+
+
+def test_what_is_measured_twice_in_a_run_is_compared_within_it(monkeypatch):
+    """Runs that differ by far more among each other than within themselves."""
+    early = {0: 0.1, 1: 0.3, 2: 0.5}
+    monkeypatch.setitem(MEASURES, "first share", ("", lambda study, row: list(early.values())))
+    late = [value + 0.03 + 0.001 * seed for seed, value in early.items()]
+    monkeypatch.setitem(MEASURES, "last share", ("", lambda study, row: late))
+    monkeypatch.setitem(MEASURES, "late rise", ("", lambda study, row: [0.1, 0.2, 0.15]))
+    [found] = [v for v in judge([made("stage", {})]) if v.claim.number == "8"]
+    assert found.word == "confirmed" and found.findings[0].evidence.endswith("n = 3")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +245,15 @@ def test_verdicts_of_rows_follow_from_their_intervals():
     assert said == {"r = 2": "alike", "r = 4": "worse", "r = 8": "better",
                     "r = 32": "worse, within the margin"}  # fmt: skip
     assert verdict(made("ratio", {}, demonstration=True), "r = 2", found["r = 2"]) == ""
+
+
+def test_a_verdict_needs_both_tests_where_rows_spread_differently():
+    wild = [8.0, 9.6, 9.7, 9.8, 10.4]
+    steady = {row: [8.98, 8.99, 9.0, 9.01, 9.02] for row in ("r = 2", "r = 4", "r = 8", "r = 16")}
+    study = made("ratio", steady | {"r = 32": wild}, seeds=5)
+    found = against_reference(study)["r = 32"]
+    assert verdict(study, "r = 32", found) == "not decided"
+    assert any("standard deviations reach from" in note for note in notes(study))
 
 
 def test_margins_were_set_for_both_data_sets():

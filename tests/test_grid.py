@@ -210,6 +210,8 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("cells: [{label: 'a | b', se.ratio: 4}]", "has a line break or a |"),
         ("cells: [{label: '{ratio.foo}', se.ratio: 4}]", "may name ratio in braces"),
         ("cels: []", "unknown key 'cels': did you mean 'cells'?"),
+        ("table: S1", "table: 'S1' is not allowed"),
+        ('title: "two\\nlines"', "title: 'two\\nlines' is not allowed"),
         ("cells: [{se.ration: 2}]", "unknown key 'se.ration': did you mean 'ratio'?"),
     ],
 )

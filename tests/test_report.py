@@ -10,11 +10,13 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
 from analysis import tables, write
+from analysis.__main__ import main
 from analysis.power import text as power_text
 from analysis.records import find_studies, load
 from analysis.stats import seeds_for_difference
@@ -153,6 +155,20 @@ def test_latex_compiles(rebuilt, tmp_path):
     assert "Missing character" not in done.stdout
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
+def test_any_label_compiles(tmp_path):
+    labels = ["100 %", "a_b", "a & b", "#1", "$x$", "x < y", "[2, 3]", "*star", "{a}", "~^"]
+    text = tables.latex("50 % & more", pd.DataFrame({"a": labels, "±": labels}), ["100 %"])
+    head, end = r"\documentclass{article}\usepackage{booktabs}\begin{document}", r"\end{document}"
+    (tmp_path / "a.tex").write_text(f"{head}\n{text}{end}\n")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-1000:]
+    assert all(f"{{}}{label}" in text for label in ("[2, 3]", "*star"))  # or they are lost
+
+
 @pytest.mark.parametrize("name", [n for n in list_grids() if read_grid(n)[1].table])
 def test_published_figures_stand_in_the_tables_as_they_were_printed(tmp_path, name):
     dataset = read_grid(name)[1].dataset or "cifar10"
@@ -171,6 +187,15 @@ def test_published_figures_stand_in_the_tables_as_they_were_printed(tmp_path, na
     names = [column for column, _ in columns.values() if column in shown]
     assert printed == sum((shown[column] != "–").sum() for column in names)  # and nothing else
     assert printed >= len(PUBLISHED[study.asked["table"]]["rows"])
+
+
+@pytest.mark.parametrize("spread", ["0", "-1", "nan", "much"])
+def test_no_spread_is_no_power(spread, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["analysis", "power", "--spread", spread])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1
 
 
 def test_power_agrees_with_the_statistics():
