@@ -38,13 +38,15 @@ def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
         for row, found in against_reference(study).items():
             reference = study.references[row]
             pair = cells[row], cells[reference]
-            if math.isnan(found.estimate) or pair in seen:
+            if pair in seen or (math.isnan(found.estimate) and not study.lost(row)):
                 continue
             seen.add(pair)
             against = study.reference or study.references_in_words
             name = f"{study.asked['title']} (minus {against})"
             paper = study.paper.top1[row] - study.paper.top1[reference]
             word = verdict(study, row, found)
+            if math.isnan(found.estimate):  # no run of it ended in a number
+                word = "diverged" if "diverged" in set(study.states(row)) else "failed"
             seeds = min(len(study.errors(row)), len(study.errors(reference)))
             blocks.setdefault(name, []).append(Line(row, found, paper, word, seeds))
     return blocks
@@ -119,6 +121,8 @@ def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
                 ax.plot(math.copysign(0.99 * limit, end), place, sign, color=OURS, ms=4)
     ax.plot(line.paper, place, "D", mfc="none", mec=PAPER, ms=5.5, zorder=3)
     words = f"{line.verdict}, n = {line.seeds}".removeprefix(", ")
+    if math.isnan(found.estimate):
+        words = f"{line.verdict}: no number"
     ax.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), va="center",
                 fontsize=8, annotation_clip=False)  # fmt: skip
     return ax

@@ -93,10 +93,13 @@ class Study:
         """Whether the times of its runs can be compared."""
         return len(self.done[["env.processor", "env.device"]].drop_duplicates()) == 1
 
+    def states(self, row: str) -> list[str]:
+        """The states of a row's runs."""
+        return list(self.runs[self.runs.row == row].state)
+
     def lost(self, row: str) -> int:
         """Runs of a row that diverged or failed: a mean over the others may flatter it."""
-        is_lost = self.runs.state.isin(["diverged", "failed"])
-        return int(((self.runs.row == row) & is_lost).sum())
+        return sum(state in ("diverged", "failed") for state in self.states(row))
 
     def precisions(self, *rows: str) -> set[str]:
         """What the runs of some rows were computed in."""

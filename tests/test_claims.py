@@ -10,6 +10,7 @@ import pytest
 from analysis import claims
 from analysis.claims import MEASURES, Part, decide, judge, list_claims
 from analysis.comparisons import MARGINS, against_reference, verdict
+from analysis.forest import forest, lines
 from analysis.notes import notes
 from analysis.records import PLAIN, Study, by_group
 from analysis.stats import Difference
@@ -258,3 +259,19 @@ def test_a_verdict_needs_both_tests_where_rows_spread_differently():
 
 def test_margins_were_set_for_both_data_sets():
     assert MARGINS == {"cifar10": 0.5, "cifar100": 1.0}
+
+
+def test_the_forest_names_a_row_without_a_number_and_leaves_out_what_is_not_trained():
+    study = made("gate", {})
+    study.runs.loc[study.runs.row == "relu", ["state", "test_error"]] = ["diverged", math.nan]
+    study.runs.loc[study.runs.row == "tanh", ["state", "test_error"]] = ["missing", math.nan]
+    [block] = lines([study]).values()
+    words = {line.label: line.verdict for line in block}
+    assert words["relu"] == "diverged" and "tanh" not in words and words["softmax"] == "alike"
+    assert forest([study]).axes
+
+
+def test_the_forest_shows_a_pair_of_networks_once():
+    squeeze, gate = made("squeeze", {}), made("gate", {})
+    labels = [line.label for block in lines([squeeze, gate]).values() for line in block]
+    assert labels.count("no SE") == 1 and labels.count("gate fixed at 1/2") == 1
