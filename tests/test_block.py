@@ -115,23 +115,19 @@ def test_the_controls_are_blind():
     torch.testing.assert_close(static(x), x * scale)
 
 
-@pytest.mark.parametrize(
-    "choice",
-    list(product(SQUEEZES, EXCITATIONS, GATES, BIASES)),
-    ids=lambda choice: "-".join(choice),
-)
-def test_every_choice_trains_a_finite_step(choice):
-    squeeze, excitation, gate, bias = choice
+@pytest.mark.parametrize("excitation", EXCITATIONS)
+@pytest.mark.parametrize("squeeze", SQUEEZES)
+def test_every_choice_trains_a_finite_step(squeeze, excitation):
     torch.manual_seed(0)
-    config = SEConfig(squeeze=squeeze, excitation=excitation, gate=gate, bias=bias, ratio=4)
-    block = SqueezeExcite(16, config)
-    x = torch.randn(4, 16, 6, 6, requires_grad=True)
-    y = block(x)
-    assert y.shape == x.shape
-    y.square().mean().backward()
-    assert x.grad.isfinite().all()
-    for parameter in block.parameters():
-        assert parameter.grad.isfinite().all()
+    for gate, bias in product(GATES, BIASES if excitation == "bottleneck" else ["none"]):
+        config = SEConfig(squeeze=squeeze, excitation=excitation, gate=gate, bias=bias, ratio=4)
+        block = SqueezeExcite(16, config)
+        x = torch.randn(4, 16, 6, 6, requires_grad=True)
+        y = block(x)
+        assert y.shape == x.shape, config
+        y.square().mean().backward()
+        assert x.grad.isfinite().all(), config
+        assert all(p.grad.isfinite().all() for p in block.parameters()), config
 
 
 class Learned(nn.Module):
