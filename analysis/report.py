@@ -9,6 +9,7 @@ import jinja2
 import pandas as pd
 
 from analysis import cells, claims
+from analysis import figures as drawn
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
 from analysis.records import Group, Study, by_group
@@ -130,10 +131,7 @@ def pictures(figures: list[Path], name: str) -> list[Picture]:
     ]
 
 
-KINDS = {
-    "errors", "ratio", "curves", "figure4", "cost", "factorial",
-    "figure6", "figure7", "specificity", "walk", "interventions",
-}  # fmt: skip
+KINDS = {*drawn.FIGURES, *cells.TITLES}
 
 
 def encode(path: Path) -> str:

@@ -44,16 +44,17 @@ def curves(study: Study) -> Figure:
 
 
 def pairs(study: Study) -> dict[str, str]:
-    """Row with SE -> row without, where each has its own; those that have curves."""
-    references = study.references
-    if len(set(references.values())) < len(references):
-        return {}
+    """Row with SE -> row of the same network without, of networks that have curves."""
     drawn = set(study.curves.row)
-    return {row: other for row, other in references.items() if {row, other} & drawn}
+    return {
+        row: other
+        for row, other in study.references.items()
+        if "network" in study.levels[row] and {row, other} & drawn
+    }
 
 
 def figure4(study: Study) -> Figure:
-    """With and without SE, a panel a network: the paper's Figure 4. Bands are all of the seeds."""
+    """With and without SE, a panel a network: the paper's Figure 4; a band over seeds."""
     networks = pairs(study)
     columns = min(3, len(networks))
     rows = math.ceil(len(networks) / columns)
