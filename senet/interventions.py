@@ -42,7 +42,7 @@ def replaced(model: nn.Module, how: str, means: Mapping[str, Tensor]) -> Iterato
     """
 
     def hook(mean: Tensor):
-        return lambda gate, args, s: REPLACEMENTS[how](s, mean.to(s))
+        return lambda gate, args, s: REPLACEMENTS[how](s, mean.to(s.dtype).to(s.device))
 
     blocks = {b.name: b for b in model.modules() if isinstance(b, SqueezeExcite)}
     handles = [blocks[n].gate.register_forward_hook(hook(mean)) for n, mean in means.items()]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from senet.block import SqueezeExcite
@@ -64,7 +65,7 @@ class GateProbe:
         # Sums of the gate and of its square, around the first image's: (2, classes, C) by name.
         self.sums: dict[str, Tensor] = {}
         self.origin: dict[str, Tensor] = {}
-        self.labels: Tensor | None = None
+        self.is_class: Tensor | None = None  # (classes, B) of the batch: 1 where it is the class
         self.handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -80,20 +81,21 @@ class GateProbe:
     @torch.no_grad()
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
         """The model's output for images (B, ...) of classes `labels` (B,); records its gates."""
-        self.labels = labels
-        self.images += torch.bincount(labels, minlength=self.classes).cpu()
+        self.is_class = F.one_hot(labels, self.classes).T
+        self.images += self.is_class.sum(1).cpu()
         return self.model(x)
 
     def recorder(self, name: str):
         def record(gate: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
-            s = s.detach().double()
+            s = s.detach().to(torch.float32 if s.device.type == "mps" else torch.float64)
             if s.dim() == 3:  # (B, HW, C): a gate for each pixel
                 s = s.mean(1)
             if name not in self.sums:  # sums around a typical value keep their digits
                 self.origin[name] = s[0]
                 self.sums[name] = s.new_zeros(2, self.classes, s.shape[1])
             s = s - self.origin[name]
-            self.sums[name].index_add_(1, self.labels, torch.stack([s, s.square()]))
+            # A product, as `index_add_` adds up in any order on a GPU.
+            self.sums[name] += self.is_class.to(s) @ torch.stack([s, s.square()])
 
         return record
 
@@ -102,8 +104,8 @@ class GateProbe:
         number = self.images[:, None]  # (classes, 1); 0 / 0 is NaN: no image, no mean
         result = {}
         for name, sums in self.sums.items():
-            first, second = sums.cpu() / number
+            first, second = sums.cpu().double() / number
             variance = (second - first.square()).clamp(min=0)
-            mean = first + self.origin[name].cpu()
+            mean = first + self.origin[name].cpu().double()
             result[name] = GateStatistics(self.images.clone(), mean, variance.sqrt())
         return result
