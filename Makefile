@@ -66,7 +66,7 @@ report: $(READY) ## one self-contained page with everything: RESULTS/report.html
 paper: $(READY) ## tables, figures, claims and the report, from the records alone
 	@$(PYTHON) -m analysis paper
 
-test: $(READY) ## every test, in about six minutes on two cores
+test: $(READY) ## every test, in about eight minutes on two cores
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that train nothing

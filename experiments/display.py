@@ -28,6 +28,7 @@ class Display:
         console: where to.
         names: what each run is called.
         expected: seconds that each run should take on one worker; corrected as runs go on.
+        training: the share of them that each run trains for, before it reads the test set.
         workers: how many go at once.
     """
 
@@ -36,9 +37,11 @@ class Display:
         console: Console,
         names: Mapping[Record, str],
         expected: Mapping[Record, float],
+        training: Mapping[Record, float],
         workers: int,
     ) -> None:
         self.console, self.names, self.expected, self.workers = console, names, expected, workers
+        self.training = training
         self.share = dict.fromkeys(expected, 0.0)  # of each run, how much is done
         self.started: dict[Record, float] = {}
         self.spent = 0.0  # worker seconds of the runs that have ended
@@ -98,7 +101,7 @@ class Display:
 
     def progress(self, event: Event) -> None:
         record, row = event.record, event.row
-        self.share[record] = event.step / event.steps
+        self.share[record] = self.training[record] * event.step / event.steps
         if record in self.fresh:  # it goes on from a checkpoint: that share was free today
             self.fresh.remove(record)
             self.given += self.share[record] * self.expected[record]

@@ -114,6 +114,17 @@ def seconds_of_sibling(cell: Path, device: str) -> float | None:
 
 def workload(config: RunConfig) -> float:
     """Images that a run trains on in all, evaluated ones counted at their share."""
+    return sum(works(config))
+
+
+def training_share(config: RunConfig) -> float:
+    """How much of a run is over when its last step is done, and only the test set is left."""
+    trained, tested = works(config)
+    return trained / (trained + tested)
+
+
+def works(config: RunConfig) -> tuple[float, float]:
+    """(training with its curves, the test set and the looks at it), both as in `workload`."""
     recipe, source = config.recipe, DATASETS[config.dataset]
     train, test = source.train, source.test
     images = min(train - recipe.holdout, recipe.train_images or train)
@@ -122,7 +133,7 @@ def workload(config: RunConfig) -> float:
     tested = min(test, recipe.test_images or test)
     if config.se is not None and config.se.block == "se":
         tested += LOOKS * min(tested, recipe.intervention_images or tested)
-    return epochs * (images + FORWARD * curve) + FORWARD * tested
+    return epochs * (images + FORWARD * curve), FORWARD * tested
 
 
 def probe(config: RunConfig, device: str) -> float:

@@ -17,7 +17,7 @@ from experiments.data import held_out
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
 from experiments.environment import pick_devices, pick_slots
-from experiments.estimate import check, seconds
+from experiments.estimate import check, seconds, training_share
 from experiments.grid import read_grid
 from experiments.launch import Event, Local, ask, warm_up
 from experiments.options import PlanOptions, RetryOptions, RunOptions
@@ -190,7 +190,8 @@ def train_round(
     say(f"on {machine.device}, {len(slots)} at a time: about {total}; Ctrl-C keeps what is done\n")
     if deadline is not None and sum(expected.values()) / len(slots) > deadline - time.monotonic():
         say(f"the budget of {duration(options.budget)} ends before that, with checkpoints\n")
-    display = Display(console, names, expected, len(slots))
+    training = {record: training_share(record.config) for record in missing}
+    display = Display(console, names, expected, training, len(slots))
     with Local(slots, data_dir, options.patience, options.checkpoint_every) as local:
         try:
             with display:

@@ -9,6 +9,8 @@ import pytest
 from conftest import call, start, tiny, tiny_study, tiny_words, wait_for, workers, write_grid
 from scipy import stats
 
+from experiments.config import RunConfig, parse
+from experiments.estimate import training_share
 from experiments.launch import Local, ask, spawn, warm_up
 from experiments.lock import hold
 from experiments.record import Record, read_result
@@ -164,3 +166,15 @@ def test_all_gpus_of_a_machine_are_used(monkeypatch):
     assert environment.pick_devices("cuda:1") == ["cuda:1"]
     assert environment.pick_slots(None, all_of_them) == all_of_them
     assert environment.pick_slots(4, all_of_them) == [*all_of_them, "cuda:0"]
+
+
+@pytest.mark.parametrize(("se", "low", "high"), [(None, 0.85, 1), ({}, 0.6, 0.85)])
+def test_a_run_is_not_over_when_its_last_step_is_done(se, low, high):
+    """The test set is left, and with SE the looks at it with replaced gates."""
+    config = parse(RunConfig, {"dataset": "cifar10", "network": "resnet29b", "se": se, "recipe": {
+        "name": "own", "epochs": 4, "train_images": 5000, "curve_images": 1000,
+        "intervention_images": 1000}})  # fmt: skip
+    assert low < training_share(config) < high
+    # by hand: 4 x (5,000 + 0.3 x 1,000) against 0.3 x (10,000 + 17 x 1,000)
+    tested = 0.3 * (10_000 + (17_000 if se is not None else 0))
+    assert training_share(config) == pytest.approx(21_200 / (21_200 + tested))
