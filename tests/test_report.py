@@ -140,32 +140,34 @@ def test_a_demonstration_says_so_in_the_report_and_judges_nothing(tmp_path):
     assert "No claim of the paper is judged" in page.said and "A DEMONSTRATION" in page.said
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
-@pytest.mark.slow
-def test_latex_compiles(rebuilt, tmp_path):
-    names = sorted(path for path in (rebuilt / "tables").glob("*.tex"))
-    body = "\n\n".join(rf"\resizebox{{\textwidth}}{{!}}{{\input{{{path}}}}}" for path in names)
-    text = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
-    (tmp_path / "all.tex").write_text(f"{text}\n{body}\n\\end{{document}}\n")
+HAS_LATEX = pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex here")
+
+
+def compile_latex(body: str, folder: Path) -> str:
+    """What pdflatex says of a page with this body; it has to compile."""
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (folder / "page.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
-        cwd=tmp_path, capture_output=True, text=True, errors="replace",
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
+        cwd=folder, capture_output=True, text=True, errors="replace",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in done.stdout
+    return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
+@HAS_LATEX
+@pytest.mark.slow
+def test_latex_compiles(rebuilt, tmp_path):
+    paths = sorted((rebuilt / "tables").glob("*.tex"))
+    inputs = [rf"\resizebox{{\textwidth}}{{!}}{{\input{{{path}}}}}" for path in paths]
+    assert "Missing character" not in compile_latex("\n\n".join(inputs), tmp_path)
+
+
+@HAS_LATEX
 def test_any_label_compiles(tmp_path):
     labels = ["100 %", "a_b", "a & b", "#1", "$x$", "x < y", "[2, 3]", "*star", "{a}", "~^"]
     text = tables.latex("50 % & more", pd.DataFrame({"a": labels, "±": labels}), ["100 %"])
-    head, end = r"\documentclass{article}\usepackage{booktabs}\begin{document}", r"\end{document}"
-    (tmp_path / "a.tex").write_text(f"{head}\n{text}{end}\n")
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
-        cwd=tmp_path, capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-1000:]
+    compile_latex(text, tmp_path)
     assert all(f"{{}}{label}" in text for label in ("[2, 3]", "*star"))  # or they are lost
 
 
