@@ -174,7 +174,7 @@ def expand(
     of_all = {key: value for key, value in settings.items() if key not in of_se}
     of_place = {key: of_se[key] for key in ("se.position", "se.stages") if key in of_se}
 
-    def cell(label: str, network: str, *layers: dict[str, Any]) -> RunConfig:
+    def configure(label: str, network: str, *layers: dict[str, Any]) -> RunConfig:
         data = {
             "dataset": dataset,
             "network": network,
@@ -193,7 +193,7 @@ def expand(
         """A control is as it is, but the constant gate stands where the blocks stand."""
         label, config = CONTROLS[kind]
         place = of_place if config["se"] else {}
-        return Cell(label, cell(label, network, config, place), grid.reference)
+        return Cell(label, configure(label, network, config, place), grid.reference)
 
     found = [point for entry in grid.cells for point in points(entry, grid_name)]
     if grid.varies_network and network != ALL:
@@ -204,7 +204,7 @@ def expand(
     base = {"se": {}, "code": identify(code)}
     for point in found:
         own = point.values.get("network", network)
-        config = cell(point.label, own, base, of_se, point.values)
+        config = configure(point.label, own, base, of_se, point.values)
         cells.append(Cell(point.label, config, point.reference or grid.reference, point.levels))
     refuse_unclear(cells, grid, grid_name)
     return Study(
