@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.activations import figure6, figure7, specificity
@@ -35,17 +36,22 @@ def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
 
 def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
     """The figures of one subject as PNG and PDF, the same bytes on every rebuild."""
+    found = study.gates(row), intervention_frame(study.of(row))
     with matplotlib.rc_context(STYLE):
         return [
             path
-            for name, which, figure in draw(study, row)
+            for name, which, figure in draw(*found)
             for path in write(entitle(figure, name, study, row, which), folder, f"{cell}-{name}")
         ]
 
 
-def draw(study: Study, row: str) -> Iterator[tuple[str, str, Figure]]:
-    """(kind, of which runs, figure). Those by class are of the first seed that has such gates."""
-    runs, frame = study.gates(row), intervention_frame(study.of(row))
+def draw(runs: dict[int, Gates], frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
+    """(kind, of which runs, figure). Those by class are of the first seed that has such gates.
+
+    Args:
+        runs: seed -> what its gates did.
+        frame: as from `intervention_frame`; where it is empty, no gate was replaced.
+    """
     by_class = {seed: gates for seed, gates in runs.items() if has_classes(gates)}
     for seed, gates in list(by_class.items())[:1]:
         yield "figure6", f"seed {seed}", figure6(gates)
@@ -55,9 +61,10 @@ def draw(study: Study, row: str) -> Iterator[tuple[str, str, Figure]]:
     walks = {seed: gates for seed, gates in runs.items() if gates.walk is not None}
     for seed, gates in list(walks.items())[:1]:
         yield "walk", f"seed {seed}", walk(gates)
-    images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
-    which = f"n = {frame.seed.nunique()}, {images} images"
-    yield "interventions", which, interventions(frame)
+    if len(frame):
+        images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
+        which = f"n = {frame.seed.nunique()}, {images} images"
+        yield "interventions", which, interventions(frame)
 
 
 def has_classes(gates: Gates) -> bool:

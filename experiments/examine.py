@@ -11,7 +11,7 @@ from experiments.data import Images
 from experiments.gates import Block, Gates, Walk, spaced
 from senet.block import SqueezeExcite, pixels
 from senet.interventions import REPLACEMENTS, replaced, stages_of
-from senet.probe import GateProbe, GateStatistics
+from senet.probe import GateHistograms, GateProbe, GateStatistics
 
 # Images a batch in evaluation: few enough on a CPU that a layer stays in its cache.
 EVAL_BATCH = {"cpu": 100, "cuda": 1000, "mps": 500}
@@ -30,7 +30,7 @@ def evaluate(
     alive: Callable[[], None] = silent,
     probe: GateProbe | None = None,
 ) -> tuple[float, float, dict[str, np.ndarray]]:
-    """Mean loss, error in %, and per image the predicted class, its probability, the true one's.
+    """Mean loss, error in %, and per image what predictions.npz holds.
 
     Calls `alive` after each batch; `probe`, if there is one, sees all images.
     """
@@ -46,8 +46,9 @@ def evaluate(
         parts.append((predicted, best.exp(), true.exp()))
         alive()
     predicted, best, true = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    error = 100 * float(np.mean(predicted != images.labels.cpu().numpy()))
-    small = np.uint8 if predicted.max() < 256 else np.uint16
+    labels = images.labels.cpu().numpy()
+    error = 100 * float(np.mean(predicted != labels))
+    small = np.uint8 if max(predicted.max(), labels.max()) < 256 else np.uint16
     return (
         float(loss) / len(images),
         error,
@@ -55,8 +56,21 @@ def evaluate(
             "predicted": predicted.astype(small),
             "probability": best.astype(np.float16),
             "true_probability": true.astype(np.float16),
+            "label": labels.astype(small),
         },
     )
+
+
+def watch_epoch(
+    model: nn.Module,
+    images: Images,
+    autocast: torch.autocast,
+    alive: Callable[[], None] = silent,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """What an epoch's row says of held-out images: loss and error, and the gates by stage."""
+    with GateHistograms(model) as histograms:
+        loss, error, _ = evaluate(model, images, autocast, alive)
+    return {"val_loss": loss, "val_error": error}, histograms.by_stage()
 
 
 def intervene(

@@ -16,7 +16,7 @@ from experiments.config import ConfigError, RunConfig
 from experiments.data import split
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, provenance
-from experiments.examine import evaluate, gates_of, intervene
+from experiments.examine import evaluate, gates_of, intervene, watch_epoch
 from experiments.files import unused
 from experiments.fingerprint import fingerprint
 from experiments.gates import pack
@@ -162,10 +162,14 @@ def train(
         timing = {"images": seen - before, "seconds": time.perf_counter() - epoch_began}
         row = {"epoch": len(at.rows) + 1, "step": at.step, "lr": rate(at.step - 1)}
         row |= {"train_loss": loss, "train_error": 100 * error}
+        gates = {}
         if curve is not None:
-            row["val_loss"], row["val_error"], _ = evaluate(model, curve, autocast, alive)
+            held_out, gates = watch_epoch(model, curve, autocast, alive)
+            row |= held_out
         finite = all(map(math.isfinite, row.values()))
         row = {key: value if math.isfinite(value) else None for key, value in row.items()}
+        if gates:
+            row["gates"] = gates
         record.append("metrics.jsonl", row)
         record.append("timings.jsonl", {"epoch": row["epoch"], **timing})
         at = Position(at.step, 0, random.get_state(), torch.zeros_like(at.sums), [*at.rows, row])

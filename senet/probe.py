@@ -1,4 +1,4 @@
-"""What every gate of a network did: its mean and standard deviation, per channel and class."""
+"""What the gates of a network did: per channel and class, and how they are distributed by stage."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from senet.block import SqueezeExcite
+from senet.config import stage_of
 
 
 @dataclass(frozen=True)
@@ -109,3 +110,64 @@ class GateProbe:
             mean = first + self.origin[name].cpu().double()
             result[name] = GateStatistics(self.images.clone(), mean, variance.sqrt())
         return result
+
+
+class GateHistograms:
+    """How the gates of each stage are distributed over images and channels.
+
+        with GateHistograms(model) as histograms:
+            model(x)
+        histograms.by_stage()["2"]["counts"]  # BINS numbers
+
+    Only the first images are looked at, IMAGES of the first batch: this is to watch a training,
+    and has to cost nothing. Gates that are fixed (excitation "constant") are left out.
+
+    Args:
+        model: with SqueezeExcite blocks; a plain network has no histograms.
+    """
+
+    IMAGES, BINS = 50, 20
+
+    def __init__(self, model: nn.Module) -> None:
+        found = [module for module in model.modules() if isinstance(module, SqueezeExcite)]
+        self.blocks = [b for b in found if not b.blind or list(b.excite.parameters())]
+        self.seen: dict[str, Tensor] = {}
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for block in self.blocks:
+            self.handles.append(block.gate.register_forward_hook(self.recorder(block.name)))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    def recorder(self, name: str):
+        def record(gate: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
+            if name not in self.seen:
+                s = s.detach()[: self.IMAGES].float()
+                self.seen[name] = (s.mean(1) if s.dim() == 3 else s).cpu()  # (B, HW, C): as above
+
+        return record
+
+    def by_stage(self) -> dict[str, dict[str, float | list[int]]]:
+        """Stage -> mean, std, low, high, counts: of BINS bins of one width from low to high.
+
+        A stage with a gate that is not finite is left out. Ready for JSON: six digits are kept.
+        """
+        stages: dict[str, list[Tensor]] = {}
+        for name, s in self.seen.items():
+            stages.setdefault(stage_of(name), []).append(s.flatten())
+        gates = {stage: torch.cat(parts) for stage, parts in stages.items()}
+        return {stage: describe(s, self.BINS) for stage, s in gates.items() if s.isfinite().all()}
+
+
+def describe(s: Tensor, bins: int) -> dict[str, float | list[int]]:
+    low, high = s.min().item(), s.max().item()
+    if not low < high:  # gates that are all the same
+        low, high = low - 0.01, high + 0.01
+    numbers = {"mean": s.mean().item(), "std": s.std().item(), "low": low, "high": high}
+    counts = torch.histc(s, bins, low, high).long().tolist()
+    return {name: float(f"{x:.6g}") for name, x in numbers.items()} | {"counts": counts}

@@ -7,7 +7,7 @@ from torch import nn
 
 from senet import SEConfig, build
 from senet.block import GATES, SqueezeExcite
-from senet.probe import GateProbe
+from senet.probe import GateHistograms, GateProbe
 
 CLASSES = 4
 
@@ -112,3 +112,46 @@ def test_a_constant_gate_is_one_half_for_everyone_and_a_plain_network_has_none()
 def test_two_blocks_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two blocks are called 'SE'"):
         GateProbe(nn.Sequential(SqueezeExcite(16), SqueezeExcite(16)), CLASSES)
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "tanh", "relu", "softmax"])
+def test_histograms_are_numpys_of_the_first_images_and_change_nothing(gate):
+    model, (x, _) = network(gate=gate).double(), images(70)
+    x = x.double()
+    with torch.no_grad():
+        expected = model(x)
+        with GateHistograms(model) as histograms:
+            first = model(x)
+            model(torch.zeros_like(x))  # a second batch is not looked at
+    assert torch.equal(first, expected)
+    truth = by_hand(model, x)
+    found = histograms.by_stage()
+    assert list(found) == ["2", "3", "4"]
+    for stage, row in found.items():
+        gates = np.concatenate([truth[f"SE_{stage}_{b}"][:50].ravel() for b in (1, 2, 3)])
+        gates = gates.astype(np.float32)
+        counts, edges = np.histogram(gates, 20)
+        assert sum(row["counts"]) == len(gates)
+        assert np.abs(np.cumsum(row["counts"]) - np.cumsum(counts)).max() <= 2  # at the edges
+        np.testing.assert_allclose([row["low"], row["high"]], edges[[0, -1]], rtol=1e-5)
+        np.testing.assert_allclose(row["mean"], gates.mean(), rtol=1e-4)
+        np.testing.assert_allclose(row["std"], gates.std(ddof=1), rtol=1e-3)
+    assert not model(x).isnan().any() and not any(m._forward_hooks for m in model.modules())
+
+
+def test_histograms_of_gates_that_are_fixed_learned_or_broken():
+    x = images(8)[0]
+    for choices, stages in (
+        ({"excitation": "constant"}, []),
+        ({"excitation": "static"}, [2, 3, 4]),
+    ):
+        model = network(**choices)
+        with torch.no_grad(), GateHistograms(model) as histograms:
+            model(x)
+        found = histograms.by_stage()
+        assert list(found) == [str(stage) for stage in stages]
+        assert all(row["low"] < row["high"] for row in found.values())
+    model = network()
+    with torch.no_grad(), GateHistograms(model) as histograms:
+        model(x * float("nan"))
+    assert histograms.by_stage() == {}

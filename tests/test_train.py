@@ -59,6 +59,8 @@ def test_a_record_holds_what_it_should(tmp_path, data_dir):
     rows = lines(record, "metrics.jsonl")
     assert [row["epoch"] for row in rows] == [1, 2] and [row["step"] for row in rows] == [3, 6]
     assert summary["val_error"] == rows[-1]["val_error"]
+    assert [list(row["gates"]) for row in rows] == [["2", "3", "4"]] * 2
+    assert rows[0]["gates"] != rows[1]["gates"]  # they are watched while they learn
     started, *epochs = lines(record, "timings.jsonl")
     assert started["step"] == 0 and [row["images"] for row in epochs] == [48, 48]
     assert environment["threads"] == 1 and environment["seconds"] > 0 and environment["data"]
@@ -67,6 +69,7 @@ def test_a_record_holds_what_it_should(tmp_path, data_dir):
     truth = np.load(data_dir / "cifar10.npz")["test_labels"][:40]
     wrong = 100 * np.mean(predictions["predicted"] != truth)
     assert summary["test_error"] == pytest.approx(wrong) and summary["test_images"] == 40
+    assert np.array_equal(predictions["label"], truth)
     own = predictions["true_probability"].astype(float)
     assert -np.log(own).mean() == pytest.approx(summary["test_loss"], rel=0.01)
     right = predictions["predicted"] == truth
