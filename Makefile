@@ -1,8 +1,8 @@
 # `make` or `make help` lists what there is. Everything sets itself up: a target that needs the
 # environment makes .venv first, exactly as requirements.lock says, and does nothing the next time.
 #
-# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS DATA_DIR RESULTS BUDGET UNTIL reach every command, from
-# make's command line or from the environment: make ablation-ratio DATASET=cifar100 SEEDS=3
+# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS DATA_DIR RESULTS BUDGET UNTIL TRACK reach every command,
+# from make's command line or from the environment: make ablation-ratio DATASET=cifar100 SEEDS=3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -13,11 +13,12 @@ GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
+.PHONY: browse wandb-sync dashboard
 .PHONY: test test-fast check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
-	@echo "            [DATA_DIR=data] [RESULTS=results/local] [BUDGET=8h] [UNTIL=0.2] [GRIDS='ratio gate']"
+	@echo "            [DATA_DIR=data] [RESULTS=results/local] [BUDGET=8h] [UNTIL=0.2] [TRACK=off] [GRIDS='ratio gate']"
 	@echo
 	@awk -F':.*## ' '/^[a-z%$$][^=]*:.*## / { \
 		name = $$1; sub(/^\$$\(.*/, "ablation-NAME", name); printf "  %-15s %s\n", name, $$2 }' Makefile
@@ -65,6 +66,15 @@ report: $(READY) ## one self-contained page with everything: RESULTS/report.html
 
 paper: $(READY) ## tables, figures, claims and the report, from the records alone
 	@$(PYTHON) -m analysis paper
+
+browse: $(READY) ## open the report, also while a grid runs; how to look at what is kept for W&B
+	@$(PYTHON) -m analysis browse
+
+wandb-sync: $(READY) ## send W&B what it lacks
+	@$(PYTHON) -m experiments wandb-sync
+
+dashboard: $(READY) ## create or update the dashboard on W&B: a view of each study, and a report
+	@$(PYTHON) -m experiments dashboard
 
 test: $(READY) ## every test, in about eight minutes on two cores
 	@$(PYTHON) -m pytest -n 2 --dist worksteal

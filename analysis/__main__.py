@@ -1,13 +1,17 @@
 """The command line: `python -m analysis COMMAND [STUDY...]`."""
 
+import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from analysis.records import Study, find_studies
+from analysis.records import Study, find_studies, load
 from experiments.config import ConfigError
+from experiments.record import read_studies
 
 app = typer.Typer(
     add_completion=False,
@@ -25,6 +29,7 @@ UsageError = typer.BadParameter.__base__  # which typer does not export
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY", help="all unless given")]
 Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where the records lie")]
 LOCAL = Path("results/local")
+PATIENCE = 5.0  # seconds for a browser that ends when it has handed the page on
 
 
 @app.command()
@@ -43,20 +48,24 @@ def figures(studies: Studies = (), results: Results = LOCAL) -> None:
     from analysis import write
 
     found = find_studies(results, studies)
-    print(*write.figures(found, results), sep="\n")
+    print(*write.figures(found, results, other_studies(results, found)), sep="\n")
     name_damaged(found)
 
 
 @app.command()
 def show(studies: Studies = (), results: Results = LOCAL) -> None:
-    """Write tables and figures, and print the tables."""
+    """Write tables and figures, print the tables, and write the report of all studies."""
+    from analysis import report as page
     from analysis import write
 
     found = find_studies(results, studies)
-    write.tables(found, results)
-    write.figures(found, results)
-    print(*write.texts(found), sep="\n")
-    print(f"wrote {write.summary(found, results)}")
+    others, known = other_studies(results, found), {}
+    write.tables(found, results, known)
+    drawn = write.figures(found, results, others)
+    print(*write.texts(found, known), sep="\n", flush=True)  # whatever may become of the page
+    figures = [*drawn, *page.figures_there(others, results)]
+    path = page.write([*found, *others], results, figures, known)
+    print(f"wrote {write.summary(found, results)}, and {path}")
     name_damaged(found)
 
 
@@ -112,12 +121,70 @@ def paper(results: Results = LOCAL) -> None:
     from analysis import report as page
     from analysis import write
 
-    found = find_studies(results, [])
-    write.tables(found, results)
+    found, known = find_studies(results, []), {}
+    write.tables(found, results, known)
     figures = write.figures(found, results)
     print(write.claims(found, results)[1])
-    print(f"wrote {write.summary(found, results)}, and {page.write(found, results, figures)}")
+    path = page.write(found, results, figures, known)
+    print(f"wrote {write.summary(found, results)}, and {path}")
     name_damaged(found)
+
+
+@app.command()
+def browse(
+    results: Results = LOCAL,
+    show: Annotated[
+        bool, typer.Option("--open/--no-open", help="show the report in a browser")
+    ] = True,
+) -> None:
+    """Show the report in a browser, and list how to look at the runs that W&B has offline.
+
+    While a grid runs that is the page that refreshes itself. Else it is written anew, so that it
+    is true."""
+    from analysis import live, write
+    from analysis import report as page
+
+    path, names, found = results / page.NAME, live.studies_under_way(results), []
+    if not names:
+        found = find_studies(results, [])
+        page.write(found, results, write.figures(found, results))
+    elif not live.refreshes_itself(path):  # then the grid's own process is late
+        from analysis.progress import Page
+
+        Page(results, names, print).write("under way")
+    is_shown = show and open_in_browser(path)
+    print(f"{'opened' if is_shown else 'the report is'} {path.absolute().as_uri()}")
+    print(offline_runs(results))
+    name_damaged(found)
+
+
+def open_in_browser(path: Path) -> bool:
+    """Whether a browser shows it. One that stays in the foreground is not waited for."""
+    windows = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in windows):
+        return False  # a browser for the terminal would take it
+    code = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
+    nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    command = [sys.executable, "-c", code, path.absolute().as_uri()]
+    process = subprocess.Popen(command, start_new_session=True, **nowhere)
+    try:
+        return process.wait(PATIENCE) == 0
+    except subprocess.TimeoutExpired:
+        return True
+
+
+def offline_runs(results: Path) -> str:
+    """How to look at what was kept for W&B, in a sentence."""
+    folder = results / "wandb"
+    n = len(list(folder.glob("offline-run-*")))
+    if not n:
+        return f"no runs were kept for W&B without a network in {folder}"
+    runs = "1 run was" if n == 1 else f"{n:,} runs were"
+    it = "it" if n == 1 else "them"
+    return (
+        f"{runs} kept for W&B without a network in {folder}: `.venv/bin/wandb leet "
+        f"{shlex.quote(str(folder))}` browses {it} in the terminal, `make wandb-sync` sends {it}"
+    )
 
 
 @app.command()
@@ -127,6 +194,12 @@ def complexity(results: Results = LOCAL) -> None:
 
     paths = costs.write(results)
     print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
+
+
+def other_studies(results: Path, found: list[Study]) -> list[Study]:
+    """The studies in RESULTS that are not among those that were found."""
+    names = {study.name for study in found}
+    return [load(results, a) for a in read_studies(results) if a["name"] not in names]
 
 
 def name_damaged(studies: list[Study]) -> None:

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
@@ -12,23 +13,32 @@ from analysis import cells, claims
 from analysis import figures as drawn
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
-from analysis.records import Group, Study, by_group
-from analysis.write import Table, tables_of, verdicts
+from analysis.records import Group, Study, by_group, in_the_papers_order
+from analysis.write import Known, Table, tables_of, verdicts
 from experiments.files import write_atomically
 
+if TYPE_CHECKING:
+    from analysis.progress import UnderWay
+
+NAME = "report.html"
 TEMPLATE = "report.html.jinja"
+KINDS = (*drawn.FIGURES, *cells.TITLES)  # of figures, in their order on the page
+REFRESH = 5  # seconds after which a browser reads the page of a grid that is under way again
 
 
 @dataclass(frozen=True)
 class Picture:
     """A figure as it stands in the page.
 
-    kind  of figure, which is the end of its file's name
-    data  the PNG, base64
+    kind           of figure, which is the end of its file's name
+    data           the PNG, base64
+    width, height  in pixels: a browser keeps its place, so that a refresh does not move the page
     """
 
     kind: str
     data: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -55,35 +65,51 @@ class Chapter:
     provenance: pd.DataFrame
 
 
-def write(studies: Sequence[Study], results: Path, figures: Iterable[Path]) -> Path:
+def write(
+    studies: Sequence[Study],
+    results: Path,
+    figures: Iterable[Path],
+    known: Known | None = None,
+    under_way: "UnderWay | None" = None,
+) -> Path:
     """Writes the page.
 
     Args:
         figures: those that belong in it, as `analysis.write.figures` returns them.
+        known: tables that were computed before, as for `tables_of`.
+        under_way: what stands above all else while a grid runs.
     """
-    path = results / "report.html"
-    page = render(studies, [figure for figure in figures if figure.suffix == ".png"])
+    path = results / NAME
+    page = render(studies, figures, known, under_way)
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
 
 
-def render(studies: Sequence[Study], figures: list[Path]) -> str:
+def render(
+    studies: Sequence[Study],
+    figures: Iterable[Path],
+    known: Known | None = None,
+    under_way: "UnderWay | None" = None,
+) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    groups = by_group(studies)
-    changed = [study for study in studies if study.asked["settings"]]
-    chapters = [chapter(group, some, figures) for group, some in groups.items()]
+    there = {path.stem: path for path in figures if path.suffix == ".png"}
+    known = {} if known is None else known
+    changed = [s for s in sorted(studies, key=in_the_papers_order) if s.asked["settings"]]
     return environment.get_template(TEMPLATE).render(
-        chapters=chapters,
-        changed=[section(study, figures) for study in changed],
-        warnings=[reason for study in studies for reason in study.damaged],
+        under_way=under_way,
+        refresh=REFRESH,
+        chapters=[chapter(g, some, there, known) for g, some in by_group(studies).items()],
+        changed=[section(study, there, known) for study in changed],
+        warnings=dict.fromkeys(reason for study in studies for reason in study.damaged),
     )
 
 
-def chapter(group: Group, studies: Sequence[Study], figures: list[Path]) -> Chapter:
-    name = "-".join(group)
+def chapter(
+    group: Group, studies: Sequence[Study], figures: dict[str, Path], known: Known
+) -> Chapter:
     gates = [
         Section(
             f"gates-{cell}",
@@ -94,48 +120,56 @@ def chapter(group: Group, studies: Sequence[Study], figures: list[Path]) -> Chap
         )
         for cell, (study, row) in cells.subjects(studies).items()
     ]
+    forest = f"forest-{'-'.join(group)}"
     return Chapter(
         group,
-        [p for p in pictures(figures, "forest") if p.kind == f"forest-{name}"],
+        [picture(forest, figures[forest].read_bytes())] if forest in figures else [],
         verdicts(studies).get(group, []),
         claims.notes(group) if group[0] in MARGINS else [],
         MARGINS.get(group[0], 0.0),
-        [section(study, figures) for study in studies] + gates,
+        [section(study, figures, known) for study in studies] + gates,
         provenance(studies),
     )
 
 
-def section(study: Study, figures: list[Path]) -> Section:
+def section(study: Study, figures: dict[str, Path], known: Known) -> Section:
     asked = {
         "Asked": study.asked["about"],
         "Expected": study.asked["expected"],
         "Command": study.asked["command"],
     }
-    found = tables_of(study)
     return Section(
         study.name,
         study.asked["title"],
         {key: text for key, text in asked.items() if text},
-        list(found.values()),
+        list(tables_of(study, known).values()),
         pictures(figures, study.name),
     )
 
 
-def pictures(figures: list[Path], name: str) -> list[Picture]:
-    """The figures of a study or cell: those whose file's name begins with it."""
-    return [
-        Picture(path.stem if name == "forest" else path.stem.removeprefix(f"{name}-"), encode(path))
-        for path in figures
-        if path.stem.startswith(f"{name}-")
-        and (name == "forest" or path.stem.removeprefix(f"{name}-") in KINDS)
-    ]
+def pictures(figures: dict[str, Path], name: str) -> list[Picture]:
+    """The figures of a study or cell.
+
+    Args:
+        figures: by the names of their files, `<study or cell>-<kind>`.
+    """
+    paths = {kind: figures.get(f"{name}-{kind}") for kind in KINDS}
+    return [picture(kind, path.read_bytes()) for kind, path in paths.items() if path]
 
 
-KINDS = {*drawn.FIGURES, *cells.TITLES}
+def picture(kind: str, png: bytes) -> Picture:
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    return Picture(kind, base64.b64encode(png).decode(), width, height)
 
 
-def encode(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def figures_there(studies: Sequence[Study], results: Path) -> list[Path]:
+    """The figures of these studies, of their gates and groups, that were drawn before."""
+    groups = by_group(studies)
+    names = [f"{study.name}-{kind}" for study in studies for kind in KINDS]
+    names += [f"{cell}-{kind}" for cell in cells.subjects(studies) for kind in KINDS]
+    names += [f"forest-{'-'.join(group)}" for group in groups]
+    paths = [results / "figures" / f"{name}.png" for name in names]
+    return [path for path in paths if path.exists()]
 
 
 def provenance(studies: Sequence[Study]) -> pd.DataFrame:

@@ -18,10 +18,22 @@ from analysis.records import Group, Study, by_group
 WORTH_IT = 4  # studies for each process: it takes three seconds to start
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
+Known = dict[str, dict[str, Table]]  # name of a study -> its tables: Dunnett's test takes its time
 
 
-def tables_of(study: Study) -> dict[str, Table]:
-    """Name of a file -> a table of a study."""
+def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
+    """Name of a file -> a table of a study.
+
+    Args:
+        known: the tables of studies that are there are not computed again, and new ones are added.
+    """
+    known = {} if known is None else known
+    if study.name not in known:
+        known[study.name] = compute_tables(study)
+    return known[study.name]
+
+
+def compute_tables(study: Study) -> dict[str, Table]:
     found = {
         study.name: (
             tabled.title(study),
@@ -43,16 +55,14 @@ def tables_of(study: Study) -> dict[str, Table]:
     return found
 
 
-def texts(studies: Sequence[Study]) -> list[str]:
+def texts(studies: Sequence[Study], known: Known | None = None) -> list[str]:
     """Every study's first table for the terminal."""
-    return [
-        "\n" + tabled.block(tabled.title(study), tabled.cells(study), notes(study))
-        for study in studies
-    ]
+    first = [tables_of(study, known)[study.name] for study in studies]
+    return ["\n" + tabled.block(title, shown, lines) for title, shown, lines, _ in first]
 
 
-def tables(studies: Sequence[Study], results: Path) -> list[Path]:
-    found = {name: table for study in studies for name, table in tables_of(study).items()}
+def tables(studies: Sequence[Study], results: Path, known: Known | None = None) -> list[Path]:
+    found = {n: table for study in studies for n, table in tables_of(study, known).items()}
     return write_tables(found, results)
 
 
@@ -96,16 +106,25 @@ def claims_of(studies: Sequence[Study]) -> dict[str, Table]:
     }  # fmt: skip
 
 
-def figures(studies: Sequence[Study], results: Path) -> list[Path]:
-    """Draws all figures; many studies on all cores."""
+def figures(
+    studies: Sequence[Study], results: Path, neighbours: Sequence[Study] = ()
+) -> list[Path]:
+    """Draws all figures; many studies on all cores.
+
+    Args:
+        neighbours: other studies, which have a place in the forest plots that `studies` are in, and
+            after which networks that they share may be called.
+    """
     from analysis import cells, forest  # matplotlib takes a second, and tables do without it
     from analysis import figures as drawn
 
     folder = results / "figures"
     jobs: list[tuple] = [(drawn.save, study, folder) for study in studies]
-    jobs += [(cells.save, cell, *of, folder) for cell, of in cells.subjects(studies).items()]
-    for group, some in by_group(studies).items():
-        if forest.lines(some):
+    together = [*studies, *neighbours]
+    names, groups = cells.subjects(together), by_group(together)
+    jobs += [(cells.save, cell, *names[cell], folder) for cell in cells.subjects(studies)]
+    for group in by_group(studies):
+        if forest.lines(some := groups[group]):
             jobs.append((forest.save, some, folder, f"forest-{'-'.join(group)}"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = min(cores, len(jobs) // WORTH_IT)

@@ -1,4 +1,5 @@
-"""The command line: `python -m experiments run|plan|status|retry|delete|data|complexity`."""
+"""The command line: `python -m experiments run|plan|status|retry|delete|data|complexity|
+wandb-sync|dashboard`."""
 
 import signal
 import subprocess
@@ -204,6 +205,29 @@ def complexity(results: Results = Path("results/local")) -> None:
     say(f"wrote {count_all(results)}")
     analysis = [sys.executable, "-m", "analysis", "complexity", "--results", str(results)]
     raise typer.Exit(subprocess.run(analysis).returncode)
+
+
+@app.command("wandb-sync")
+def wandb_sync(
+    results: Results = Path("results/local"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="lists, and sends nothing")] = False,
+) -> None:
+    """Send W&B what it lacks: what was kept without a network, and what the records hold."""
+    from experiments.sync import sync
+
+    raise typer.Exit(sync(results, dry_run, say))
+
+
+@app.command()
+def dashboard(results: Results = Path("results/local")) -> None:
+    """Create or update the dashboard on W&B: a view of each study, and a report of all."""
+    from experiments import tracking
+
+    account = tracking.account()
+    from experiments.dashboard import publish
+
+    for link in publish(results, *account):
+        say(link)
 
 
 def counted(states) -> str:

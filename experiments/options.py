@@ -103,6 +103,15 @@ CheckpointEvery = Annotated[
     float, option("between two checkpoints of a run, at least", parser=seconds, metavar="TIME")
 ]
 
+Track = Annotated[
+    str,
+    option(
+        "W&B: auto (online where there is a key, else offline, or what WANDB_MODE says), online, "
+        "offline or off",
+        "TRACK",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class PlanOptions:
@@ -129,6 +138,7 @@ class RunOptions(PlanOptions):
     keep_going: KeepGoing = False
     patience: Patience = "10m"
     checkpoint_every: CheckpointEvery = "60s"
+    track: Track = "auto"
 
 
 @dataclass(frozen=True)

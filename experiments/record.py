@@ -4,10 +4,10 @@
         config.json        the complete config, written first
         env.json           the machine, the software, the data's and the arithmetic's fingerprints,
                            when and how long, and where it went on after an interruption
-        metrics.jsonl      one line an epoch: losses, errors, learning rate, and by stage how the gates
-                           are distributed on held-out images; nothing of the clock
+        metrics.jsonl      one line an epoch: losses, errors, learning rate, and how the gates of
+                           each stage are distributed on held-out images; nothing of the clock
         timings.jsonl      one line a start, one an epoch: images and seconds
-        predictions.npz    per test image: class, its probability, the true class's; the true class
+        predictions.npz    per test image: class, its probability; the true class, its probability
         gates.npz          of a network with SE blocks: what its gates did (experiments/gates.py)
         summary.json       written last, at once: the run is done (or diverged, which is a result)
         error.txt          instead of a summary: why the run ended

@@ -4,7 +4,8 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,18 +13,22 @@ from rich.console import Console
 
 from experiments import record as records
 from experiments import stale
+from experiments.beside import Beside, News
 from experiments.config import checked
 from experiments.data import held_out
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
 from experiments.environment import pick_devices, pick_slots
 from experiments.estimate import check, seconds, training_share
+from experiments.follow import follow as follow_wandb
+from experiments.follow import pick_mode
 from experiments.grid import read_grid
 from experiments.launch import Event, Local, ask, warm_up
 from experiments.options import PlanOptions, RetryOptions, RunOptions
 from experiments.record import Record, failure
 from experiments.settings import parse_settings
 from experiments.study import ALL, MOST_SEEDS, Study, expand
+from experiments.tracking import INSTALL, is_installed
 from senet.config import choose
 
 ALIKE = 3  # so many first runs that fail in one way stop the grid
@@ -93,7 +98,7 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     deadline = None
     if options.budget is not None:
         deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
-    machine, results = settle(options), options.results
+    machine, results, mode = settle(options), options.results, pick_mode(options.track)
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = expand_all(options, dataset, machine.recipe)
     records.check_writable(results)
@@ -112,18 +117,39 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
 
     for words, grids in group(studies).items():
         say(f"{', '.join(grids)}: {words}")
-    stopped = train_round(studies, options, machine, deadline, say, console)
-    while options.until is not None and not stopped:
-        wide = wide_studies(studies, results, options.until, say)
-        if not wide:
-            break
-        studies = [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
-        stopped = train_round(studies, options, machine, deadline, say, console)
+    names = [study.name for study in studies]
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(w) for w in watchers_of(results, names, mode, say)]
+        rest = (machine, deadline, say, console, watchers)
+        stopped = train_round(studies, options, *rest)
+        while options.until is not None and not stopped:
+            wide = wide_studies(studies, results, options.until, say)
+            if not wide:
+                break
+            studies = [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
+            stopped = train_round(studies, options, *rest)
 
-    sys.stdout.flush()
-    analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
-    drawn = subprocess.run([*analysis, *(study.name for study in studies)]).returncode
+        sys.stdout.flush()
+        analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
+        drawn = subprocess.run([*analysis, *names]).returncode
+        for watcher in watchers:
+            watcher.tell(News("drawn"))
     return conclude(name_runs(studies, results), stopped, say) or drawn
+
+
+def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[Beside]:
+    """What follows the training beside it: the page, and W&B unless that is off."""
+    from analysis.live import follow as follow_page
+
+    path = results / "report.html"
+    lost = f"{path} is not of the last moment: `make browse` writes it anew"
+    found = [Beside(follow_page, results, names, say=say, lost=lost)]
+    if mode == "auto" and not is_installed():
+        say(INSTALL)
+    elif mode != "off":
+        lost = "W&B has not got everything: `make wandb-sync` sends what is missing"
+        found.append(Beside(follow_wandb, results, names, mode, say=say, lost=lost))
+    return found
 
 
 def group(studies: list[Study]) -> dict[str, list[str]]:
@@ -161,6 +187,7 @@ def train_round(
     deadline: float | None,
     say: Say,
     console: Console,
+    watchers: Sequence[Beside],
 ) -> str:
     """Trains the missing runs of all seeds so far; says why it stopped before the end, or ""."""
     results, data_dir = options.results, options.data_dir
@@ -195,7 +222,8 @@ def train_round(
     with Local(slots, data_dir, options.patience, options.checkpoint_every) as local:
         try:
             with display:
-                hopeless = follow(local.train(missing, deadline), display, options.keep_going)
+                events = local.train(missing, deadline)
+                hopeless = follow(events, [display, *watchers], options.keep_going)
         finally:
             if local.active:
                 n = len(local.active)
@@ -205,11 +233,12 @@ def train_round(
     return hopeless
 
 
-def follow(events: Iterable[Event], display: Display, keep_going: bool) -> str:
-    """Shows what happens; says why it is hopeless to go on, or ""."""
+def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_going: bool) -> str:
+    """Passes on what happens; says why it is hopeless to go on, or ""."""
     kinds: list[str] = []  # of the failures of the runs that have ended; "" for one that did not
     for event in events:
-        display.follow(event)
+        for watcher in watchers:
+            watcher.follow(event)
         if event.kind == "ended":
             kinds.append(event.outcome.kind)
         if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:

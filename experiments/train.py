@@ -197,7 +197,7 @@ def train(
         statistics, some = probe.statistics(), test.first(recipe.intervention_images)
         interventions = intervene(model, some, autocast, statistics, alive_or_stop)
         gates = gates_of(model, test, autocast, statistics, names)
-        record.write_predictions(**predictions)
+        record.write_predictions(**predictions, class_names=names)
         if gates is not None:
             record.write_gates(pack(gates, config.seed))
     spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}

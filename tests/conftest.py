@@ -21,7 +21,7 @@ torch.set_num_threads(1)  # as in a run
 
 ROOT = Path(__file__).parents[1]
 VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS",
-             "BUDGET", "UNTIL")  # fmt: skip
+             "BUDGET", "UNTIL", "TRACK")  # fmt: skip
 
 TINY = {
     "name": "tiny", "epochs": 2, "batch_size": 16, "train_images": 48, "holdout": 32,
@@ -79,8 +79,13 @@ def write_grid(folder: Path) -> str:
 
 
 def bare() -> dict[str, str]:
-    """The environment without what the command line reads from it."""
-    return {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    """The environment without what the command line reads from it, and without W&B."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in VARIABLES and not name.startswith("WANDB_")
+    }
+    return kept | {"TRACK": "off"}
 
 
 def call(*words: str, **environment: str) -> subprocess.CompletedProcess:

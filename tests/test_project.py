@@ -65,6 +65,7 @@ def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_
         "delete",
         "cifar10",
         "factorial",
+        "dashboard",
     }
     if long & set(words):
         name, *words = words  # only whether it is understood

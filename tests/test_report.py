@@ -128,6 +128,17 @@ def test_the_report_needs_no_other_file_and_says_everything(rebuilt):
 
 
 @pytest.mark.slow
+def test_what_show_draws_of_one_study_leaves_the_report_of_all_as_it_is(rebuilt, tmp_path):
+    shutil.copytree(rebuilt, tmp_path / "results")
+    page = tmp_path / "results/report.html"
+    page.unlink()
+    command = [sys.executable, "-m", "analysis", "show", "squeeze", "--results", str(page.parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith(f"figures, and {page}")
+    assert page.read_bytes() == (rebuilt / "report.html").read_bytes()
+
+
+@pytest.mark.slow
 def test_a_demonstration_says_so_in_the_report_and_judges_nothing(tmp_path):
     shutil.copytree(RECORDS, tmp_path / "results")
     for path in (tmp_path / "results/studies").glob("*.json"):

@@ -1,0 +1,313 @@
+"""The only file that knows Weights & Biases: a record, as a run of W&B.
+
+Our records stay the truth, and W&B mirrors them. What is told is read from a run's files, never
+from the run itself, so that a run which is under way, one that was interrupted and resumed, and one
+that ended a year ago are told in the same way: all of its epochs from the first one on, under the
+id that its config gives it. Telling it again replaces what W&B had.
+
+Everything that W&B keeps on this machine lies in RESULTS/wandb (experiments/told.py).
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import ConfigError, RunConfig, variant
+from experiments.files import read_lines, read_sealed
+from experiments.gates import unpack
+from experiments.record import load, read_studies, state
+from experiments.told import (
+    Told,
+    digest_of_run,
+    digest_of_study,
+    figures_of,
+    folder_of,
+    grids_of,
+    note,
+    run_id,
+    study_id,
+)
+from experiments.worker import first_line
+
+if TYPE_CHECKING:
+    import wandb
+
+PROJECT = "se-ablation"  # unless WANDB_PROJECT says otherwise
+INSTALL = "W&B is not installed: `pip install wandb`, or go on without it (`--track off`)"
+CONNECT = 15  # seconds for the service to answer in, and to take the rest of a run at its end
+TAG = 64  # characters of a tag at most
+# A column of metrics.jsonl -> what W&B calls it; a slash makes a section of panels.
+METRICS = {
+    "train_loss": "train/loss",
+    "train_error": "train/error",
+    "val_loss": "val/loss",
+    "val_error": "val/error",
+    "lr": "learning_rate",
+}
+SUMMARY = {
+    "test_error": "test/error",
+    "test_loss": "test/loss",
+    "parameters": "parameters",
+    "multiply_adds": "multiply_adds",
+    "state": "state",
+    "reason": "reason",
+}
+MACHINE = ("processor", "device", "precision", "torch", "commit", "data")
+
+
+def is_installed() -> bool:
+    return importlib.util.find_spec("wandb") is not None
+
+
+def has_key() -> bool:
+    """Whether W&B knows an account here. It is never asked for."""
+    import wandb
+
+    return wandb.login(prompt=False, verify=False)
+
+
+def require_key() -> None:
+    """Raises ConfigError where W&B is not installed, or has no key here."""
+    if not is_installed():
+        raise ConfigError(INSTALL)
+    if not has_key():
+        raise ConfigError("W&B has no key here: `wandb login`, or set WANDB_API_KEY")
+
+
+def account() -> tuple[str, str]:
+    """(entity, project) on W&B: WANDB_ENTITY or the account's own, WANDB_PROJECT or PROJECT.
+
+    Raises ConfigError where W&B is not installed, has no key here, or does not answer.
+    """
+    require_key()
+    import wandb
+
+    try:
+        entity = os.environ.get("WANDB_ENTITY") or wandb.Api(timeout=CONNECT).default_entity
+    except Exception as error:  # its transport raises errors of many libraries
+        raise ConfigError(f"W&B is not to be reached: {first_line(error)}") from None
+    return entity, os.environ.get("WANDB_PROJECT") or PROJECT
+
+
+def prepare(results: Path) -> Path:
+    """Makes the folder for what W&B writes, and tells it so; to be called before all else."""
+    folder = folder_of(results)
+    (folder / "told").mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, about our users
+    return folder
+
+
+class Unreachable(Exception):
+    """W&B does not answer, refuses, or does not take what it is sent."""
+
+
+def begin(results: Path, mode: str, **what: Any) -> "wandb.Run":
+    """A new run of W&B, in the place of the one with the same id, if there is one.
+
+    Raises Unreachable.
+    """
+    import wandb
+
+    settings = wandb.Settings(
+        init_timeout=CONNECT,
+        finish_timeout=CONNECT,
+        finish_timeout_raises=True,
+        silent=True,
+        console="off",
+        # What our records say better: the machine that trains is not always the one that tells.
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+    )
+    try:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            dir=results.absolute(),
+            mode=mode,
+            reinit="create_new",
+            settings=settings,
+            **what,
+        )
+    except Exception as error:
+        raise Unreachable(first_line(error)) from error
+
+
+def finish(results: Path, run: "wandb.Run", digest: str | None) -> None:
+    """Ends a run, and notes that W&B has everything with this digest; None: that it has not.
+
+    Raises Unreachable where it does not take the rest.
+    """
+    told = Told(digest, None if run.offline else run.url, Path(run.dir).parent.name)
+    try:
+        run.finish(exit_code=0 if digest else 1)
+    except TimeoutError as error:
+        raise Unreachable(first_line(error)) from error
+    if digest:
+        note(folder_of(results), run.id, told)
+
+
+class Mirror:
+    """A training run, told epoch by epoch.
+
+    Args:
+        path: the folder of its record, which has its config.json and env.json already.
+        mode: online or offline.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        record = load(path)
+        config, self.record, self.path, self.told = record.config, record, path, 0
+        self.studies = read_studies(record.results)
+        self.run = begin(
+            record.results,
+            mode,
+            id=run_id(config),
+            name=f"{config.label} seed {config.seed}",
+            group=config.cell,
+            job_type="train",
+            tags=[grid[:TAG] for grid in grids_of(config.cell, self.studies)],
+            config=settings_of(config) | machine_of(path),
+        )
+        self.run.define_metric("epoch")
+        self.run.define_metric("*", step_metric="epoch")
+
+    @property
+    def place(self) -> str | None:
+        """Where W&B shows the project; None offline."""
+        return None if self.run.offline else self.run.project_url
+
+    def catch_up(self) -> None:
+        """Tells the epochs that are new since the last call."""
+        rows = read_lines(self.path / "metrics.jsonl", cut_short=True)
+        times = read_lines(self.path / "timings.jsonl", cut_short=True)
+        speed = {t["epoch"]: t["images"] / t["seconds"] for t in times if t.get("seconds")}
+        for row in rows[self.told :]:
+            told = epoch_of(row) | {"images_per_second": speed.get(row["epoch"])}
+            told = {key: value for key, value in told.items() if value is not None}
+            self.run.log(told, step=row["epoch"], commit=True)
+        self.told = max(self.told, len(rows))
+
+    def conclude(self) -> bool:
+        """Tells how it ended and what it drew; whether that is all of it. The run is over then."""
+        self.catch_up()
+        if state(self.path) not in ("done", "diverged"):
+            self.run.summary["state"] = state(self.path)
+            finish(self.record.results, self.run, None)
+            return False
+        self.run.log(dict(pictures(self.path)) | {"epoch": self.told}, step=self.told + 1)
+        self.run.summary.update(summary_of(self.path))
+        finish(self.record.results, self.run, digest_of_run(self.path, self.studies))
+        return True
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """The config with keys such as se_ratio: W&B takes a dot for a level of its own."""
+    from analysis.records import flat
+
+    settings = {key.replace(".", "_"): v for key, v in flat(config.model_dump(mode="json"))}
+    if config.se is None:
+        settings["se"] = "none"
+    texts = {key: ", ".join(map(str, v)) for key, v in settings.items() if isinstance(v, list)}
+    return settings | texts | {"cell": config.cell, "variant": variant(config.se)}
+
+
+def machine_of(path: Path) -> dict[str, Any]:
+    try:
+        env = read_sealed(path / "env.json")
+    except ConfigError:
+        return {}
+    return {f"env_{key}": env[key] for key in MACHINE if key in env}
+
+
+def epoch_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of metrics.jsonl in W&B's words, with a histogram of the gates of each stage."""
+    import wandb
+
+    told = {name: row[key] for key, name in METRICS.items() if key in row}
+    for stage, gates in row.get("gates", {}).items():
+        width = (gates["high"] - gates["low"]) / len(gates["counts"])
+        edges = [gates["low"] + width * i for i in range(len(gates["counts"]) + 1)]
+        name = f"gates/stage {stage}"
+        told[name] = wandb.Histogram(np_histogram=(gates["counts"], edges))
+        told |= {f"{name} mean": gates["mean"], f"{name} std": gates["std"]}
+    return told | {"epoch": row["epoch"]}
+
+
+def summary_of(path: Path) -> dict[str, Any]:
+    """What the runs are compared by."""
+    summary = read_sealed(path / "summary.json", "state")
+    told = {name: summary[key] for key, name in SUMMARY.items() if summary.get(key) is not None}
+    told["seconds"] = read_sealed(path / "env.json", "seconds")["seconds"]
+    replaced = summary.get("interventions") or {"all": {}}
+    return told | {f"intervention/{how}": error for how, error in replaced["all"].items()}
+
+
+def pictures(path: Path) -> Iterator[tuple[str, Any]]:
+    """The confusion matrix and the activation figures of a finished run."""
+    import matplotlib
+    import numpy as np
+    import pandas as pd
+    import wandb
+
+    from analysis import cells
+    from analysis.interventions import intervention_frame
+    from analysis.records import read_run
+    from analysis.style import STYLE
+
+    if (path / "predictions.npz").exists():
+        with np.load(path / "predictions.npz") as file:
+            found = dict(file)
+        if "label" in found:  # not in records of older versions
+            yield (
+                "confusion",
+                wandb.plot.confusion_matrix(
+                    y_true=found["label"].tolist(),
+                    preds=found["predicted"].tolist(),
+                    class_names=found["class_names"].tolist(),
+                    title="Confusion matrix of the test images",
+                ),
+            )
+    seed = int(path.name.removeprefix("seed"))
+    gates = {seed: unpack(path / "gates.npz")} if (path / "gates.npz").exists() else {}
+    with matplotlib.rc_context(STYLE):
+        frame = intervention_frame(pd.DataFrame([read_run(path) | {"seed": seed}]))
+        for kind, _, figure in cells.draw(gates, frame):
+            figure.suptitle(cells.TITLES[kind])
+            yield kind, wandb.Image(figure)
+
+
+def tell_study(results: Path, name: str, mode: str) -> None:
+    """A study's tables and figures as they lie in RESULTS, as a run of its own."""
+    import wandb
+
+    from analysis.records import find_studies
+    from analysis.write import tables_of
+
+    [study] = find_studies(results, [name])
+    asked, found = study.asked, tables_of(study)
+    keys = ("grid", "title", "dataset", "network", "recipe", "training", "seeds", "command")
+    run = begin(
+        results,
+        mode,
+        id=study_id(name),
+        name=name,
+        job_type="analysis",
+        tags=[asked["grid"][:TAG]],
+        config={key: asked[key] for key in keys},
+        notes="\n\n".join(filter(None, [asked["about"], asked["expected"]])),
+    )
+    told = {}
+    for table, (_, shown, _, _) in found.items():
+        key = f"table{table.removeprefix(name).replace('-', '/', 1)}"
+        told[key] = wandb.Table(dataframe=shown)
+    for path in figures_of(results, study.asked):
+        kind = path.stem.removeprefix(f"{name}-") if path.stem.startswith(name) else "forest"
+        told[f"figures/{kind}"] = wandb.Image(str(path))
+    run.log(told)
+    finish(results, run, digest_of_study(results, asked))
