@@ -213,6 +213,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     settings = {key.replace(".", "_"): v for key, v in flat(config.model_dump(mode="json"))}
     if config.se is None:
         settings["se"] = "none"
+    settings = {key: value for key, value in settings.items() if value is not None}
     texts = {key: ", ".join(map(str, v)) for key, v in settings.items() if isinstance(v, list)}
     return settings | texts | {"cell": config.cell, "variant": variant(config.se)}
 

@@ -22,7 +22,6 @@ from test_report import RECORDS, Page
 from analysis import live, progress, report
 from analysis.__main__ import offline_runs, open_in_browser
 from analysis.records import find_studies
-from experiments import runner
 from experiments.beside import News
 from experiments.lock import hold
 from experiments.record import read_studies
@@ -211,10 +210,6 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 IN_BROWSER = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
-IS_WIRED = pytest.mark.skipif(
-    "analysis.live" not in Path(runner.__file__).read_text(),
-    reason="the runner does not start the page's process yet",
-)
 
 
 def chromium(profile: Path, *words: str) -> list[str]:
@@ -245,7 +240,6 @@ def test_it_would_be_seen_if_a_page_fetched_something(tmp_path):
 
 @pytest.mark.slow
 @IN_BROWSER
-@IS_WIRED
 def test_an_open_page_goes_with_a_real_grid_to_its_end(tmp_path, data_dir):
     results, grid = tmp_path / "results", tmp_path / "own.yaml"
     cells = [{"se.ratio": [4], "label": EVIL}]
@@ -286,7 +280,6 @@ def title(profile: Path) -> str:
 
 
 @pytest.mark.slow
-@IS_WIRED
 def test_after_ctrl_c_the_page_says_how_far_it_went(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
     training = start("run", "squeeze", *tiny_words(epochs=400), **there)
