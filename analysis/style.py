@@ -61,7 +61,7 @@ def write(figure: Figure, folder: Path, name: str) -> list[Path]:
     """A figure as PNG and PDF."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in METADATA]
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")  # it is laid out once, not twice for each file
     for path, metadata in zip(paths, METADATA.values(), strict=True):
         figure.savefig(path, metadata=metadata)

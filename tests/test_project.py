@@ -66,6 +66,7 @@ def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_
         "cifar10",
         "factorial",
         "dashboard",
+        "--track",
     }
     if long & set(words):
         name, *words = words  # only whether it is understood
