@@ -148,7 +148,7 @@ def browse(
     if not names:
         found = find_studies(results, [])
         page.write(found, results, write.figures(found, results))
-    elif not live.refreshes_itself(path):  # then the grid's own process is late
+    elif not live.refreshes_itself(path):  # then the grid's own process is late, or gone
         from analysis.progress import Page
 
         Page(results, names, print).write("under way")

@@ -13,6 +13,7 @@ from experiments.record import read_studies, runs_of
 
 REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
 QUIET = 30.0  # seconds without news after which a write is worth it: the percent go on
+OLD = 900.0  # seconds after which nobody writes a page any more
 
 
 def follow(results: Path, names: list[str], ears: Any, mouth: Any) -> None:
@@ -74,9 +75,10 @@ def studies_under_way(results: Path) -> list[str]:
 
 
 def refreshes_itself(page: Path) -> bool:
-    """Whether there is a page, of a grid that was under way when it was written."""
+    """Whether there is a page of a grid that is under way, and still written anew."""
     try:
+        is_old = time.time() - page.stat().st_mtime > OLD
         with page.open(errors="replace") as file:
-            return 'http-equiv="refresh"' in file.read(1000)
+            return 'http-equiv="refresh"' in file.read(1000) and not is_old
     except OSError:
         return False

@@ -215,7 +215,7 @@ def wandb_sync(
     """Send W&B what it lacks: what was kept without a network, and what the records hold."""
     from experiments.sync import sync
 
-    raise typer.Exit(sync(results, dry_run, say))
+    raise typer.Exit(sync(results, dry_run, say, console))
 
 
 @app.command()

@@ -6,7 +6,9 @@ happens to it, no run waits for it.
 
 import multiprocessing
 import os
+import queue
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from experiments.datasets import Say
-from experiments.launch import Event, spawn, warm_up
+from experiments.launch import Event, spawn
+from experiments.worker import die_with_runner, first_line
 
 PATIENCE = 30.0  # seconds for the last work, once the training has ended
 HURRY = 10.0  # the same after Ctrl-C
@@ -36,6 +39,22 @@ class News:
     run: Path | None = None
 
 
+class Ears:
+    """Where a process hears the news: the end of a pipe, with the `get` of a queue."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def get(self, timeout: float | None = None) -> News | None:
+        """None at the end, also where the runner is gone. Raises queue.Empty when it is time."""
+        if not self.pipe.poll(timeout):
+            raise queue.Empty
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+
+
 class Beside:
     """A process that hears of the training.
 
@@ -44,6 +63,7 @@ class Beside:
     notice.
 
     Args:
+        name: what it is about, to the user.
         function: called in the process as function(*args, ears, mouth): `ears.get()` gives News,
             and None at the end; a sentence sent through `mouth` reaches the user.
         args: picklable.
@@ -51,9 +71,10 @@ class Beside:
         lost: a sentence for when it did not do all of its work.
     """
 
-    def __init__(self, function: Callable, *args: Any, say: Say, lost: str) -> None:
-        self.function, self.args, self.say, self.lost = function, args, say, lost
-        self.ears: multiprocessing.Queue | None = None
+    def __init__(self, name: str, function: Callable, *args: Any, say: Say, lost: str) -> None:
+        self.name, self.function, self.args, self.say, self.lost = name, function, args, say, lost
+        self.state: Literal["waits", "listens", "lost"] = "waits"
+        self.news: queue.SimpleQueue = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         return self
@@ -67,22 +88,33 @@ class Beside:
         kind = "epoch" if event.row is not None else kinds.get(event.kind)
         if kind is None:
             return
-        if self.ears is None:
+        if self.state == "waits":
             self.start()
         self.tell(News(kind, event.record.path))
 
     def start(self) -> None:
-        warm_up()
-        # Its own thread writes to the pipe: `put` never waits, however much there is to be read.
-        self.ears = multiprocessing.get_context("forkserver").Queue()
-        self.ears.cancel_join_thread()
-        self.process, self.mouth = spawn(begin, self.function, *self.args, self.ears)
+        try:
+            theirs, pipe = multiprocessing.get_context("forkserver").Pipe(duplex=False)
+            with theirs:
+                words = (self.name, self.function, *self.args, Ears(theirs))
+                self.process, self.mouth = spawn(begin, *words)
+        except (OSError, EOFError):  # no memory, no file descriptor: the training may have them
+            self.give_up()
+            return
+        self.state = "listens"
+        threading.Thread(target=pass_on, args=(self.news, pipe), daemon=True).start()
 
     def tell(self, news: News | None) -> None:
-        """Nothing where nothing was trained."""
-        if self.ears is not None:
-            self.ears.put(news)
+        """Nothing where nothing was trained. Never waits, however much there is to be heard."""
+        if self.state == "listens":
+            self.news.put(news)
             self.listen()
+            if news is not None and not self.process.is_alive():
+                self.give_up()
+
+    def give_up(self) -> None:
+        self.state = "lost"
+        self.say(self.lost, style="yellow")
 
     def listen(self) -> None:
         """Tells the user what the process has to say."""
@@ -91,7 +123,7 @@ class Beside:
                 self.say(self.mouth.recv(), style="yellow")
 
     def close(self, patience: float) -> None:
-        if self.ears is None:
+        if self.state != "listens":
             return
         began, has_said = time.monotonic(), False
         try:
@@ -101,7 +133,7 @@ class Beside:
                 self.listen()
                 if not has_said and self.process.is_alive() and time.monotonic() - began > QUIET:
                     has_said = True
-                    self.say(f"the last of it, for {patience:.0f} s at most ...")
+                    self.say(f"{self.name}: the last of it, for {patience:.0f} s at most ...")
         finally:  # also where someone is in a hurry and presses Ctrl-C
             is_late = self.process.is_alive()
             if is_late:
@@ -109,15 +141,21 @@ class Beside:
                     os.killpg(self.process.pid, signal.SIGKILL)
             self.process.join()
             self.listen()
+            self.state = "waits"
             if is_late or self.process.exitcode:
-                self.say(self.lost, style="yellow")
-            self.ears = None
+                self.give_up()
 
 
-def begin(function: Callable, *args: Any) -> None:
+def pass_on(news: queue.SimpleQueue, pipe: Connection) -> None:
+    """Sends news until None, in a thread of its own, which may wait for a process that is busy."""
+    with pipe, suppress(OSError):
+        while (one := news.get()) is not None:
+            pipe.send(one)
+        pipe.send(None)
+
+
+def begin(name: str, function: Callable, *args: Any) -> None:
     """Calls function(*args) in a group of its own, which Ctrl-C does not reach, and politely."""
-    from experiments.worker import die_with_runner
-
     os.setsid()
     os.nice(10)  # the training comes first
     die_with_runner()
@@ -125,10 +163,6 @@ def begin(function: Callable, *args: Any) -> None:
     try:
         function(*args)
     except Exception as error:  # told in a sentence: its traceback is of no use to anybody
-        say_last(mouth, f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}")
+        with suppress(OSError):
+            mouth.send(f"{name}: {type(error).__name__}: {first_line(error)}")
         os._exit(1)
-
-
-def say_last(mouth: Connection, sentence: str) -> None:
-    with suppress(OSError):
-        mouth.send(sentence)

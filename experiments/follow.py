@@ -1,9 +1,10 @@
 """Whether W&B is told of a grid, and the process that does so while it trains (see beside.py)."""
 
 import os
+import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty
@@ -44,14 +45,32 @@ def pick_mode(track: str) -> str:
     mode = MODES[track]
     if mode in ("online", "offline") and not tracking.is_installed():
         raise ConfigError(f"{where}: {tracking.INSTALL}")
+    project = os.environ.get("WANDB_PROJECT", "")
+    if mode != "off" and (set(project) & set("/\\#?%:") or len(project) > 128):
+        raise ConfigError(
+            f"WANDB_PROJECT {project!r}: at most 128 characters, none of / \\ # ? % :"
+        )
     return mode
 
 
 def follow(results: Path, studies: Sequence[str], mode: str, ears, mouth: Connection) -> None:
     """Tells W&B what `ears` hears of; ends with status 1 where it has not got all of it."""
-    with printing_into(tracking.prepare(results) / "log.txt"):
+    folder = tracking.prepare(results)
+    with scratch(), printing_into(folder / f"log-{os.getpid()}.txt"):
         is_complete = Follower(results, studies, mode, mouth).listen(ears)
     os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
+
+
+@contextmanager
+def scratch() -> Iterator[None]:
+    """A place for the temporary files of W&B's library, which leaves some behind."""
+    before = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="wandb-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder  # for its processes, and for this one
+        try:
+            yield
+        finally:
+            os.environ["TMPDIR"] = tempfile.tempdir = before
 
 
 class Follower:
@@ -66,7 +85,9 @@ class Follower:
 
     def __init__(self, results: Path, studies: Sequence[str], mode: str, mouth: Connection) -> None:
         self.results, self.studies, self.mouth = results, studies, mouth
-        self.mode = "online" if mode != "offline" and tracking.has_key() else "offline"
+        has_key = tracking.has_key()
+        mode = tracking.usual_mode() if mode == "auto" else mode
+        self.mode = "offline" if mode == "online" and not has_key else mode
         self.runs: dict[Path, tracking.Mirror | None] = {}  # None: not begun on W&B yet
         self.ended: set[Path] = set()
         self.drawn: list[str] = []  # studies to be told
@@ -75,7 +96,7 @@ class Follower:
         if self.mode == "offline":
             why = " (there is no key)" if mode == "online" else ""
             self.say(f"kept in {results / 'wandb'}{why}: `make browse` says how to look at it, "
-                     "`make wandb-sync` sends it")  # fmt: skip
+                     "`make wandb-sync` sends what is finished")  # fmt: skip
 
     def say(self, sentence: str) -> None:
         with suppress(OSError):
@@ -83,6 +104,8 @@ class Follower:
 
     def listen(self, ears) -> bool:
         """Until there is no more news. Whether W&B has got everything then."""
+        if self.mode == "off":
+            return True
         while True:
             with suppress(Empty):
                 news = ears.get(timeout=LOOK_EVERY)

@@ -143,12 +143,12 @@ def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[Be
 
     path = results / "report.html"
     lost = f"{path} is not of the last moment: `make browse` writes it anew"
-    found = [Beside(follow_page, results, names, say=say, lost=lost)]
+    found = [Beside("report.html", follow_page, results, names, say=say, lost=lost)]
     if mode == "auto" and not is_installed():
         say(INSTALL)
     elif mode != "off":
-        lost = "W&B has not got everything: `make wandb-sync` sends what is missing"
-        found.append(Beside(follow_wandb, results, names, mode, say=say, lost=lost))
+        lost = "W&B has not got everything: `make wandb-sync` sends what is finished"
+        found.append(Beside("W&B", follow_wandb, results, names, mode, say=say, lost=lost))
     return found
 
 

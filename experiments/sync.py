@@ -1,6 +1,7 @@
 """Sends W&B what it lacks: what was kept without a network, and what the records hold."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -10,10 +11,14 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from experiments import tracking
 from experiments.config import ConfigError
 from experiments.datasets import Say
-from experiments.record import load, read_studies, runs_of, state
+from experiments.follow import scratch
+from experiments.record import load, read_result, read_studies, runs_of, state
 from experiments.told import (
     digest_of_run,
     digest_of_study,
@@ -26,7 +31,7 @@ from experiments.told import (
 from experiments.worker import first_line
 
 AT_ONCE = 8  # runs that are sent at a time
-IN_A_CALL = 500  # folders that one command line holds
+IN_A_CALL = 32  # folders of one call of its command
 PIECES = 4  # that the work of each process is cut into
 
 
@@ -34,14 +39,16 @@ PIECES = 4  # that the work of each process is cut into
 class Item:
     """A run of W&B, and how much of it is there.
 
-    what   the folder of a run, or the name of a study
-    id     on W&B
-    state  sent; kept: it lies in RESULTS/wandb, to be sent; missing: the record holds it
+    what    the folder of a run, or the name of a study
+    id      on W&B
+    state   sent; kept: it lies in RESULTS/wandb, to be sent; missing: the record holds it; damaged
+    reason  why it cannot be told
     """
 
     what: Path | str
     id: str
     state: str
+    reason: str = ""
 
 
 def items(results: Path) -> Iterator[Item]:
@@ -50,8 +57,14 @@ def items(results: Path) -> Iterator[Item]:
     if not studies:
         raise ConfigError(f"{results} holds no study: begin with `run`")
     for path in dict.fromkeys(path for study in studies for path in runs_of(study, results)):
-        if state(path) in ("done", "diverged"):
+        if state(path) not in (*tracking.ENDED, "damaged"):
+            continue
+        try:
+            load(path).summary()
             name = run_id(load(path).config)
+        except ConfigError as error:
+            yield Item(path, "-", "damaged", str(error))
+        else:
             yield Item(path, name, state_of(folder, name, digest_of_run(path, studies)))
     for study in studies:
         name = study_id(study["name"])
@@ -59,7 +72,7 @@ def items(results: Path) -> Iterator[Item]:
             yield Item(study["name"], name, state_of(folder, name, digest_of_study(results, study)))
 
 
-def sync(results: Path, dry_run: bool, say: Say) -> int:
+def sync(results: Path, dry_run: bool, say: Say, console: Console) -> int:
     """Sends what is missing, and returns the exit status: 1 where not all of it arrived.
 
     What lies in RESULTS/wandb is sent as it is. What does not is first told to W&B's library
@@ -71,23 +84,28 @@ def sync(results: Path, dry_run: bool, say: Say) -> int:
     found = list(items(results))
     states = Counter(item.state for item in found)
     words = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
-    say(f"{len(found)} runs for W&B: {words or 'none is finished'}")
-    missing = [item for item in found if item.state != "sent"]
-    if dry_run:
-        for item in missing:
-            say(f"  {item.state:8} {item.id}  {name_of(item.what)}")
-        return 0
-    if not missing:
-        return 0
+    say(f"{len(found)} finished runs for W&B" + (f": {words}" if words else ""))
+    missing = [item for item in found if item.state in ("kept", "missing")]
+    for item in missing if dry_run else ():
+        say(f"  {item.state:8} {item.id}  {name_of(item.what)}")
+    for item in found:
+        if item.state == "damaged":
+            say(f"{name_of(item.what)} cannot be told: {item.reason}", style="red")
+    if dry_run or not missing:
+        return int("damaged" in states)
     folder = tracking.prepare(results)
     tracking.require_key()
-    failed = replay(results, [item.what for item in missing if item.state == "missing"])
-    for what, reason in failed.items():
-        say(f"{name_of(what)} cannot be told: {reason}", style="red")
-    notes = [look_up(folder, item.id) for item in missing if item.what not in failed]
-    send(results, [folder / note.folder for note in notes if note])
+    untold = [item.what for item in missing if item.state == "missing"]
+    with scratch():
+        failed = replay(results, untold, console)
+        for what, reason in failed.items():
+            say(f"{name_of(what)} cannot be told: {reason}", style="red")
+        notes = [look_up(folder, item.id) for item in missing if item.what not in failed]
+        send(results, [folder / note.folder for note in notes if note], console)
     left = sum(item.state != "sent" for item in items(results))
     say(f"{len(found) - left} of {len(found)} runs are on W&B")
+    if left:
+        say(f"what W&B's library said is in {folder / 'log-*.txt'}; call it again to send the rest")
     return int(left > 0)
 
 
@@ -95,7 +113,7 @@ def name_of(what: Path | str) -> str:
     return what if isinstance(what, str) else f"{what.parent.name}/{what.name}"
 
 
-def replay(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
+def replay(results: Path, what: Sequence[Path | str], console: Console) -> dict[Path | str, str]:
     """Tells W&B's library of runs and studies without a network; on all cores.
 
     Returns:
@@ -105,10 +123,18 @@ def replay(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
         return {}
     cores = min(os.cpu_count() or 1, len(what))
     size = max(1, len(what) // (PIECES * cores))
+    parts = [what[i : i + size] for i in range(0, len(what), size)]
     with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
-        parts = [what[i : i + size] for i in range(0, len(what), size)]
-        jobs = [pool.submit(replay_some, results, part) for part in parts]
-        return {key: reason for job in jobs for key, reason in job.result().items()}
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is ours
+        try:
+            jobs = [pool.submit(replay_some, results, part) for part in parts]
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            done = track(jobs, "telling", console=console, transient=True)
+            return {key: reason for job in done for key, reason in job.result().items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def replay_some(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
@@ -119,15 +145,18 @@ def replay_some(results: Path, what: Sequence[Path | str]) -> dict[Path | str, s
             if isinstance(one, str):
                 tracking.tell_study(results, one, "offline")
             else:
+                read_result(one)  # before it is begun
                 tracking.Mirror(one, "offline").conclude()
         except Exception as error:  # the others are sent all the same
             failed[one] = first_line(error)
     return failed
 
 
-def send(results: Path, folders: list[Path]) -> None:
-    """Hands folders to W&B's own command, which says what it does and marks what has arrived."""
-    for start in range(0, len(folders), IN_A_CALL):
-        some = map(str, folders[start : start + IN_A_CALL])
-        command = [sys.executable, "-m", "wandb", "sync", "-n", str(AT_ONCE), *some]
-        subprocess.run(command, cwd=results, stdin=subprocess.DEVNULL)  # its log goes there
+def send(results: Path, folders: list[Path], console: Console) -> None:
+    """Hands folders to W&B's own command, which marks what has arrived. What it says is kept."""
+    starts = range(0, len(folders), IN_A_CALL)
+    with (folder_of(results) / f"log-{os.getpid()}.txt").open("ab") as log:
+        for start in track(starts, "sending", console=console, transient=True):
+            some = map(str, folders[start : start + IN_A_CALL])
+            command = [sys.executable, "-m", "wandb", "sync", "-n", str(AT_ONCE), *some]
+            subprocess.run(command, cwd=results, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -1,12 +1,15 @@
 """What W&B has been told, as files. No W&B here.
 
 RESULTS/wandb/
-    offline-run-*/, run-*/   as W&B's library writes them
+    offline-run-*/, run-*/   as W&B's library writes them, with debug*.log and latest-run
+    data/, cache/            what it keeps for them
     told/<id>.json           a run that has been told completely, and where that is
-    log.txt                  what the library has printed
+    dashboard.json           the views and the report that were made (experiments/dashboard.py)
+    log-*.txt                what the library has printed
 """
 
 import hashlib
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -44,15 +47,21 @@ def digest_of_run(path: Path, studies: Sequence[dict[str, Any]]) -> str:
 
 def figures_of(results: Path, asked: dict[str, Any]) -> list[Path]:
     """The PNGs of a study, and the forest plot that it is part of."""
-    name, group = asked["name"], [asked[key] for key in ("dataset", "network", "recipe")]
-    folder = results / "figures"
-    forest = folder / f"forest-{'-'.join(group)}.png"
-    return [*sorted(folder.glob(f"{name}-*.png")), *([forest] if forest.exists() else [])]
+    group = "-".join(asked[key] for key in ("dataset", "network", "recipe"))
+    forest = results / "figures" / f"forest-{group}.png"
+    own = files_of(results / "figures", asked["name"], "png")
+    return [*own, *([forest] if forest.exists() else [])]
+
+
+def files_of(folder: Path, name: str, ending: str) -> list[Path]:
+    """`<name>.<ending>` and `<name>-<kind>.<ending>`, and nothing of a study `<name>-...`."""
+    own = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{ending}")
+    return sorted(path for path in folder.glob(f"*.{ending}") if own.fullmatch(path.name))
 
 
 def digest_of_study(results: Path, asked: dict[str, Any]) -> str:
     """Changes with the study's tables and figures."""
-    files = [*sorted((results / "tables").glob(f"{asked['name']}*.csv"))]
+    files = files_of(results / "tables", asked["name"], "csv")
     parts = [digest_of_file(path) for path in files + figures_of(results, asked)]
     return hashlib.sha256(" ".join([asked["name"], *parts]).encode()).hexdigest()
 
@@ -72,22 +81,25 @@ class Told:
 
 
 def note(folder: Path, name: str, told: Told) -> None:
-    """Notes it in RESULTS/wandb, and deletes what is kept of this run there in older versions.
+    """Notes it in RESULTS/wandb, and deletes the older versions of this run there.
 
     Those were cut short, or are of a training that was replaced; its record has all of it.
     """
     write_json(folder / "told" / f"{name}.json", asdict(told))
-    for older in folder.glob(f"offline-run-*-{name}"):
+    for older in (*folder.glob(f"offline-run-*-{name}"), *folder.glob(f"run-*-{name}")):
         if older.name != told.folder:
             shutil.rmtree(older, ignore_errors=True)
 
 
 def look_up(folder: Path, name: str) -> Told | None:
-    """What is noted of a run; None where it is nothing, or cannot be read."""
+    """What is noted of a run; None where it is nothing, or makes no sense."""
     try:
-        return Told(**read_json(folder / "told" / f"{name}.json", "digest", "url", "folder"))
-    except (ConfigError, TypeError):
+        noted = read_json(folder / "told" / f"{name}.json", "digest", "url", "folder")
+    except ConfigError:
         return None
+    digest, url, own = (noted[key] for key in ("digest", "url", "folder"))
+    is_name = isinstance(own, str) and own == Path(own).name and own not in ("", "..")
+    return Told(digest, url, own) if is_name and isinstance(url, str | None) else None
 
 
 def state_of(folder: Path, name: str, digest: str) -> str:

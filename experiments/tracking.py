@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import ConfigError, RunConfig, variant
-from experiments.files import read_lines, read_sealed
+from experiments.config import ConfigError
+from experiments.files import read_lines
 from experiments.gates import unpack
-from experiments.record import load, read_studies, state
+from experiments.record import load, read_result, read_studies, state
 from experiments.told import (
     Told,
     digest_of_run,
@@ -29,6 +29,7 @@ from experiments.told import (
     run_id,
     study_id,
 )
+from experiments.words import METRICS, machine_of, settings_of, summary_of
 from experiments.worker import first_line
 
 if TYPE_CHECKING:
@@ -38,23 +39,7 @@ PROJECT = "se-ablation"  # unless WANDB_PROJECT says otherwise
 INSTALL = "W&B is not installed: `pip install wandb`, or go on without it (`--track off`)"
 CONNECT = 15  # seconds for the service to answer in, and to take the rest of a run at its end
 TAG = 64  # characters of a tag at most
-# A column of metrics.jsonl -> what W&B calls it; a slash makes a section of panels.
-METRICS = {
-    "train_loss": "train/loss",
-    "train_error": "train/error",
-    "val_loss": "val/loss",
-    "val_error": "val/error",
-    "lr": "learning_rate",
-}
-SUMMARY = {
-    "test_error": "test/error",
-    "test_loss": "test/loss",
-    "parameters": "parameters",
-    "multiply_adds": "multiply_adds",
-    "state": "state",
-    "reason": "reason",
-}
-MACHINE = ("processor", "device", "precision", "torch", "commit", "data")
+ENDED = ("done", "diverged")  # states of a run that W&B gets all of
 
 
 def is_installed() -> bool:
@@ -62,10 +47,24 @@ def is_installed() -> bool:
 
 
 def has_key() -> bool:
-    """Whether W&B knows an account here. It is never asked for."""
+    """Whether W&B knows an account here. It is never asked for.
+
+    Raises ConfigError where W&B's own settings are wrong.
+    """
+    os.environ.pop("WANDB_MODE", None)  # `pick_mode` has seen it; offline there is no key for W&B
     import wandb
 
-    return wandb.login(prompt=False, verify=False)
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except Exception as error:
+        raise ConfigError(f"W&B: {first_line(error)}") from None
+
+
+def usual_mode() -> str:
+    """online, offline or off: what W&B's own settings files say."""
+    import wandb
+
+    return {"offline": "offline", "disabled": "off"}.get(wandb.setup().settings.mode, "online")
 
 
 def require_key() -> None:
@@ -96,6 +95,7 @@ def prepare(results: Path) -> Path:
     folder = folder_of(results)
     (folder / "told").mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))
+    os.environ.setdefault("WANDB_CACHE_DIR", str(folder / "cache"))
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, about our users
     return folder
 
@@ -193,37 +193,23 @@ class Mirror:
             self.run.log(told, step=row["epoch"], commit=True)
         self.told = max(self.told, len(rows))
 
-    def conclude(self) -> bool:
-        """Tells how it ended and what it drew; whether that is all of it. The run is over then."""
-        self.catch_up()
-        if state(self.path) not in ("done", "diverged"):
-            self.run.summary["state"] = state(self.path)
-            finish(self.record.results, self.run, None)
-            return False
-        self.run.log(dict(pictures(self.path)) | {"epoch": self.told}, step=self.told + 1)
-        self.run.summary.update(summary_of(self.path))
-        finish(self.record.results, self.run, digest_of_run(self.path, self.studies))
-        return True
+    def conclude(self) -> None:
+        """Tells how it ended and what it drew. The run is over then.
 
-
-def settings_of(config: RunConfig) -> dict[str, Any]:
-    """The config with keys such as se_ratio: W&B takes a dot for a level of its own."""
-    from analysis.records import flat
-
-    settings = {key.replace(".", "_"): v for key, v in flat(config.model_dump(mode="json"))}
-    if config.se is None:
-        settings["se"] = "none"
-    settings = {key: value for key, value in settings.items() if value is not None}
-    texts = {key: ", ".join(map(str, v)) for key, v in settings.items() if isinstance(v, list)}
-    return settings | texts | {"cell": config.cell, "variant": variant(config.se)}
-
-
-def machine_of(path: Path) -> dict[str, Any]:
-    try:
-        env = read_sealed(path / "env.json")
-    except ConfigError:
-        return {}
-    return {f"env_{key}": env[key] for key in MACHINE if key in env}
+        Raises ConfigError where its record cannot be trusted: then W&B has not got all of it.
+        """
+        digest = None
+        try:
+            self.catch_up()
+            if (now := state(self.path)) in ENDED:
+                read_result(self.path)
+                self.run.log(dict(pictures(self.path)) | {"epoch": self.told}, step=self.told + 1)
+                self.run.summary.update(summary_of(self.path))
+                digest = digest_of_run(self.path, self.studies)
+            else:
+                self.run.summary["state"] = now
+        finally:
+            finish(self.record.results, self.run, digest)
 
 
 def epoch_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -238,15 +224,6 @@ def epoch_of(row: dict[str, Any]) -> dict[str, Any]:
         told[name] = wandb.Histogram(np_histogram=(gates["counts"], edges))
         told |= {f"{name} mean": gates["mean"], f"{name} std": gates["std"]}
     return told | {"epoch": row["epoch"]}
-
-
-def summary_of(path: Path) -> dict[str, Any]:
-    """What the runs are compared by."""
-    summary = read_sealed(path / "summary.json", "state")
-    told = {name: summary[key] for key, name in SUMMARY.items() if summary.get(key) is not None}
-    told["seconds"] = read_sealed(path / "env.json", "seconds")["seconds"]
-    replaced = summary.get("interventions") or {"all": {}}
-    return told | {f"intervention/{how}": error for how, error in replaced["all"].items()}
 
 
 def pictures(path: Path) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from conftest import VARIABLES, call, tiny_settings, tiny_study, tiny_words, wro
 
 from experiments import __main__ as cli
 from experiments.record import write_study
+from senet.own import TABLES
 
 TINY_SETTINGS = tiny_settings()
 
@@ -169,6 +170,18 @@ def test_an_edited_study_is_named(capsys, tmp_path, data_dir, monkeypatch, comma
     assert str(path) in wrong(capsys, *words, "--results", str(tmp_path))
 
 
+@pytest.fixture
+def forgotten():
+    """What a file of one's own adds is not there for the next test."""
+    before = {setting: dict(table) for setting, table in TABLES.items()}
+    yield
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
+    for setting, table in TABLES.items():
+        table.clear()
+        table.update(before[setting])
+
+
 OWN_CODE = {
     "import sys; sys.exit(0)": "does not run: SystemExit: 0",
     "raise KeyError": "does not run: KeyError",
@@ -180,7 +193,9 @@ OWN_CODE = {
 
 @pytest.mark.parametrize("source", OWN_CODE)
 @pytest.mark.parametrize("command", ["run", "plan"])
-def test_own_code_that_fails_is_one_sentence(capsys, tmp_path, monkeypatch, command, source):
+def test_own_code_that_fails_is_one_sentence(
+    capsys, tmp_path, monkeypatch, forgotten, command, source
+):
     monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
     (tmp_path / "code.py").write_text(source)
     row = "own_y" if "own_y" in source else "own_x"

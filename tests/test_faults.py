@@ -132,7 +132,7 @@ def test_only_failures_alike_and_at_the_start_stop_a_grid(tmp_path, kinds, keep_
     ]
     shown = []
     display = SimpleNamespace(follow=shown.append)
-    reason = follow(iter(ended), display, keep_going)
+    reason = follow(iter(ended), [display], keep_going)
     assert len(shown) == heard
     assert ("in the same way, A" in reason) == (kinds == "AAAA" and not keep_going)
 

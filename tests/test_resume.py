@@ -126,7 +126,8 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
         for name in ("append", "finish", "write_predictions", "write_metrics", "note_start"):
             patched.setattr(Record, name, count(getattr(Record, name)))
         patched.setattr(checkpoint, "save", count(checkpoint.save))
-        patched.setattr(train, "evaluate", count(train.evaluate))
+        for name in ("watch_epoch", "evaluate"):
+            patched.setattr(train, name, count(getattr(train, name)))
         run(tmp_path, config, data_dir, Watch(checkpoint_every=0))
         raise Killed  # later than all of them
     assert_same(run(tmp_path, config, data_dir, Watch(checkpoint_every=0)), whole["SE, bf16"])

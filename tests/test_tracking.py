@@ -20,7 +20,7 @@ from experiments.beside import Beside, News
 from experiments.config import ConfigError
 from experiments.follow import Follower, pick_mode
 from experiments.record import Record, load, read_result
-from experiments.told import Told, note, state_of
+from experiments.told import Told, figures_of, note, state_of, study_id
 from experiments.train import train
 
 RECORDS = Path(__file__).parent / "records"
@@ -30,7 +30,7 @@ KINDS = ["refuses", "hangs", "drops", "denies"]
 @pytest.fixture
 def home(tmp_path) -> dict[str, str]:
     """W&B's own folders, away from the user's, with no key in any of them."""
-    names = ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "HOME")
+    names = ("WANDB_CONFIG_DIR", "HOME")
     return {name: str(tmp_path / "home") for name in names} | {"NETRC": str(tmp_path / "netrc")}
 
 
@@ -109,16 +109,18 @@ def is_told(results: Path, records: list[dict]) -> None:
 
 @pytest.mark.slow
 def test_a_grid_is_kept_without_a_network_and_nobody_is_asked_for_a_key(tmp_path, data_dir, home):
+    (tmp_path / "tmp").mkdir()
     ours, terminal = os.openpty()  # where the library could ask
     done = subprocess.run(
         [sys.executable, "-m", "experiments", *words_of(tmp_path, data_dir)],
         cwd=ROOT, stdin=terminal, capture_output=True, text=True, timeout=300,
-        env=bare() | home | {"TRACK": "auto"},
+        env=bare() | home | {"TRACK": "auto", "TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
     os.close(ours), os.close(terminal)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("W&B: kept in") == 1 and "lost" not in done.stdout
     results = tmp_path / "results"
+    assert not [path for name in ("home", "tmp") for path in (tmp_path / name).rglob("*wandb*")]
     found = folders(results)
     assert len(found) == 2
     for folder in found:
@@ -132,11 +134,11 @@ def test_a_grid_is_kept_without_a_network_and_nobody_is_asked_for_a_key(tmp_path
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_and_went_on_is_one_run(tmp_path, data_dir, home):
-    results, words = tmp_path / "results", words_of(tmp_path, data_dir, epochs=30)
+    results, words = tmp_path / "results", words_of(tmp_path, data_dir, epochs=60)
     words = [*words, "--checkpoint-every", "0s", "--workers", "1", "--track", "offline"]
     process = start(*words, **home)
     wait_for(lambda: [f for f in folders(results) if any(f.glob("*.wandb"))])
-    wait_for(lambda: workers(results, steps=20))
+    wait_for(lambda: list(results.glob("runs/*/*/checkpoint.pt")) and workers(results))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close(), process.stderr.close()
@@ -148,9 +150,10 @@ def test_a_run_that_was_killed_and_went_on_is_one_run(tmp_path, data_dir, home):
         is_told(results, inspect(folder))
 
 
-def sync(results: Path, home: dict[str, str], *words: str, **environment: str) -> str:
+def sync(results: Path, home: dict[str, str], *words: str, status=0, **environment: str) -> str:
     done = call("wandb-sync", "--results", str(results), *words, **home, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
     return done.stdout
 
 
@@ -175,9 +178,9 @@ def some_records(tmp_path) -> Path:
 def test_sync_replays_records_once_and_again_without_duplicates(some_records, home):
     finished = [p.parent for p in some_records.glob("runs/*/*/summary.json")]
     listed = sync(some_records, home, "--dry-run")
-    assert listed.count("missing  ") == len(finished) + 1 and not folders(some_records)
+    assert listed.count("  missing  ") == len(finished) + 1 and not folders(some_records)
     with Server() as server:
-        told = sync(some_records, home, **server.environment)
+        told = sync(some_records, home, **server.environment, WANDB_MODE="offline")
         assert f"{len(finished) + 1} of {len(finished) + 1} runs are on W&B" in told
         first = json.dumps(server.runs, sort_keys=True)
         assert set(server.starts.values()) == {1}
@@ -212,6 +215,30 @@ def test_sync_replays_records_once_and_again_without_duplicates(some_records, ho
         assert run["groupName"] == result.config.cell and run["exitcode"] == 0
         assert run["summary"]["test/error"] == result.summary["test_error"]
         assert run["config"]["cell"] == result.config.cell
+
+
+@pytest.mark.slow
+def test_a_record_that_cannot_be_trusted_is_named_and_the_others_are_sent(some_records, home):
+    cut, broken = sorted(path.parent for path in some_records.glob("runs/*/*/summary.json"))
+    whole = (cut / "metrics.jsonl").read_text()
+    (cut / "metrics.jsonl").write_text("")
+    (broken / "config.json").write_text("x")
+    assert "config.json cannot be read" in sync(some_records, home, "--dry-run", status=1)
+    with Server() as server:
+        said = sync(some_records, home, status=1, **server.environment)
+        assert said.count("cannot be told") == 2 and "1 of 3 runs are on W&B" in said
+        assert list(server.starts) == [study_id(next((some_records / "studies").iterdir()).stem)]
+        (cut / "metrics.jsonl").write_text(whole)
+        assert "2 of 3 runs" in sync(some_records, home, status=1, **server.environment)
+
+
+def test_a_run_whose_record_is_damaged_is_not_noted_as_told(some_records, no_key):
+    tracking.prepare(some_records)
+    path = next(some_records.glob("runs/*/*/summary.json")).parent
+    (path / "predictions.npz").write_bytes(b"")
+    with pytest.raises(ConfigError, match="edited, or cut short"):
+        tracking.Mirror(path, "offline").conclude()
+    assert not list((some_records / "wandb/told").iterdir())
 
 
 @pytest.mark.slow
@@ -320,6 +347,13 @@ def test_a_flag_wins_over_wandbs_variable(track, variable, mode, monkeypatch):
     assert pick_mode(track) == mode
 
 
+def test_a_project_that_wandb_does_not_take_is_refused_before_the_training(monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "my/project")
+    assert pick_mode("off") == "off"
+    with pytest.raises(ConfigError, match="WANDB_PROJECT"):
+        pick_mode("auto")
+
+
 @pytest.mark.parametrize(("track", "variable"), [("on", ""), ("disabled", ""), ("auto", "shared")])
 def test_another_word_is_refused(track, variable, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", variable)
@@ -357,7 +391,7 @@ def test_what_is_noted_says_what_is_missing(tmp_path):
     assert state_of(tmp_path, "a", "1") == "kept"
     assert state_of(tmp_path, "a", "2") == "missing"  # it was trained again
     note(tmp_path, "a", Told("1", None, "offline-run-2-a"))
-    assert sorted(p.name for p in tmp_path.glob("offline*")) == [
+    assert sorted(p.name for p in tmp_path.glob("*run-*")) == [
         "offline-run-1-aa",
         "offline-run-2-a",
     ]
@@ -365,8 +399,21 @@ def test_what_is_noted_says_what_is_missing(tmp_path):
     assert state_of(tmp_path, "a", "1") == "sent"
     note(tmp_path, "a", Told("3", "https://somewhere", "run-2-a"))
     assert state_of(tmp_path, "a", "3") == "sent"
+    whole = {"digest": "3", "url": None, "folder": "run-2-a"}
+    for broken in ({"folder": None}, {"folder": "../.."}, {"folder": ".."}, {"url": 1}):
+        (tmp_path / "told/a.json").write_text(json.dumps(whole | broken))
+        assert state_of(tmp_path, "a", "3") == "missing"
     (tmp_path / "told/a.json").write_text("{")
     assert state_of(tmp_path, "a", "3") == "missing"
+
+
+def test_a_study_has_its_own_figures_and_no_other_ones(tmp_path):
+    asked = {"name": "a-b-c", "dataset": "d", "network": "n", "recipe": "r"}
+    (tmp_path / "figures").mkdir()
+    own = ["a-b-c-errors.png", "a-b-c-figure4.png", "forest-d-n-r.png"]
+    for name in (*own, "a-b-c-recipe.epochs=2-errors.png", "a-b-cc-errors.png", "a-b-c-errors.pdf"):
+        (tmp_path / "figures" / name).touch()
+    assert [path.name for path in figures_of(tmp_path, asked)] == own
 
 
 def dies(ears, mouth) -> None:
@@ -387,16 +434,41 @@ def raises(ears, mouth) -> None:
     ("function", "said"),
     [
         (dies, ["a last word", "lost"]), (sleeps, ["lost"]),
-        (raises, ["ValueError: something is wrong", "lost"]),
+        (raises, ["it: ValueError: something is wrong", "lost"]),
     ],
 )  # fmt: skip
 def test_whatever_happens_beside_the_training_is_said_and_no_more(function, said):
     heard = []
-    with Beside(function, say=lambda text, **_: heard.append(text), lost="lost") as beside:
+    with Beside("it", function, say=lambda text, **_: heard.append(text), lost="lost") as beside:
         beside.tell(News("drawn"))  # nothing was trained: nothing is started
-        assert beside.ears is None
+        assert beside.state == "waits"
         beside.start()
         for _ in range(3000):  # more than a pipe holds
             beside.tell(News("epoch", Path("x" * 100)))
         beside.close(3.0)
     assert [line for line in heard if "last of it" not in line] == said
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_missed_at_once(capfd):
+    heard = []
+    with Beside("it", dies, say=lambda text, **_: heard.append(text), lost="lost") as beside:
+        beside.start()
+        beside.process.join()
+        beside.tell(News("epoch"))
+        assert heard == ["a last word", "lost"]
+        beside.tell(News("epoch"))
+    assert heard == ["a last word", "lost"]
+
+
+def test_the_training_does_not_notice_what_cannot_be_started(monkeypatch):
+    def full(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr("experiments.beside.spawn", full)
+    monkeypatch.setattr("experiments.beside.warm_up", lambda: None)
+    heard = []
+    with Beside("it", dies, say=lambda text, **_: heard.append(text), lost="lost") as beside:
+        beside.start()
+        beside.tell(News("epoch"))
+    assert heard == ["lost"]
