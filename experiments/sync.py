@@ -30,7 +30,8 @@ from experiments.told import (
 )
 from experiments.worker import first_line
 
-AT_ONCE = 8  # runs that are sent at a time
+# Runs that are sent at a time; also what a service began to refuse while it was told live.
+OPTIONS = ("-n", "8", "--no-skip-online")
 IN_A_CALL = 32  # folders of one call of its command
 PIECES = 4  # that the work of each process is cut into
 
@@ -158,5 +159,5 @@ def send(results: Path, folders: list[Path], console: Console) -> None:
     with (folder_of(results) / f"log-{os.getpid()}.txt").open("ab") as log:
         for start in track(starts, "sending", console=console, transient=True):
             some = map(str, folders[start : start + IN_A_CALL])
-            command = [sys.executable, "-m", "wandb", "sync", "-n", str(AT_ONCE), *some]
+            command = [sys.executable, "-m", "wandb", "sync", *OPTIONS, *some]
             subprocess.run(command, cwd=results, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -141,15 +141,24 @@ def begin(results: Path, mode: str, **what: Any) -> "wandb.Run":
 def finish(results: Path, run: "wandb.Run", digest: str | None) -> None:
     """Ends a run, and notes that W&B has everything with this digest; None: that it has not.
 
-    Raises Unreachable where it does not take the rest.
+    Raises Unreachable where it does not take the rest. What is kept here then can still be sent.
     """
-    told = Told(digest, None if run.offline else run.url, Path(run.dir).parent.name)
+    folder, url = Path(run.dir).parent, None if run.offline else run.url
     try:
         run.finish(exit_code=0 if digest else 1)
     except TimeoutError as error:
         raise Unreachable(first_line(error)) from error
+    is_refused = url is not None and was_refused(folder)
     if digest:
-        note(folder_of(results), run.id, told)
+        note(folder_of(results), run.id, Told(digest, None if is_refused else url, folder.name))
+    if is_refused:
+        raise Unreachable("it began to refuse what it was sent")
+
+
+def was_refused(folder: Path) -> bool:
+    """Whether W&B has not taken all of a run. Its library says so in its log alone."""
+    log = folder / "logs" / "debug-internal.log"
+    return log.exists() and "filestream: fatal error" in log.read_text(errors="replace")
 
 
 class Mirror:

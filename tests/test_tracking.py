@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+import wandb
 from conftest import ROOT, bare, call, start, tiny_words, wait_for, workers, write_grid
 from wandb_server import KEY, Server, UselessServer
 
@@ -40,6 +41,8 @@ def no_key(home, monkeypatch):
         monkeypatch.delenv(name)
     for name, value in home.items():
         monkeypatch.setenv(name, value)
+    yield
+    wandb.teardown()  # it would remember this test's server
 
 
 def inspect(folder: Path) -> list[dict]:
@@ -288,6 +291,31 @@ def test_a_server_of_no_use_costs_one_warning_and_no_record(
         said.append(mine.recv())
     assert len(said) == 1 and "not to be reached" in said[0] and "wandb-sync" in said[0]
     assert not list((some_records / "wandb/told").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [401, 404])
+def test_what_a_server_begins_to_refuse_is_kept_and_sent_later(
+    status, some_records, home, no_key, monkeypatch
+):
+    path = min(path.parent for path in some_records.glob("runs/*/*/summary.json"))
+    tracking.prepare(some_records)
+    with Server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        mirror = tracking.Mirror(path, "online")
+        server.status = status
+        with pytest.raises(tracking.Unreachable, match="refuse"):
+            mirror.conclude()
+        assert not server.runs[mirror.run.id]["history"]
+        assert "1 kept, 2 missing" in sync(some_records, home, "--dry-run")
+        server.status = 200
+        sync(some_records, home, **server.environment)
+        assert (
+            server.runs[mirror.run.id]["summary"]["test/error"]
+            == load(path).summary()["test_error"]
+        )
+    assert "3 sent" in sync(some_records, home, "--dry-run")
 
 
 @pytest.mark.slow

@@ -29,11 +29,13 @@ class Server:
 
     runs     id -> {"group", "tags", "config", ..., "summary", "history": its lines, "exitcode"}
     starts   how often each run was begun
+    status   of its answers from now on
     """
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = defaultdict(lambda: {"history": [], "summary": {}})
         self.starts: dict[str, int] = defaultdict(int)
+        self.status = 200  # of its answers
         self.lock = threading.Lock()
         self.http = Quiet(("127.0.0.1", 0), type("Handler", (Handler,), {"of": self}))
 
@@ -102,13 +104,15 @@ class Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         found: dict[str, Any] = {}
         with self.of.lock:
-            if self.path == "/graphql":
+            if self.of.status != 200:
+                found = {"error": "no more"}
+            elif self.path == "/graphql":
                 asked = json.loads(body)
                 found = {"data": self.of.answer(asked["query"], asked.get("variables") or {})}
             elif stream := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path):
                 self.of.stream(stream[1], json.loads(body))
         answer = json.dumps(found).encode()
-        self.send_response(200)
+        self.send_response(self.of.status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
