@@ -494,7 +494,6 @@ def test_the_training_does_not_notice_what_cannot_be_started(monkeypatch):
         raise OSError("no room")
 
     monkeypatch.setattr("experiments.beside.spawn", full)
-    monkeypatch.setattr("experiments.beside.warm_up", lambda: None)
     heard = []
     with Beside("it", dies, say=lambda text, **_: heard.append(text), lost="lost") as beside:
         beside.start()
