@@ -14,7 +14,7 @@ ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard
-.PHONY: test test-fast check-grids soak lint format clean $(GRIDS:%=ablation-%)
+.PHONY: bench test test-fast check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
@@ -76,7 +76,7 @@ wandb-sync: $(READY) ## send W&B what it lacks
 dashboard: $(READY) ## create or update the dashboard on W&B: a view of each study, and a report
 	@$(PYTHON) -m experiments dashboard
 
-test: $(READY) ## every test, in about eight minutes on two cores
+test: $(READY) ## every test, in about a quarter of an hour on two cores
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that train nothing
@@ -89,6 +89,9 @@ check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smok
 
 soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with one left alone
 	@MINUTES=$(or $(MINUTES),5) $(PYTHON) -m pytest -s tests/test_soak.py
+
+bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmarks/RESULTS.md (BENCH=full for more)
+	@$(PYTHON) -m benchmarks
 
 lint: $(READY) ## check style and formatting
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

@@ -32,6 +32,7 @@ def notes(study: Study) -> list[str]:
     lines += resolution(study)
     for column, what in (
         ("env.precision", "precisions"),
+        ("env.step", "steps of training, and times are not compared"),
         ("env.device", "devices, and times are not compared"),
         ("env.processor", "processors, and times are not compared"),
     ):

@@ -91,7 +91,7 @@ class Study:
     @property
     def is_of_one_machine(self) -> bool:
         """Whether the times of its runs can be compared."""
-        return len(self.done[["env.processor", "env.device"]].drop_duplicates()) == 1
+        return len(self.done[["env.processor", "env.device", "env.step"]].drop_duplicates()) == 1
 
     def states(self, row: str) -> list[str]:
         """The states of a row's runs."""
@@ -175,7 +175,7 @@ def load(
             curves += [who | epoch for epoch in run.get("metrics", [])]
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
     columns += ["reason", "interventions", "pace", "test_images", "env.data", "env.processor"]
-    columns += ["env.device", "env.precision"]
+    columns += ["env.device", "env.precision", "env.step"]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
     of_data = frame[frame.state == "done"]["env.data"].value_counts()
@@ -208,7 +208,8 @@ def read_run(path: Path) -> dict[str, Any]:
     paces = [line["seconds"] / line["images"] for line in whole]
     run["pace"] = median(paces) if paces else None
     run |= {f"config.{key}": value for key, value in flat(result.config.model_dump(mode="json"))}
-    return run | {f"env.{key}": value for key, value in result.env.items()}
+    env = {"step": "plain"} | result.env  # as it was for all in older versions
+    return run | {f"env.{key}": value for key, value in env.items()}
 
 
 def published(asked: dict[str, Any]) -> tuple[pd.DataFrame, str]:

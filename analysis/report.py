@@ -184,7 +184,8 @@ def provenance(studies: Sequence[Study]) -> pd.DataFrame:
         rows.append(("training time", f"{runs['env.seconds'].sum() / 3600:.1f} hours of one run"))
     if "env.started" in runs and len(days := runs["env.started"].dropna().str[:10]):
         rows.append(("trained", f"{days.min()} to {days.max()}"))
-    names = ("data", "commit", "python", "torch", "torchvision", "processor", "device", "precision")
+    names = ("data", "commit", "python", "torch", "torchvision", "processor", "device")
+    names += ("precision", "step")
     for name in names:
         if f"env.{name}" in runs:
             counts = runs[f"env.{name}"].dropna().astype(str).value_counts(sort=False)

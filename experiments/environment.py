@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from experiments.config import ConfigError
+from senet import kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_WORKERS = 1024
@@ -87,12 +88,23 @@ def pick_precision(name: str, device: str) -> str:
     return "bf16" if has_bf16[device.split(":")[0]]() else "fp32"
 
 
+def pick_step(name: str, device: str) -> str:
+    """`auto` as fused where its passes can be compiled, else plain. No clock decides.
+
+    Raises ConfigError where it has to be fused and cannot.
+    """
+    can_fuse = name != "plain" and device == "cpu" and kernels.library() is not None
+    if name == "fused" and not can_fuse:
+        raise ConfigError("recipe.step 'fused' needs a CPU and a C++ compiler (c++, or CXX's)")
+    return "fused" if can_fuse else "plain"
+
+
 def device_name(device: str) -> tuple[str, str]:
     """(processor, GPU or "cpu"), as they are named in a record."""
     return processor()[0], torch.cuda.get_device_name(device) if "cuda" in device else device
 
 
-def provenance(device: str, precision: str) -> dict[str, Any]:
+def provenance(device: str, precision: str, step: str) -> dict[str, Any]:
     """What a record's env.json says of where its numbers come from."""
     names = ("torch", "torchvision", "numpy")
     return {
@@ -104,6 +116,7 @@ def provenance(device: str, precision: str) -> dict[str, Any]:
         "host": platform.node(),
         **dict(zip(("processor", "device"), device_name(device), strict=True)),
         "precision": precision,
+        "step": step,
         "threads": torch.get_num_threads(),
     }
 

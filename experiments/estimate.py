@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from experiments.config import ConfigError, RunConfig, checked
 from experiments.datasets import DATASETS
-from experiments.environment import device_name, pick_precision
+from experiments.environment import device_name, pick_precision, pick_step
 from experiments.files import read_sealed
 from experiments.record import Record
-from experiments.step import build_network
+from experiments.step import arithmetic, build_network, new_forward, new_optimizer, train_step
 from experiments.study import Study
 from senet.cost import Cost, cost
 from senet.own import load_own
@@ -142,12 +141,15 @@ def probe(config: RunConfig, device: str) -> float:
     model = build_network(config).to(device, memory_format=torch.channels_last)
     x = torch.zeros(BATCH, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.zeros(len(x), dtype=torch.long, device=device)
-    bf16 = pick_precision(config.recipe.precision, device) == "bf16"
+    recipe = config.recipe
+    autocast = arithmetic(device, pick_precision(recipe.precision, device))
+    forward, optimizer = (
+        new_forward(model, pick_step(recipe.step, device)),
+        new_optimizer(model, recipe),
+    )
     for step in range(1 + STEPS):
         if step == 1:
             began = time.perf_counter()
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
-            logits = model(x)
-        F.cross_entropy(logits.float(), y).backward()
-        _ = float(model.classifier.weight.grad.sum())  # waits for the device
+        sums = train_step(forward, optimizer, x, y, 0.0, autocast)
+        sums.tolist()  # waits for the device
     return (time.perf_counter() - began) / STEPS / len(x)

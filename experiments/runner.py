@@ -18,7 +18,7 @@ from experiments.config import checked
 from experiments.data import held_out
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
-from experiments.environment import pick_devices, pick_slots
+from experiments.environment import pick_devices, pick_slots, pick_step
 from experiments.estimate import check, seconds, training_share
 from experiments.follow import follow as follow_wandb
 from experiments.follow import pick_mode
@@ -203,7 +203,8 @@ def train_round(
         for dataset in dict.fromkeys(record.config.dataset for record in missing):
             arrays = load(dataset, data_dir)
             for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
-                held_out(arrays, recipe)  # refuses what the data cannot give
+                held_out(arrays, recipe)  # refuses what the data cannot give, and this
+                pick_step(recipe.step, machine.device)  # a step that cannot be; else compiles it
     for study in studies:
         records.write_study(results, study.record())
         if study.code:

@@ -15,7 +15,7 @@ from experiments import checkpoint
 from experiments.config import ConfigError, RunConfig
 from experiments.data import split
 from experiments.datasets import load
-from experiments.environment import peak_memory, pick_precision, provenance
+from experiments.environment import peak_memory, pick_precision, pick_step, provenance
 from experiments.examine import evaluate, gates_of, intervene, watch_epoch
 from experiments.files import unused
 from experiments.fingerprint import fingerprint
@@ -26,10 +26,12 @@ from experiments.step import (
     arithmetic,
     build_network,
     learning_rate,
+    new_forward,
     new_optimizer,
     total_steps,
     train_step,
 )
+from senet import kernels
 from senet.cost import cost
 from senet.own import load_own
 from senet.probe import GateProbe
@@ -100,8 +102,11 @@ def train(
     marks = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}
     saved = find_checkpoint(record, device, marks, watch.note)
 
-    precision = saved["precision"] if saved else pick_precision(recipe.precision, device)
-    environment = provenance(device, precision) | marks
+    if saved:
+        precision, step = saved["precision"], saved.get("step", "plain")
+    else:
+        precision, step = pick_precision(recipe.precision, device), pick_step(recipe.step, device)
+    environment = provenance(device, precision, step) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
     training, curve, test = split(arrays, recipe, torch.device(device))
     steps = total_steps(recipe, len(training))
@@ -110,7 +115,8 @@ def train(
     model = build_network(config)
     price = asdict(cost(model, size=arrays.train_images.shape[1]))
     model = model.to(device, memory_format=torch.channels_last)
-    optimizer, autocast = new_optimizer(model, recipe), arithmetic(device, precision)
+    forward, autocast = new_forward(model, step), arithmetic(device, precision)
+    optimizer = new_optimizer(model, recipe)
     random = torch.Generator(device).manual_seed(config.seed)
     at = Position(0, 0, random.get_state(), torch.zeros(2, device=device), [])
     if saved:
@@ -128,6 +134,7 @@ def train(
             "optimizer": optimizer.state_dict() if at.step < steps else None,
             "random": checkpoint.random_states(device),
             "precision": precision,
+            "step": step,
             "device": device.split(":")[0],
             **marks,
         }
@@ -149,7 +156,7 @@ def train(
         batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
         model.train()
         for x, y in islice(batches, skipped, None):
-            at.sums += train_step(model, optimizer, x, y, rate(at.step), autocast)
+            at.sums += train_step(forward, optimizer, x, y, rate(at.step), autocast)
             at.step, at.batch = at.step + 1, at.batch + 1
             alive()
             if at.step == steps:
@@ -237,6 +244,8 @@ def find_checkpoint(
             reason = (
                 f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
             )
+        elif saved.get("step") == "fused" and kernels.library() is None:
+            reason = f"{path} was written by the fused step, for which no compiler is here"
         elif saved["data"] != marks["data"]:
             reason = f"{path} comes from other data: {saved['data']}, not {marks['data']}"
         elif not same(saved["fingerprint"], marks["fingerprint"]):

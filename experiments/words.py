@@ -22,7 +22,7 @@ SUMMARY = {
     "state": "state",
     "reason": "reason",
 }
-MACHINE = ("processor", "device", "precision", "torch", "commit", "data")
+MACHINE = ("processor", "device", "precision", "step", "torch", "commit", "data")
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from experiments.record import DISK_FULL, Record
 
 REPORT_EVERY = 0.5  # seconds between two signs of life of a run
 OUT_OF_MEMORY = "out of memory"
+# <malloc.h>: M_MMAP_THRESHOLD, at its largest; M_TRIM_THRESHOLD; M_TOP_PAD
+MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = ("can't allocate memory", "out of memory", "Cannot allocate memory", "ALLOC_FAILED")
 
@@ -89,6 +91,7 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
     from experiments.train import Interrupted, Watch, train
 
     torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
+    keep_freed_memory()
     if "cuda" in job.device:
         torch.cuda.set_device(job.device)  # or it takes memory on the first GPU, too
     record, batch_size = job.record, job.record.config.recipe.batch_size
@@ -154,6 +157,18 @@ def printing_into(path: Path) -> Iterator[None]:
     sys.stderr.flush()
     if not path.stat().st_size:
         path.unlink()
+
+
+def keep_freed_memory() -> None:
+    """Lets freed memory be used again at once, where the C library is glibc.
+
+    As it comes, it gives large blocks back to the kernel, which hands out new ones at the next
+    layer, zeroed page by page.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        for parameter, value in MALLOC.items():
+            mallopt(parameter, value)
 
 
 def die_with_runner() -> None:

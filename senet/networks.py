@@ -136,12 +136,20 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):  # He et al. 2015b
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        for name, module in self.named_children():
-            if name not in ("dropout", "classifier"):
-                x = module(x)
-        features = pixels(x).mean(1)  # (B, C, H, W) -> (B, C)
+    def body(self) -> list[nn.Module]:
+        """Images (B, 3, H, W) go through these, one after the other, to maps (B, C, h, w) ..."""
+        children = self.named_children()
+        return [module for name, module in children if name not in ("dropout", "classifier")]
+
+    def head(self, x: Tensor) -> Tensor:
+        """... and the maps through this, to logits (B, classes)."""
+        features = pixels(x).mean(1)  # (B, C, h, w) -> (B, C)
         return self.classifier(self.dropout(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self.body():
+            x = module(x)
+        return self.head(x)
 
 
 def list_networks() -> list[str]:

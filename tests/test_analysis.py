@@ -178,6 +178,15 @@ def test_runs_of_different_precision_are_named(tmp_path):
     assert tables.numbers(found).relative_time.isna().all()
 
 
+def test_a_fused_run_beside_plain_ones_is_named_and_its_times_are_not_compared(tmp_path):
+    asked = study(tmp_path, 1)
+    path = Record(tmp_path, asked.cells[0].config).path / "env.json"
+    write_sealed(path, read_sealed(path) | {"step": "fused"})
+    [found] = find_studies(tmp_path, [])
+    assert any("MIXED" in note and "fused, plain" in note for note in notes(found))
+    assert tables.numbers(found).relative_time.isna().all()
+
+
 def test_runs_on_other_data_are_shown_and_never_averaged(tmp_path):
     asked = study(tmp_path, 3)
     path = Record(tmp_path, asked.cells[3].config).path / "env.json"

@@ -14,6 +14,7 @@ from experiments import checkpoint, train
 from experiments.config import ConfigError, RunConfig
 from experiments.record import Record, read_result
 from experiments.train import Interrupted, Watch
+from senet import kernels
 
 SAME = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
@@ -209,15 +210,31 @@ def test_a_checkpoint_of_another_device_or_arithmetic_is_not_mixed_in(
 
 
 @pytest.mark.slow
-def test_a_resume_uses_the_precision_of_its_checkpoint(tmp_path, data_dir, monkeypatch):
-    config = tiny(recipe={"epochs": 3})  # precision auto
-    monkeypatch.setattr(train, "pick_precision", lambda name, device: "bf16")
+@pytest.mark.parametrize(
+    ("what", "first", "then"),
+    [("precision", "bf16", "fp32"), ("step", "fused", "plain"), ("step", "plain", "fused")],
+)
+def test_a_resume_computes_as_its_checkpoint_did(
+    tmp_path, data_dir, monkeypatch, what, first, then
+):
+    config = tiny(recipe={"epochs": 3})  # precision and step auto
+    monkeypatch.setattr(train, f"pick_{what}", lambda name, device: first)
     whole = run(tmp_path / "whole", config, data_dir)
     record = stop_in_the_middle(tmp_path / "stopped", config, data_dir)
-    monkeypatch.setattr(train, "pick_precision", lambda name, device: "fp32")  # another processor
+    monkeypatch.setattr(train, f"pick_{what}", lambda name, device: then)  # another machine
     run(tmp_path / "stopped", config, data_dir)
     assert_same(record, whole)
-    assert read_result(record.path).env["precision"] == "bf16"
+    assert read_result(record.path).env[what] == first
+
+
+@pytest.mark.slow
+def test_a_fused_run_starts_anew_where_no_compiler_is(tmp_path, data_dir, monkeypatch):
+    config, notes = tiny(recipe={"epochs": 3}), []
+    stop_in_the_middle(tmp_path, config, data_dir)
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    record = run(tmp_path, config, data_dir, Watch(note=notes.append))
+    assert "no compiler is here" in notes[0] and list(record.path.glob("checkpoint.old*.pt"))
+    assert read_result(record.path).env["step"] == "plain"
 
 
 @pytest.mark.slow

@@ -1,0 +1,92 @@
+"""The passes of kernels.cpp, compiled for this processor by the C++ compiler that is at hand."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-w")
+LANES = 16  # channels are a multiple of it
+# What is stored -> what is computed.
+TYPES = {
+    torch.bfloat16: torch.float32,
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled passes; None where there is no compiler, or where it fails."""
+    compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    if shutil.which(compiler[0]) is None:
+        return None
+    try:
+        return ctypes.CDLL(compiled(compiler))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def compiled(compiler: list[str]) -> Path:
+    """The file of the library: made once for each source, compiler and processor."""
+    said = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
+    parts = [SOURCE.read_bytes(), said, " ".join(FLAGS).encode(), processor()]
+    name = f"kernels-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
+    path = cache_folder() / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # whole, or not at all
+            made = Path(folder) / name
+            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+            subprocess.run(command, capture_output=True, check=True, timeout=120)
+            made.replace(path)
+    return path
+
+
+def processor() -> bytes:
+    """What `-march=native` depends on."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}".encode()
+    names = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({s for s in text.splitlines() if s.startswith(names)})).encode()
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "senet"
+
+
+def fits(x: Tensor) -> bool:
+    """Whether the passes take maps like these."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in TYPES
+        and x.dim() == 4
+        and x.shape[1] % LANES == 0
+        and x.numel() > 0
+        and library() is not None
+    )
+
+
+def call(name: str, x: Tensor, *args: Tensor | int | None) -> None:
+    """Runs a pass over maps (N, C, H, W) in channels-last memory; the rest as in kernels.cpp."""
+    n, c, h, w = x.shape
+    function = getattr(library(), f"{name}_{str(x.dtype).removeprefix('torch.')}")
+    function(*map(as_c, (x, *args)), *map(ctypes.c_long, (n, h * w, c)))
+
+
+def as_c(value: Tensor | int | None) -> ctypes._SimpleCData:
+    if isinstance(value, int):
+        return ctypes.c_long(value)
+    return ctypes.c_void_p(None if value is None else value.data_ptr())

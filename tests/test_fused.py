@@ -1,0 +1,249 @@
+"""The fused step against the plain one: module by module, with torch's own batch norm."""
+
+import os
+import subprocess
+import sys
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT, tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from experiments import train
+from experiments.config import ConfigError
+from experiments.environment import pick_step
+from experiments.record import Record, read_result
+from experiments.step import arithmetic, new_forward, train_step
+from senet import SEConfig, build, kernels
+from senet.block import SqueezeExcite
+from senet.fused import fused, is_ours, normalised
+
+DTYPES = list(kernels.TYPES)
+
+
+def maps(*shape: int, dtype=torch.float64, **options) -> torch.Tensor:
+    x = 3 * torch.randn(shape, dtype=torch.float64) + 1
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    return x.requires_grad_(**options)
+
+
+def parts(channels: int, has_block: bool, dtype=torch.float64) -> tuple[nn.BatchNorm2d, nn.Module]:
+    norm = nn.BatchNorm2d(channels).to(dtype)
+    nn.init.normal_(norm.weight, 1, 0.5), nn.init.normal_(norm.bias)
+    return norm, SqueezeExcite(channels, SEConfig(ratio=4)).to(dtype) if has_block else None
+
+
+def plainly(x, norm, block, shortcut, relu):
+    y = norm(x) if block is None else block(norm(x))
+    y = y if shortcut is None else y + shortcut
+    return y.relu() if relu else y
+
+
+KINDS = [(b, s, r) for b in (False, True) for s in (False, True) for r in (False, True)]
+
+
+@pytest.mark.parametrize(("has_block", "has_shortcut", "relu"), KINDS)
+def test_the_gradients_are_those_of_differences(has_block, has_shortcut, relu):
+    torch.manual_seed(0)
+    norm, block = parts(16, has_block)
+    inputs = [maps(2, 16, 2, 1)] + [maps(2, 16, 2, 1)] * has_shortcut
+    names, weights = zip(*norm.named_parameters(), strict=True)
+    inner = list(block.parameters()) if has_block else []
+
+    def function(x, *rest):
+        shortcut, rest = (rest[0], rest[1:]) if has_shortcut else (None, rest)
+        for name, weight in zip(names, rest, strict=False):
+            setattr(held, name, weight)
+        return normalised(x, held, block, shortcut, relu, twice=True)
+
+    held = deepcopy(norm)
+    for name in names:
+        delattr(held, name)
+    assert torch.autograd.gradcheck(function, (*inputs, *weights, *inner), fast_mode=False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    images=st.integers(1, 5), groups=st.sampled_from([1, 2, 3, 4, 8]), side=st.integers(1, 9),
+    kind=st.sampled_from(KINDS), twice=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_shape_is_that_of_torch_forward_and_back(images, groups, side, kind, twice, seed):
+    torch.manual_seed(seed)
+    has_block, has_shortcut, relu = kind
+    shape = images + 1, 16 * groups, side, side + 1
+    norm, block = parts(shape[1], has_block)
+    theirs = deepcopy((norm, block))
+    x, shortcut = maps(*shape), maps(*shape) if has_shortcut else None
+    copies = [None if t is None else t.detach().clone().requires_grad_() for t in (x, shortcut)]
+    y = normalised(x, norm, block, shortcut, relu, twice)
+    one, other = y if twice else (y, torch.zeros(()))
+    expected = plainly(copies[0], *theirs, copies[1], relu)
+    torch.testing.assert_close(one, expected)
+    weights = torch.randn_like(one)
+    ((one * weights).sum() + (other * weights.cos()).sum()).backward()
+    (expected * (weights + weights.cos() * twice)).sum().backward()
+    torch.testing.assert_close(x.grad, copies[0].grad)
+    if has_shortcut:
+        torch.testing.assert_close(shortcut.grad, copies[1].grad)
+    for ours, their in zip((norm, block), theirs, strict=True):
+        for a, b in zip(tensors(ours), tensors(their), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def tensors(module: nn.Module | None) -> list[torch.Tensor]:
+    if module is None:
+        return []
+    return [p.grad for p in module.parameters()] + [b.double() for b in module.buffers()]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_in_each_type_it_is_closer_to_the_truth_than_module_by_module(dtype):
+    """bf16 is rounded once, not after each module."""
+    torch.manual_seed(0)
+    norm, block = parts(64, True, kernels.TYPES[dtype])
+    x, shortcut = (maps(4, 64, 8, 8, dtype=dtype).detach() for _ in range(2))
+    exact = [deepcopy(part).double() for part in (norm, block)]
+    truth = plainly(x.double(), *exact, shortcut.double(), True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        plain = plainly(x, *deepcopy((norm, block)), shortcut, True)
+        ours = normalised(x, norm, block, shortcut)
+    assert ours.dtype == dtype and ours.is_contiguous(memory_format=torch.channels_last)
+    off = [(y.double() - truth).abs().max().item() for y in (ours, plain)]
+    assert off[0] <= 1.01 * off[1] or off[0] < 1e-5
+
+
+def test_what_is_not_a_number_stays_so():
+    """A training that diverges is told by its loss: a ReLU must not hide it."""
+    x = maps(1, 16, 1, 8, dtype=torch.bfloat16).detach()
+    x[0, 3, 0, 5] = torch.nan
+    y = normalised(x, nn.BatchNorm2d(16))
+    assert y[:, 3].isnan().all() and y.isnan().sum() == 8
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=16, max_size=16))
+def test_bf16_is_rounded_as_by_torch(numbers):
+    scale, zeros = torch.tensor([numbers]), torch.zeros(1, 16)
+    one = torch.ones(1, 16, 1, 1, dtype=torch.bfloat16)
+    out = torch.empty_like(one)
+    kernels.call("combine", one, zeros, scale, zeros, 16, None, 0, out)  # 1 * scale + 0
+    assert torch.equal(out.view(1, 16), (scale + 0).bfloat16())
+
+
+NETWORKS = [
+    ("resnet20", {}),
+    ("resnet20", {"se": SEConfig()}),
+    ("resnet20", {"se": SEConfig(excitation="static"), "shortcut": "projection"}),
+    ("resnet20", {"se": SEConfig(squeeze="avgmax")}),
+    ("resnet20", {"se": SEConfig(squeeze="another")}),
+    ("resnet20", {"se": SEConfig(stages=(3,)), "width": 0.5}),  # 8 channels in the first stage
+    *(("resnet29b", {"se": SEConfig(position=position, gate="tanh")})
+      for position in ("standard", "pre", "post", "identity", "3x3")),
+    ("preresnet20", {"se": SEConfig(position="pre")}),
+    ("wrn16_2", {"se": SEConfig()}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
+def test_a_network_is_the_plain_one_in_its_losses_gradients_and_statistics(name, options):
+    torch.manual_seed(0)
+    model = build(name, classes=10, **options).double().to(memory_format=torch.channels_last)
+    other = deepcopy(model)
+    x, y = maps(6, 3, 32, 32), torch.arange(6)
+    F.cross_entropy(model(x.detach()), y).backward()
+    F.cross_entropy(fused(other)(x.detach()), y).backward()
+    for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-6, atol=1e-9, msg=name)
+    for a, b in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_what_it_covers_is_computed_by_it(monkeypatch):
+    """20 norms and 9 blocks in SE-ResNet-20, and no module of these is called."""
+    seen = []
+    call = kernels.call
+    monkeypatch.setattr(kernels, "call", lambda name, *args: (seen.append(name), call(name, *args)))
+    model = build("resnet20", se=SEConfig())
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | SqueezeExcite | nn.ReLU):
+            module.register_forward_hook(lambda module, *_: pytest.fail(str(module)))
+    fused(model)(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert {name: seen.count(name) for name in seen} == dict.fromkeys(
+        ("moments", "combine", "reduce", "spread"), 19
+    )
+    assert is_ours(SqueezeExcite(16)) and not is_ours(SqueezeExcite(16, SEConfig(squeeze="max")))
+
+
+def curve(model: nn.Module, step: str, dtype: torch.dtype) -> torch.Tensor:
+    """The losses of 12 steps on three batches."""
+    model, random = deepcopy(model).to(dtype), torch.Generator().manual_seed(0)
+    y = torch.arange(16) % 10
+    batches = torch.randn(3, 16, 3, 32, 32, generator=random, dtype=torch.float64)
+    batches = 0.2 * (batches + y[:, None, None, None]).to(dtype)
+    forward, optimizer = new_forward(model, step), torch.optim.SGD(model.parameters(), momentum=0.9)
+    exact = arithmetic("cpu", "fp32")
+    losses = [train_step(forward, optimizer, batches[i % 3], y, 0.02, exact)[0] for i in range(12)]
+    return torch.stack(losses).double()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet29b"])
+def test_a_training_has_the_curve_of_the_plain_one_up_to_rounding(name):
+    """In double it is the same; in float no farther from that than the plain one is."""
+    torch.manual_seed(0)
+    model = build(name, se=SEConfig(ratio=4), classes=10).to(memory_format=torch.channels_last)
+    truth = curve(model, "plain", torch.float64)
+    assert truth[-1] < truth[0]  # it learns
+    torch.testing.assert_close(curve(model, "fused", torch.float64), truth, rtol=1e-6, atol=0)
+    plain, ours = (curve(model, step, torch.float32) for step in ("plain", "fused"))
+    assert not torch.equal(plain, ours)  # they are two programs
+    assert (ours - truth).abs().mean() <= 1.5 * (plain - truth).abs().mean()
+
+
+def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float]:
+    recipe = {"step": step, "precision": precision, "epochs": 6, "batch_size": 16}
+    config = tiny(se={"ratio": 4}, recipe=recipe, seed=seed)
+    record = Record(folder, config)
+    train.train(config, record, data_dir)
+    result = read_result(record.path)
+    assert result.env["step"] == step
+    return [row["train_loss"] for row in result.metrics]
+
+
+@pytest.mark.slow
+def test_a_training_in_bf16_ends_among_plain_ones_of_five_seeds(tmp_path, data_dir):
+    plain = [losses("plain", "bf16", seed, tmp_path, data_dir)[-1] for seed in range(5)]
+    ours = losses("fused", "bf16", 0, tmp_path, data_dir)[-1]
+    spread = max(plain) - min(plain)
+    assert min(plain) - spread / 2 <= ours <= max(plain) + spread / 2
+
+
+def test_no_compiler_means_the_plain_step_and_asking_for_the_other_is_refused():
+    code = (
+        "from experiments.environment import pick_step\n"
+        "print(pick_step('auto', 'cpu'))\n"
+        "pick_step('fused', 'cpu')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"CXX": "/no/such/compiler"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "plain\n"
+    assert "recipe.step 'fused' needs a CPU and a C++ compiler" in done.stderr
+
+
+def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    whole = kernels.compiled(["c++"])
+    size = whole.stat().st_size
+    assert [path.name for path in whole.parent.iterdir()] == [whole.name]
+    assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
+
+
+def test_which_step_is_no_matter_of_a_clock():
+    assert pick_step("plain", "cpu") == "plain" and pick_step("auto", "cuda:0") == "plain"
+    assert pick_step("auto", "cpu") == pick_step("fused", "cpu") == "fused"
+    with pytest.raises(ConfigError, match="compiler"):
+        pick_step("fused", "cuda")
