@@ -24,6 +24,7 @@ from senet.config import SEConfig
 from senet.networks import build
 
 BATCH = 128
+WARM_UP = 5  # times: caches, the first blocks of memory, and what is compiled
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 Work = Callable[[], int]  # does some of it, and returns how many images that were
 
@@ -176,7 +177,9 @@ def rate(
     """Sends images a second, over about so many seconds, begun together with its neighbours."""
     work = KINDS[kind](device, threads, *args)
     wait = torch.cuda.synchronize if "cuda" in device else lambda: None
-    work(), work(), wait()
+    for _ in range(WARM_UP):
+        work()
+    wait()
     barrier.wait()
     began, images = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:

@@ -149,7 +149,8 @@ def normalised(
     if block is not None:
         z = (means - mean) * scale + shift
         [squeeze] = block.squeeze
-        s = block.gate(block.excite(squeeze(z[:, None]))).to(z.dtype)  # z: maps of one pixel
+        with torch.autocast("cpu", enabled=False):  # so few numbers gain nothing by a type of less
+            s = block.gate(block.excite(squeeze(z[:, None])))  # z: maps of one pixel
         scale, shift = s * scale, s * shift
     y = Combine.apply(mean, scale, shift, shortcut, maps)
     return y if twice or not maps.twice else y[0]
