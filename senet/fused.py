@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from senet import kernels
-from senet.block import SqueezeExcite, average, average_of_another, first_pixel
+from senet.block import SqueezeExcite, average, average_of_another, first_pixel, maximum
 from senet.networks import ResNet
 from senet.residual import ResidualUnit
 
-OF_MEANS = (average, average_of_another, first_pixel)  # squeezes that need the maps' means alone
+# Squeezes that need the mean of each image alone, or its largest number.
+OF_FEW = (average, average_of_another, first_pixel, maximum)
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Maps:
     scale: Tensor | None = None
     shift: Tensor | None = None
     grad: Tensor | None = None
+    extreme: Tensor | None = None  # of each image and channel, for a max squeeze
+    more: Tensor | None = None  # the gradient of each pixel that has it
 
     @property
     def affine(self) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -87,8 +90,28 @@ class Moments(torch.autograd.Function):
         out = torch.empty_like(maps.x)
         flags = int(maps.twice), int(maps.relu)
         kernels.call("spread", maps.x, *maps.affine, *flags, maps.grad, constant,
-                     variance * (2 / count), out)  # fmt: skip
+                     variance * (2 / count), maps.extreme, maps.more, out)  # fmt: skip
         return out, None
+
+
+class Extremes(torch.autograd.Function):
+    """The largest number of x * sign in each image, (N, C), times sign (C,).
+
+    Its gradient is shared evenly by the pixels that have it, as amax's, and is left for `Moments`,
+    whose mean it takes for that: so it goes back first.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, sign: Tensor, maps: Maps) -> Tensor:
+        ctx.maps = maps
+        ctx.extreme, ctx.count = torch.empty(2, *maps.x.shape[:2], dtype=mean.dtype)
+        kernels.call("extremes", maps.x, sign, ctx.extreme, ctx.count)
+        return ctx.extreme.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        ctx.maps.extreme, ctx.maps.more = ctx.extreme, grad / ctx.count
+        return torch.zeros_like(grad[0]), None, None
 
 
 class Combine(torch.autograd.Function):
@@ -147,10 +170,16 @@ def normalised(
     note(norm, mean, variance, x.numel() // x.shape[1])
     scale, shift = norm.weight * (variance + norm.eps).rsqrt(), norm.bias
     if block is not None:
-        z = (means - mean) * scale + shift
-        [squeeze] = block.squeeze
         with torch.autocast("cpu", enabled=False):  # so few numbers gain nothing by a type of less
-            s = block.gate(block.excite(squeeze(z[:, None])))  # z: maps of one pixel
+            logits = []
+            for squeeze in block.squeeze:
+                seen = means
+                if squeeze.function is maximum:  # of u: of the largest x, or the smallest
+                    sign = torch.where(norm.weight < 0, -1.0, 1.0).to(mean)
+                    seen = Extremes.apply(mean, sign, maps)
+                z = (seen - mean) * scale + shift
+                logits.append(block.excite(squeeze(z[:, None])))  # z: maps of one pixel
+            s = block.gate(sum(logits))
         scale, shift = s * scale, s * shift
     y = Combine.apply(mean, scale, shift, shortcut, maps)
     return y if twice or not maps.twice else y[0]
@@ -173,10 +202,10 @@ def is_norm(module: nn.Module, x: Tensor) -> bool:
 
 
 def is_ours(module: nn.Module) -> bool:
-    """An SE block whose squeeze is one of means."""
-    if type(module) is not SqueezeExcite or len(module.squeeze) != 1:
+    """An SE block whose squeezes are all of OF_FEW."""
+    if type(module) is not SqueezeExcite:
         return False
-    return getattr(module.squeeze[0], "function", None) in OF_MEANS
+    return all(getattr(squeeze, "function", None) in OF_FEW for squeeze in module.squeeze)
 
 
 def in_a_row(modules: list[nn.Module], x: Tensor) -> Tensor:

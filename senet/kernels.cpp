@@ -96,6 +96,28 @@ template <class T, int K> struct Kernels {
         });
     }
 
+    // The largest number (N, C) of each image times sign (C,), and how many pixels have it.
+    static void extremes(const S* x, const R* sign, R* extreme, R* count, long N, long P, long C) {
+        groups<K>(N, C, [=](long n, long c) {
+            const S* from = x + n * P * C + c;
+            V s[K], best[K], number[VECTORS] = {}, zero = {};
+            memcpy(s, sign + c, sizeof s);
+            for (int k = 0; k < K; k++) best[k] = T::load(from + k * LANES) * s[k];
+            pixels<K>(P, [&](long p, int k, int) {
+                V value = T::load(from + p * C + k * LANES) * s[k];
+                best[k] = best[k] >= value ? best[k] : value;  // NaN is in the mean
+            });
+            pixels<K>(P, [&](long p, int k, int i) {
+                V value = T::load(from + p * C + k * LANES) * s[k];
+                number[i] += value == best[k] ? zero + 1 : zero;
+            });
+            fold<K>(number);
+            for (int k = 0; k < K; k++) best[k] *= s[k];
+            memcpy(extreme + n * C + c, best, sizeof best);
+            memcpy(count + n * C + c, number, sizeof best);
+        });
+    }
+
     // y = relu((x - mean) * scale + shift + shortcut); `step` is C where scale and shift are (N, C).
     template <bool SUM>
     static void combine(const S* x, const R* mean, const R* scale, const R* shift, long step,
@@ -150,23 +172,28 @@ template <class T, int K> struct Kernels {
     }
 
     // g * scale + constant + slope * (x - mean), the gradient of x; constant is (N, C), slope (C,).
-    template <bool SUM>
+    // With PEAK, more (N, C) is added where x is extreme (N, C).
+    template <bool SUM, bool PEAK>
     static void spread(const S* x, const R* mean, const R* scale, const R* shift, long step,
-                       long relu, const S* grad, const R* constant, const R* slope, S* out, long N,
-                       long P, long C) {
+                       long relu, const S* grad, const R* constant, const R* slope,
+                       const R* extreme, const R* more, S* out, long N, long P, long C) {
         groups<K>(N, C, [=](long n, long c) {
             const long at = n * P * C + c;
-            V m[K], a[K], b[K], d[K], e[K], zero = {};
+            V m[K], a[K], b[K], d[K], e[K], top[K], add[K], zero = {};
             memcpy(m, mean + c, sizeof m);
             memcpy(a, scale + n * step + c, sizeof a);
             memcpy(b, shift + n * step + c, sizeof b);
             memcpy(d, constant + n * C + c, sizeof d);
             memcpy(e, slope + c, sizeof e);
+            if (PEAK) memcpy(top, extreme + n * C + c, sizeof top);
+            if (PEAK) memcpy(add, more + n * C + c, sizeof add);
             pixels<K>(P, [&](long p, int k, int) {
                 const long here = at + p * C + k * LANES;
-                V centred = T::load(x + here) - m[k], g = T::load(grad + here);
+                V value = T::load(x + here), centred = value - m[k], g = T::load(grad + here);
                 if (!SUM && relu) g = centred * a[k] + b[k] > zero ? g : zero;
-                T::store(out + here, g * a[k] + d[k] + centred * e[k]);
+                V result = g * a[k] + d[k] + centred * e[k];
+                if (PEAK) result += value == top[k] ? add[k] : zero;
+                T::store(out + here, result);
             });
         });
     }
@@ -174,6 +201,7 @@ template <class T, int K> struct Kernels {
 
 }  // namespace
 
+#define COMMA ,
 // Each for as many channels at a time as C allows.
 #define FOR_CHANNELS(T, CALL)                                  \
     if (C % 64 == 0) { typedef Kernels<T, 4> Of; Of::CALL; }   \
@@ -210,16 +238,27 @@ template <class T, int K> struct Kernels {
                                                    other, kept, sums, products, N, P, C))          \
         }                                                                                          \
     }                                                                                              \
+    extern "C" void extremes_##NAME(const S_##NAME* x, const R_##NAME* sign, R_##NAME* extreme,    \
+                                    R_##NAME* count, long N, long P, long C) {                     \
+        FOR_CHANNELS(T, extremes(x, sign, extreme, count, N, P, C))                                \
+    }                                                                                              \
     extern "C" void spread_##NAME(const S_##NAME* x, const R_##NAME* mean, const R_##NAME* scale,  \
-                                  const R_##NAME* shift, long step, long sum, long relu,             \
+                                  const R_##NAME* shift, long step, long sum, long relu,           \
                                   const S_##NAME* grad, const R_##NAME* constant,                  \
-                                  const R_##NAME* slope, S_##NAME* out, long N, long P, long C) {  \
-        if (sum) {                                                                                 \
-            FOR_CHANNELS(T, template spread<true>(x, mean, scale, shift, step, relu, grad,         \
-                                                  constant, slope, out, N, P, C))                  \
+                                  const R_##NAME* slope, const R_##NAME* extreme,                  \
+                                  const R_##NAME* more, S_##NAME* out, long N, long P, long C) {   \
+        if (sum && extreme) {                                                                      \
+            FOR_CHANNELS(T, template spread<true COMMA true>(x, mean, scale, shift, step, relu,    \
+                         grad, constant, slope, extreme, more, out, N, P, C))                      \
+        } else if (sum) {                                                                          \
+            FOR_CHANNELS(T, template spread<true COMMA false>(x, mean, scale, shift, step, relu,   \
+                         grad, constant, slope, extreme, more, out, N, P, C))                      \
+        } else if (extreme) {                                                                      \
+            FOR_CHANNELS(T, template spread<false COMMA true>(x, mean, scale, shift, step, relu,   \
+                         grad, constant, slope, extreme, more, out, N, P, C))                      \
         } else {                                                                                   \
-            FOR_CHANNELS(T, template spread<false>(x, mean, scale, shift, step, relu, grad,        \
-                                                   constant, slope, out, N, P, C))                 \
+            FOR_CHANNELS(T, template spread<false COMMA false>(x, mean, scale, shift, step, relu,  \
+                         grad, constant, slope, extreme, more, out, N, P, C))                      \
         }                                                                                          \
     }
 
