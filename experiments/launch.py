@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from experiments.config import ConfigError
 from experiments.lock import hold, holder
 from experiments.record import KILLED, Record, failure
 from experiments.worker import OUT_OF_MEMORY, Job, Outcome, work
@@ -66,6 +68,14 @@ def warm_up() -> None:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         forkserver.ensure_running()
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        folder = tempfile.gettempdir()
+        raise ConfigError(
+            f"TMPDIR {folder}: {len(folder)} characters are too many for the socket of the fork "
+            "server: allowed are about 70"
+        ) from error
     finally:
         for number, action in before.items():
             signal.signal(number, action)

@@ -156,6 +156,17 @@ def test_a_question_that_crashes_has_no_answer():
     assert ask(time.sleep, 100, patience=0.5) is None
 
 
+@pytest.mark.slow
+def test_a_temporary_folder_too_deep_for_sockets_gets_a_sentence(tmp_path, data_dir):
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path / "r")}
+    done = call("run", "squeeze", *WORDS, TMPDIR=str(deep), **there)
+    assert done.returncode == 2
+    assert f"TMPDIR {deep}: {len(str(deep))} characters are too many" in done.stderr
+    assert not list(tmp_path.glob("r/runs/*"))
+
+
 def test_all_gpus_of_a_machine_are_used(monkeypatch):
     from experiments import environment
 
