@@ -64,8 +64,8 @@ def arithmetic(device: str, precision: str) -> torch.autocast:
     return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
 
 
-def new_forward(model: nn.Module, step: str) -> Callable[[Tensor], Tensor]:
-    """Images -> logits in training: "plain", or "fused", equal to it but for rounding."""
+def new_forward(model: nn.Module, step: str) -> nn.Module:
+    """How the network is computed: "plain", as it is, or "fused", equal to it but for rounding."""
     return fused(model) if step == "fused" else model
 
 

@@ -171,7 +171,7 @@ def train(
         row |= {"train_loss": loss, "train_error": 100 * error}
         gates = {}
         if curve is not None:
-            held_out, gates = watch_epoch(model, curve, autocast, alive)
+            held_out, gates = watch_epoch(forward, curve, autocast, alive)
             row |= held_out
         finite = all(map(math.isfinite, row.values()))
         row = {key: value if math.isfinite(value) else None for key, value in row.items()}
@@ -195,14 +195,14 @@ def train(
 
     # The only look at the test set; nothing was selected on it.
     names = arrays.class_names
-    with GateProbe(model, len(names)) as probe:
-        test_loss, test_error, predictions = evaluate(model, test, autocast, alive_or_stop, probe)
+    with GateProbe(forward, len(names)) as probe:
+        test_loss, test_error, predictions = evaluate(forward, test, autocast, alive_or_stop, probe)
     done, row = finite and math.isfinite(test_loss), at.rows[-1]
     where = "the test set" if finite else f"epoch {row['epoch']}"
     interventions = {}
     if done:
         statistics, some = probe.statistics(), test.first(recipe.intervention_images)
-        interventions = intervene(model, some, autocast, statistics, alive_or_stop)
+        interventions = intervene(forward, some, autocast, statistics, alive_or_stop)
         gates = gates_of(model, test, autocast, statistics, names)
         record.write_predictions(**predictions, class_names=names)
         if gates is not None:

@@ -1,4 +1,4 @@
-"""The network in training with fewer passes over its maps, on a CPU: the same sums, in fewer reads.
+"""A network with fewer passes over its maps, on a CPU: the same sums, in fewer reads.
 
 Batch norm, the gate of SE, the sum with the shortcut and the ReLU each read and write all maps when
 they are done one after the other. But what they compute is affine in x for each image and channel:
@@ -9,23 +9,25 @@ they are done one after the other. But what they compute is affine in x for each
 
 So one pass over x gives all means and variances, and one more gives y: SE costs nothing but the
 arithmetic on (N, C) numbers between the two, which is the block's own, with autograd's gradients.
-On the way back it is the same: one pass for the sums, and one for the gradient of x. The passes are
-in kernels.cpp.
+On the way back it is the same: one pass for the sums, and one for the gradient of x. In evaluation
+mean and variance are known, and in a place without a norm they are 0 and 1: what is left is the
+squeeze. The passes are in kernels.cpp.
 
 `fused(model)` computes what `model` does, up to rounding. The modules stay, and hold the weights.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from senet import kernels
 from senet.block import SqueezeExcite, average, average_of_another, first_pixel, maximum
 from senet.networks import ResNet
-from senet.residual import ResidualUnit
+from senet.residual import Mixed, ResidualUnit
 
 # Squeezes that need the mean of each image alone, or its largest number.
 OF_FEW = (average, average_of_another, first_pixel, maximum)
@@ -62,36 +64,45 @@ class Maps:
 class Moments(torch.autograd.Function):
     """Maps x -> mean (C,), variance (C,), mean of each image (N, C).
 
-    Its backward is the last pass: `Combine`'s has left the gradient that comes directly.
+    Where a mean is given, it comes back, without a variance; and `looks` says whether those of the
+    images are asked for. Its backward is the last pass: `Combine`'s, which always comes before, as
+    it has `mean`, has left the gradient that comes directly.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, maps: Maps) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, maps: Maps, given: Tensor | None, looks: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         ctx.set_materialize_grads(False)
-        ctx.maps, wide = maps, kernels.TYPES[x.dtype]
-        means, squares = torch.empty(2, *x.shape[:2], dtype=wide)
-        kernels.call("moments", x, means, squares)
-        mean = means.mean(0)
+        ctx.maps, ctx.is_given = maps, given is not None
+        means, squares = torch.zeros(2, *x.shape[:2], dtype=kernels.TYPES[x.dtype])
+        if looks or given is None:
+            kernels.call("moments", x, means, squares if given is None else None)
+        mean = means.mean(0) if given is None else given.to(means.dtype, copy=True)
         maps.x, maps.mean = x.detach(), mean.detach()
+        if given is not None:
+            return mean, None, means
         return mean, squares.mean(0) / x[0, 0].numel() + (means - mean).square().mean(0), means
 
     @staticmethod
     def backward(
-        ctx: Any, mean: Tensor, variance: Tensor, means: Tensor | None
-    ) -> tuple[Tensor, None]:
+        ctx: Any, mean: Tensor, variance: Tensor | None, means: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         maps = ctx.maps
         if maps.grad is None:
-            return None, None
-        pixels = maps.x[0, 0].numel()
-        count = len(maps.x) * pixels
-        constant = (mean / count).repeat(len(maps.x), 1)
+            return (None,) * 4
+        images, pixels = len(maps.x), maps.x[0, 0].numel()
+        constant, slope = mean.new_zeros(images, len(mean)), torch.zeros_like(mean)
         if means is not None:
             constant += means / pixels
+        if not ctx.is_given:
+            constant += mean / (images * pixels)
+            slope = variance * (2 / (images * pixels))
         out = torch.empty_like(maps.x)
         flags = int(maps.twice), int(maps.relu)
-        kernels.call("spread", maps.x, *maps.affine, *flags, maps.grad, constant,
-                     variance * (2 / count), maps.extreme, maps.more, out)  # fmt: skip
-        return out, None
+        kernels.call("spread", maps.x, *maps.affine, *flags, maps.grad, constant, slope,
+                     maps.extreme, maps.more, out)  # fmt: skip
+        return out, None, None, None
 
 
 class Extremes(torch.autograd.Function):
@@ -150,13 +161,13 @@ class Combine(torch.autograd.Function):
 
 def normalised(
     x: Tensor,
-    norm: nn.BatchNorm2d,
+    norm: nn.BatchNorm2d | None,
     block: SqueezeExcite | None = None,
     shortcut: Tensor | None = None,
     relu: bool = True,
     twice: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """relu(block(norm(x)) + shortcut) in training, where `norm` keeps its running statistics.
+    """relu(block(norm(x)) + shortcut); in training `norm` moves its running statistics.
 
     Args:
         x, shortcut: (N, C, H, W).
@@ -166,16 +177,26 @@ def normalised(
     if shortcut is not None:
         shortcut = shortcut.to(x.dtype).contiguous(memory_format=torch.channels_last)
     maps = Maps(relu, twice or shortcut is not None)
-    mean, variance, means = Moments.apply(x, maps)
-    note(norm, mean, variance, x.numel() // x.shape[1])
-    scale, shift = norm.weight * (variance + norm.eps).rsqrt(), norm.bias
+    wide, channels = kernels.TYPES[x.dtype], x.shape[1]
+    looks = block is not None and not block.blind
+    if norm is None:
+        mean, _, means = Moments.apply(x, maps, torch.zeros(channels, dtype=wide), looks)
+        scale, shift = torch.ones(channels, dtype=wide), torch.zeros(channels, dtype=wide)
+    else:
+        given = None if norm.training else norm.running_mean
+        mean, variance, means = Moments.apply(x, maps, given, looks)
+        if norm.training:
+            note(norm, mean, variance, x.numel() // channels)
+        else:
+            variance = norm.running_var
+        scale, shift = norm.weight * (variance + norm.eps).rsqrt(), norm.bias
     if block is not None:
         with torch.autocast("cpu", enabled=False):  # so few numbers gain nothing by a type of less
             logits = []
             for squeeze in block.squeeze:
                 seen = means
                 if squeeze.function is maximum:  # of u: of the largest x, or the smallest
-                    sign = torch.where(norm.weight < 0, -1.0, 1.0).to(mean)
+                    sign = torch.where(scale.detach() < 0, -1.0, 1.0).to(mean)
                     seen = Extremes.apply(mean, sign, maps)
                 z = (seen - mean) * scale + shift
                 logits.append(block.excite(squeeze(z[:, None])))  # z: maps of one pixel
@@ -197,8 +218,32 @@ def note(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> No
 # -- which modules are computed so ------------------------------------------------------------
 
 
-def is_norm(module: nn.Module, x: Tensor) -> bool:
-    return type(module) is nn.BatchNorm2d and kernels.fits(x)
+@dataclass
+class Group:
+    """A norm, an SE block and a ReLU, each or none, that are computed together."""
+
+    norm: nn.BatchNorm2d | None = None
+    block: SqueezeExcite | None = None
+    relu: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if kernels.fits(x):
+            return normalised(x, self.norm, self.block, relu=self.relu)
+        x = self.plainly(x)
+        return F.relu(x) if self.relu else x
+
+    def plus(self, x: Tensor, shortcut: Tensor, relu: bool) -> tuple[Tensor, Tensor]:
+        """Of a group that has no ReLU: with the sum, and that of the unit; given twice."""
+        if kernels.fits(x) and (self.norm or self.block):
+            return normalised(x, self.norm, self.block, shortcut, relu, twice=True)
+        y = self.plainly(x) + shortcut
+        y = F.relu(y) if relu else y
+        return y, y
+
+    def plainly(self, x: Tensor) -> Tensor:
+        for module in (self.norm, self.block):
+            x = x if module is None else module(x)
+        return x
 
 
 def is_ours(module: nn.Module) -> bool:
@@ -208,68 +253,81 @@ def is_ours(module: nn.Module) -> bool:
     return all(getattr(squeeze, "function", None) in OF_FEW for squeeze in module.squeeze)
 
 
-def in_a_row(modules: list[nn.Module], x: Tensor) -> Tensor:
-    """Modules one after the other; a norm together with the SE block and the ReLU after it."""
-    modules = [module for module in modules if type(module) is not nn.Identity]
-    while modules:
-        first, *modules = modules
-        if is_norm(first, x):
-            block = modules.pop(0) if modules and is_ours(modules[0]) else None
-            relu = bool(modules) and type(modules[0]) is nn.ReLU
-            x = normalised(x, first, block, relu=relu)
-            modules = modules[relu:]
-        else:
-            x = part(first, x)
+def flat(module: nn.Module) -> list[nn.Module]:
+    return list(module) if type(module) is nn.Sequential else [module]
+
+
+def groups(*modules: nn.Module) -> list[Group | nn.Module]:
+    """Modules that come one after the other, those together that can be."""
+    found: list[Group | nn.Module] = []
+    for module in (one for several in modules for one in flat(several)):
+        last = found[-1] if found and type(found[-1]) is Group else Group(relu=True)
+        is_open = not last.relu
+        if type(module) is nn.BatchNorm2d:
+            found.append(Group(module))
+        elif is_ours(module):
+            if is_open and last.block is None:
+                last.block = module
+            else:
+                found.append(Group(None, module))
+        elif type(module) is nn.ReLU and is_open:
+            last.relu = True
+        elif type(module) is Mixed:
+            found.append(partial(mixed, module))
+        elif type(module) is not nn.Identity:
+            found.append(module)
+    return found
+
+
+def in_a_row(found: list[Group | nn.Module], x: Tensor) -> Tensor:
+    for one in found:
+        x = one(x)
     return x
+
+
+def mixed(module: Mixed, x: Tensor) -> Tensor:
+    """The two branches of Shake-Shake."""
+    return module.mix(*(in_a_row(groups(one), x) for one in (module.first, module.second)))
 
 
 def unit(module: ResidualUnit, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
     """A residual unit of its input, given twice, and its output twice."""
-    shortcut = module.identity(part(module.shortcut, skip))
-    x, layers = module.pre(x), [module.branch]
-    if type(module.branch) is nn.Sequential:
-        layers = list(module.branch)
-    is_post, standard = type(module.relu) is nn.ReLU, module.standard
-    if is_post and (type(standard) is nn.Identity or is_ours(standard)):
-        x = in_a_row(layers[:-1], x)
-        if is_norm(layers[-1], x):
-            block = None if type(standard) is nn.Identity else standard
-            both = normalised(x, layers[-1], block, shortcut, twice=True)
-            if type(module.post) is nn.Identity:
-                return both
-            y = module.post(both[0])
-            return y, y
-        x = layers[-1](x)
-    else:
-        x = in_a_row(layers, x)
-    y = module.post(module.relu(standard(x) + shortcut))
-    return y, y
+    shortcut = in_a_row(groups(module.shortcut, module.identity), skip)
+    found = groups(module.pre, module.branch, module.standard)
+    last = Group()  # nothing but the sum
+    if type(found[-1]) is Group and not found[-1].relu:
+        last = found.pop()
+    x = in_a_row(found, x)
+    both = last.plus(x, shortcut, relu=type(module.relu) is nn.ReLU)
+    for one in groups(module.post):
+        y = one(both[0])
+        both = y, y
+    return both
 
 
-def part(module: nn.Module, x: Tensor) -> Tensor:
-    if type(module) is not nn.Sequential:
-        return module(x)
-    if not isinstance(module[0], ResidualUnit):
-        return in_a_row(list(module), x)
-    return module(x)
+class Fused(nn.Module):
+    """A network in these passes; see `fused`."""
+
+    def __init__(self, model: ResNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = x
+        for module in self.model.body():
+            if isinstance(module, nn.Sequential) and isinstance(module[0], ResidualUnit):
+                for one in module:
+                    x, skip = unit(one, x, skip)
+            else:
+                x = skip = in_a_row(groups(module), x)
+        return self.model.head(x)
 
 
-def fused(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """`model` in training mode, images (B, 3, H, W) -> logits (B, classes): faster on a CPU.
+def fused(model: nn.Module) -> nn.Module:
+    """`model`, images (B, 3, H, W) -> logits (B, classes): faster on a CPU.
 
     A network that is not ours, and what is not covered in one that is, runs as it is.
     """
     if not isinstance(model, ResNet) or kernels.library() is None:
         return model
-
-    def forward(x: Tensor) -> Tensor:
-        skip = x
-        for module in model.body():
-            if isinstance(module, nn.Sequential) and isinstance(module[0], ResidualUnit):
-                for one in module:
-                    x, skip = unit(one, x, skip)
-            else:
-                x = skip = part(module, x)
-        return model.head(x)
-
-    return forward
+    return Fused(model)

@@ -78,7 +78,7 @@ template <class T, int K> struct Kernels {
     typedef typename T::Number R;
     typedef typename T::Vector V;
 
-    // mean (N, C) of each image, and its squared distances from that, summed.
+    // mean (N, C) of each image, and its squared distances from that, summed, where there is room.
     static void moments(const S* x, R* mean, R* squares, long N, long P, long C) {
         groups<K>(N, C, [=](long n, long c) {
             const S* from = x + n * P * C + c;
@@ -86,12 +86,13 @@ template <class T, int K> struct Kernels {
             pixels<K>(P, [&](long p, int k, int i) { sum[i] += T::load(from + p * C + k * LANES); });
             fold<K>(sum);
             for (int k = 0; k < K; k++) centre[k] = sum[k] / (R)P;
+            memcpy(mean + n * C + c, centre, sizeof centre);
+            if (!squares) return;
             pixels<K>(P, [&](long p, int k, int i) {
                 V d = T::load(from + p * C + k * LANES) - centre[k];
                 square[i] += d * d;
             });
             fold<K>(square);
-            memcpy(mean + n * C + c, centre, sizeof centre);
             memcpy(squares + n * C + c, square, sizeof centre);
         });
     }

@@ -137,10 +137,12 @@ class Mixed(nn.Module):
         self.first, self.second, self.backward_weights = first, second, MIXES[mix]
 
     def forward(self, x: Tensor) -> Tensor:
-        one, other = self.first(x), self.second(x)
+        return self.mix(self.first(x), self.second(x))
+
+    def mix(self, one: Tensor, other: Tensor) -> Tensor:
         if not self.training:
             return (one + other) / 2
-        a = torch.rand(len(x), 1, 1, 1, device=one.device, dtype=one.dtype)
+        a = torch.rand(len(one), 1, 1, 1, device=one.device, dtype=one.dtype)
         return Shake.apply(one, other, a, self.backward_weights(a))
 
 

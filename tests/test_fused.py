@@ -33,30 +33,35 @@ def maps(*shape: int, dtype=torch.float64, **options) -> torch.Tensor:
 
 
 def parts(
-    channels: int, squeeze: str | None, dtype=torch.float64
-) -> tuple[nn.BatchNorm2d, nn.Module | None]:
-    norm = nn.BatchNorm2d(channels).to(dtype)
+    channels: int, squeeze: str | None, dtype=torch.float64, mode: str = "training"
+) -> tuple[nn.BatchNorm2d | None, nn.Module | None]:
+    norm = nn.BatchNorm2d(channels).to(dtype).train(mode == "training")
     nn.init.normal_(norm.weight, 1, 0.5), nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean), nn.init.uniform_(norm.running_var, 0.5, 2)
+    norm = None if mode == "no norm" else norm
     if squeeze is None:
         return norm, None
     return norm, SqueezeExcite(channels, SEConfig(squeeze=squeeze, ratio=4)).to(dtype)
 
 
 def plainly(x, norm, block, shortcut, relu):
-    y = norm(x) if block is None else block(norm(x))
+    y = x if norm is None else norm(x)
+    y = y if block is None else block(y)
     y = y if shortcut is None else y + shortcut
     return y.relu() if relu else y
 
 
-KINDS = list(product([None, "avg", "max", "avgmax"], [False, True], [False, True]))
+MODES = ["training", "evaluation", "no norm"]
+KINDS = list(product(MODES, [None, "avg", "max", "avgmax"], [False, True], [False, True]))
 
 
-@pytest.mark.parametrize(("squeeze", "has_shortcut", "relu"), KINDS)
-def test_the_gradients_are_those_of_differences(squeeze, has_shortcut, relu):
+@pytest.mark.parametrize(("mode", "squeeze", "has_shortcut", "relu"), KINDS)
+def test_the_gradients_are_those_of_differences(mode, squeeze, has_shortcut, relu):
     torch.manual_seed(0)
-    norm, block = parts(16, squeeze)
+    norm, block = parts(16, squeeze, mode=mode)
     inputs = [maps(2, 16, 2, 1)] + [maps(2, 16, 2, 1)] * has_shortcut
-    names, weights = zip(*norm.named_parameters(), strict=True)
+    named = [] if norm is None else list(norm.named_parameters())
+    names, weights = [name for name, _ in named], [weight for _, weight in named]
     inner = [] if block is None else list(block.parameters())
 
     def function(x, *rest):
@@ -71,16 +76,16 @@ def test_the_gradients_are_those_of_differences(squeeze, has_shortcut, relu):
     assert torch.autograd.gradcheck(function, (*inputs, *weights, *inner), fast_mode=False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     images=st.integers(1, 5), groups=st.sampled_from([1, 2, 3, 4, 8]), side=st.integers(1, 9),
     kind=st.sampled_from(KINDS), twice=st.booleans(), ties=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_any_shape_is_that_of_torch_forward_and_back(images, groups, side, kind, twice, ties, seed):
     torch.manual_seed(seed)
-    squeeze, has_shortcut, relu = kind
+    mode, squeeze, has_shortcut, relu = kind
     shape = images + 1, 16 * groups, side, side + 1
-    norm, block = parts(shape[1], squeeze)
+    norm, block = parts(shape[1], squeeze, mode=mode)
     theirs = deepcopy((norm, block))
     x, shortcut = maps(*shape), maps(*shape) if has_shortcut else None
     if ties:  # of which there are many in bf16
@@ -153,6 +158,7 @@ NETWORKS = [
       for position in ("standard", "pre", "post", "identity", "3x3")),
     ("preresnet20", {"se": SEConfig(position="pre")}),
     ("wrn16_2", {"se": SEConfig()}),
+    ("shake26_2x32d", {"se": SEConfig(), "width": 0.5}),
 ]  # fmt: skip
 
 
@@ -162,27 +168,45 @@ def test_a_network_is_the_plain_one_in_its_losses_gradients_and_statistics(name,
     model = build(name, classes=10, **options).double().to(memory_format=torch.channels_last)
     other = deepcopy(model)
     x, y = maps(6, 3, 32, 32), torch.arange(6)
-    F.cross_entropy(model(x.detach()), y).backward()
-    F.cross_entropy(fused(other)(x.detach()), y).backward()
+    for network in (model, fused(other)):
+        torch.manual_seed(1)  # Shake-Shake draws
+        F.cross_entropy(network(x.detach()), y).backward()
     for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
         torch.testing.assert_close(b.grad, a.grad, rtol=1e-6, atol=1e-9, msg=name)
     for a, b in zip(model.buffers(), other.buffers(), strict=True):
         torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(other).eval()(x), model.eval()(x))
 
 
-def test_what_it_covers_is_computed_by_it(monkeypatch):
-    """20 norms and 9 blocks in SE-ResNet-20, and no module of these is called."""
+@pytest.mark.parametrize(
+    ("name", "position", "groups"),
+    # a norm is a group, with the block after it; any other block is one of its own
+    [("resnet20", "standard", 19), ("resnet29b", "3x3", 31), ("resnet29b", "pre", 31 + 9),
+     ("resnet29b", "post", 31 + 9), ("resnet29b", "identity", 31 + 6),
+     ("preresnet20", "standard", 19 + 9), ("wrn16_2", "standard", 13 + 6)],
+)  # fmt: skip
+def test_what_it_covers_is_computed_by_it(monkeypatch, name, position, groups):
+    """No norm, no block and no ReLU is called: each group is two passes, and two back."""
     seen = []
     call = kernels.call
     monkeypatch.setattr(kernels, "call", lambda name, *args: (seen.append(name), call(name, *args)))
-    model = build("resnet20", se=SEConfig())
+    model = build(name, se=SEConfig(position=position))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | SqueezeExcite | nn.ReLU):
             module.register_forward_hook(lambda module, *_: pytest.fail(str(module)))
     fused(model)(torch.randn(2, 3, 32, 32)).sum().backward()
     assert {name: seen.count(name) for name in seen} == dict.fromkeys(
-        ("moments", "combine", "reduce", "spread"), 19
+        ("moments", "combine", "reduce", "spread"), groups
     )
+    seen.clear()
+    with torch.no_grad():
+        fused(model).eval()(torch.randn(2, 3, 32, 32))
+    blocks = sum(isinstance(module, SqueezeExcite) for module in model.modules())
+    assert (seen.count("combine"), seen.count("moments"), len(set(seen))) == (groups, blocks, 2)
+
+
+def test_a_block_that_looks_at_each_pixel_is_not_covered():
     assert is_ours(SqueezeExcite(16)) and not is_ours(SqueezeExcite(16, SEConfig(squeeze="none")))
 
 
