@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from experiments.config import ConfigError
 from experiments.files import write_atomically
 
+GENERATORS = threading.RLock()  # held where the process's generators are seeded and drawn from
 DIGEST = hashlib.sha256().digest_size * 2  # characters
 
 

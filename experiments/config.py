@@ -47,8 +47,10 @@ class Recipe(Strict):
     intervention_images   how many of them are read with replaced gates; None is all
     cutout                side in pixels of the square that is blanked in each training image
     precision             "auto" is bf16 where the processor has instructions for it, else fp32
-    step                  "plain", module by module, or "fused", in fewer passes (senet/fused.py);
-                          "auto" is fused on a CPU where there is a C++ compiler, else plain
+    step                  "plain", module by module; "fused", on a CPU, in fewer passes
+                          (senet/fused.py); "captured", on a GPU, in one launch, and several runs
+                          in a process (experiments/loop.py); "auto" is fused on a CPU where there
+                          is a C++ compiler, else plain
     """
 
     name: str
@@ -70,7 +72,7 @@ class Recipe(Strict):
     intervention_images: int | None = Field(None, ge=1)
     cutout: int = Field(0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    step: Literal["auto", "plain", "fused"] = "auto"
+    step: Literal["auto", "plain", "fused", "captured"] = "auto"
 
     @model_validator(mode="after")
     def check(self) -> Self:

@@ -1,5 +1,6 @@
 """Images on the device: a batch is cut, flipped and normalised there, in one gather."""
 
+import threading
 from collections.abc import Iterator
 from copy import copy
 from typing import Self
@@ -11,6 +12,8 @@ from torch import Tensor
 from experiments.config import ConfigError, Recipe
 from experiments.datasets import DATASETS, Arrays
 
+SHARED: dict[tuple, tuple] = {}  # what `shared` keeps
+SHARING = threading.Lock()
 PAD = 4  # zero-padding on each side before the random crop (He et al. 2015, section 4.2)
 
 
@@ -87,18 +90,32 @@ class Images:
             cutout: side of a square that is blanked at a random place of each image, which may
                 reach over its edge (DeVries and Taylor 2017); 0 is none.
         """
+        draws = self.draw(generator, cutout)
+        for numbers in torch.arange(len(self), device=self.device).split(batch_size):
+            yield self.batch(draws, numbers, cutout)
+
+    def draw(self, generator: torch.Generator, cutout: int = 0) -> Tensor:
+        """The random numbers of an epoch: order, top, left, flip and, for cutout, row and column.
+
+        Returns:
+            int64 (4, N), or (6, N) with cutout.
+        """
         n, options = len(self), {"device": self.device, "generator": generator}
         order = torch.randperm(n, **options)
-        top, left = torch.randint(2 * self.pad + 1, (2, n), **options)
-        flip = torch.randint(2, (n,), **options).bool()
+        corner = torch.randint(2 * self.pad + 1, (2, n), **options)
+        flip = torch.randint(2, (n,), **options)
+        draws = [order[None], corner, flip[None]]
         if cutout:
-            centre = torch.randint(self.size, (2, n), **options)
-        for batch in torch.arange(n, device=self.device).split(batch_size):
-            which = order[batch]
-            x = self.cut(which, top[batch], left[batch], flip[batch])
-            if cutout:
-                x = self.blank(x, *centre[:, batch], cutout)
-            yield x, self.labels[which]
+            draws.append(torch.randint(self.size, (2, n), **options))
+        return torch.cat(draws)
+
+    def batch(self, draws: Tensor, numbers: Tensor, cutout: int = 0) -> tuple[Tensor, Tensor]:
+        """The images with these numbers (B,) in the epoch that was drawn, as in `shuffled`."""
+        which, top, left, flip, *centre = draws[:, numbers]
+        x = self.cut(which, top, left, flip.bool())
+        if cutout:
+            x = self.blank(x, *centre, cutout)
+        return x, self.labels[which]
 
     def blank(self, x: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
         """Zero, which is the mean colour, in a square around (row, column), each (B,)."""
@@ -159,3 +176,18 @@ def split(
         images(arrays.train_images[curve], arrays.train_labels[curve]) if len(curve) else None,
         images(arrays.test_images[: recipe.test_images], arrays.test_labels[: recipe.test_images]),
     )
+
+
+def shared(
+    arrays: Arrays, recipe: Recipe, device: torch.device
+) -> tuple[Images, Images | None, Images]:
+    """As `split`, but once for all runs of this process that ask for the same one after another."""
+    key = (arrays.name, arrays.fingerprint, recipe.holdout, recipe.train_images)
+    key += (recipe.curve_images, recipe.test_images, device)
+    with SHARING:
+        if key not in SHARED:
+            SHARED.clear()
+            SHARED[key] = split(arrays, recipe, device)
+            if device.type == "cuda":  # before another stream reads it
+                torch.cuda.synchronize(device)
+        return SHARED[key]

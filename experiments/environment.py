@@ -91,8 +91,12 @@ def pick_precision(name: str, device: str) -> str:
 def pick_step(name: str, device: str) -> str:
     """`auto` as fused where its passes can be compiled, else plain. No clock decides.
 
-    Raises ConfigError where it has to be fused and cannot.
+    Raises ConfigError where it has to be fused or captured and cannot.
     """
+    if name == "captured":
+        if "cuda" not in device:
+            raise ConfigError("recipe.step 'captured' needs a GPU of Nvidia's: DEVICE=cuda")
+        return name
     can_fuse = name != "plain" and device == "cpu" and kernels.library() is not None
     if name == "fused" and not can_fuse:
         raise ConfigError("recipe.step 'fused' needs a CPU and a C++ compiler (c++, or CXX's)")

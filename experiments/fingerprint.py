@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from experiments.checkpoint import seed_all
+from experiments.checkpoint import GENERATORS, seed_all
 from experiments.config import RunConfig
-from experiments.data import split
+from experiments.data import Images, split
 from experiments.datasets import Arrays
 from experiments.environment import arithmetic_unit
 from experiments.step import (
@@ -33,9 +33,17 @@ def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
         losses: BATCHES numbers, fewer where the training is shorter; None where one is not finite.
         on: the processor and the software, as rounding depends on them.
     """
-    seed_all(0)
     recipe, random = config.recipe, torch.Generator().manual_seed(0)
     training, _, _ = split(arrays, recipe, torch.device("cpu"))
+    with GENERATORS:
+        return {"losses": first_losses(config, training, random), "on": arithmetic_unit()}
+
+
+def first_losses(
+    config: RunConfig, training: Images, random: torch.Generator
+) -> list[float | None]:
+    seed_all(0)
+    recipe = config.recipe
     model = build_network(config).to(memory_format=torch.channels_last).train()
     optimizer, autocast = new_optimizer(model, recipe), arithmetic("cpu", "fp32")
     steps, losses = total_steps(recipe, len(training)), []
@@ -44,5 +52,4 @@ def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
         x, y, lr = x[:IMAGES], y[:IMAGES], learning_rate(step, steps, recipe)
         loss, _ = train_step(model, optimizer, x, y, lr, autocast)
         losses.append(loss.item() / len(y))
-    losses = [loss if math.isfinite(loss) else None for loss in losses]
-    return {"losses": losses, "on": arithmetic_unit()}
+    return [loss if math.isfinite(loss) else None for loss in losses]

@@ -44,13 +44,14 @@ def build_network(config: RunConfig) -> nn.Module:
     )
 
 
-def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def new_optimizer(model: nn.Module, recipe: Recipe, **options: bool) -> torch.optim.SGD:
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
+        **options,
     )
 
 
@@ -74,7 +75,7 @@ def train_step(
     optimizer: torch.optim.SGD,
     x: Tensor,
     y: Tensor,
-    lr: float,
+    lr: float | Tensor,
     autocast: torch.autocast,
 ) -> Tensor:
     """One step of SGD on images (B, 3, H, W) and labels (B,).

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,21 @@ from torch import Tensor
 
 from experiments import checkpoint
 from experiments.config import ConfigError, RunConfig
-from experiments.data import split
+from experiments.data import shared
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, pick_step, provenance
 from experiments.examine import evaluate, gates_of, intervene, watch_epoch
 from experiments.files import unused
 from experiments.fingerprint import fingerprint
 from experiments.gates import pack
+from experiments.loop import draws_nothing, new_loop
 from experiments.record import Record
 from experiments.stale import same
 from experiments.step import (
     arithmetic,
     build_network,
     learning_rate,
-    new_forward,
-    new_optimizer,
     total_steps,
-    train_step,
 )
 from senet import kernels
 from senet.cost import cost
@@ -106,32 +103,37 @@ def train(
         precision, step = saved["precision"], saved.get("step", "plain")
     else:
         precision, step = pick_precision(recipe.precision, device), pick_step(recipe.step, device)
+        if step == "captured" and not draws_nothing(config):
+            step = "plain"
     environment = provenance(device, precision, step) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
-    training, curve, test = split(arrays, recipe, torch.device(device))
+    training, curve, test = shared(arrays, recipe, torch.device(device))
     steps = total_steps(recipe, len(training))
 
-    checkpoint.seed_all(config.seed)
-    model = build_network(config)
+    with checkpoint.GENERATORS:
+        checkpoint.seed_all(config.seed)
+        model = build_network(config)
     price = asdict(cost(model, size=arrays.train_images.shape[1]))
     model = model.to(device, memory_format=torch.channels_last)
-    forward, autocast = new_forward(model, step), arithmetic(device, precision)
-    optimizer = new_optimizer(model, recipe)
+    autocast = arithmetic(device, precision)
+    loop = new_loop(step, config, model, training, steps, autocast)
+    model, forward = loop.model, loop.forward
     random = torch.Generator(device).manual_seed(config.seed)
     at = Position(0, 0, random.get_state(), torch.zeros(2, device=device), [])
     if saved:
         at = Position(**saved["position"])
         model.load_state_dict(saved["model"])
         if saved["optimizer"]:
-            optimizer.load_state_dict(saved["optimizer"])
-        checkpoint.set_random_states(saved["random"], device)
+            loop.restore(saved["optimizer"])
+        with checkpoint.GENERATORS:
+            checkpoint.set_random_states(saved["random"], device)
     record.write_metrics(at.rows)
 
     def keep() -> None:
         state = {
             "position": vars(at),
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict() if at.step < steps else None,
+            "optimizer": loop.optimizer.state_dict() if at.step < steps else None,
             "random": checkpoint.random_states(device),
             "precision": precision,
             "step": step,
@@ -153,10 +155,9 @@ def train(
     while at.step < steps and finite:
         epoch_began, skipped = time.perf_counter(), at.batch
         random.set_state(at.order.cpu())
-        batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
         model.train()
-        for x, y in islice(batches, skipped, None):
-            at.sums += train_step(forward, optimizer, x, y, rate(at.step), autocast)
+        for sums in loop.epoch(random, at.step, skipped):
+            at.sums += sums
             at.step, at.batch = at.step + 1, at.batch + 1
             alive()
             if at.step == steps:
