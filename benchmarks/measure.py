@@ -6,6 +6,8 @@ their values change no time.
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from experiments.config import Recipe, parse
 from experiments.data import Images
 from experiments.environment import pick_precision
+from experiments.loop import Captured
 from experiments.step import arithmetic, new_forward, new_optimizer, train_step
 from experiments.worker import keep_freed_memory
 from senet.config import SEConfig
@@ -115,10 +118,39 @@ def ours(device: str, threads: int, name: str, se: dict[str, Any] | None, step: 
     return work
 
 
+def captured(device: str, threads: int, name: str, se: dict[str, Any] | None, runs: int) -> Work:
+    """As `ours`, captured, of several runs side by side: each on a stream of its own."""
+    torch.set_num_threads(threads)
+    recipe = parse(Recipe, {"name": "benchmark", "epochs": 1, "batch_size": BATCH})
+    images = our_images(device)
+    steps = len(images) // BATCH
+    lines = []
+    for _ in range(runs):
+        model = network(name, se).to(device, memory_format=torch.channels_last).train()
+        autocast = arithmetic(device, pick_precision("auto", device))
+        loop = Captured(model, images, recipe, steps, autocast)
+        lines.append(endless(partial(loop.epoch, torch.Generator(device), 0, 0)))
+    is_gpu = "cuda" in device
+    streams = [torch.cuda.stream(torch.cuda.Stream()) if is_gpu else nullcontext() for _ in lines]
+
+    def work() -> int:
+        for line, stream in zip(lines, streams, strict=True):
+            with stream:
+                next(line)
+        return BATCH * runs
+
+    return work
+
+
+def our_images(device: str) -> Images:
+    number = 20_000 // BATCH * BATCH  # whole batches
+    return Images(*pictures(number), MEAN, STD, torch.device(device), padded=True)
+
+
 def our_batches(device: str):
-    images = Images(*pictures(20_000), MEAN, STD, torch.device(device), padded=True)
+    images = our_images(device)
     random = torch.Generator(device).manual_seed(0)
-    return endless(lambda: (b for b in images.shuffled(BATCH, random) if len(b[1]) == BATCH))
+    return endless(partial(images.shuffled, BATCH, random))
 
 
 # -- the input alone, and the limit -----------------------------------------------------------
@@ -166,7 +198,7 @@ def convolutions(device: str, threads: int, name: str) -> Work:
     return work
 
 
-KINDS = {f.__name__: f for f in (usual, ours, usual_input, our_input, convolutions)}
+KINDS = {f.__name__: f for f in (usual, ours, captured, usual_input, our_input, convolutions)}
 
 
 def rate(

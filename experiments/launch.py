@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from experiments.config import ConfigError
+from experiments.config import ConfigError, RunConfig
 from experiments.lock import hold, holder
 from experiments.record import KILLED, Record, failure
-from experiments.worker import OUT_OF_MEMORY, Job, Outcome, work
+from experiments.worker import OUT_OF_MEMORY, Job, Outcome, crew, work
 
 LOOK_EVERY = 2.0  # seconds between two looks at a run that another process trains
 DEAF = 4.0  # seconds without listening after which silence says nothing
@@ -51,6 +51,7 @@ class Active:
     record: Record
     device: str
     process: multiprocessing.Process
+    is_shared: bool  # the process trains others, too
     kills: int  # by the kernel for want of memory, before it began
     heard: float = field(default_factory=time.monotonic)
     hung: bool = False
@@ -81,8 +82,20 @@ def warm_up() -> None:
             signal.signal(number, action)
 
 
+@dataclass
+class Seat:
+    """A thread that waits for a run, and our end of its pipe."""
+
+    process: multiprocessing.Process
+    pipe: Connection
+    last: RunConfig | None = None  # what it trained: another seed of it begins sooner
+
+
 class Local:
     """Trains runs on this machine, each in a process of its own, from a fork server with torch.
+
+    Those that may be together have one process on each device, and a thread each. Should it end,
+    nobody knows by whose fault: all of its runs go on from their checkpoints, each alone.
 
     A context manager: at its end, the runs that are under way write checkpoints and stop.
 
@@ -91,6 +104,7 @@ class Local:
         data_dir: holds the prepared data sets.
         patience: seconds without a sign of life after which a run is ended.
         checkpoint_every: seconds between two checkpoints of a run, at least.
+        together: the runs that may share a process.
     """
 
     def __init__(
@@ -99,8 +113,12 @@ class Local:
         data_dir: Path,
         patience: float = 600.0,
         checkpoint_every: float = 60.0,
+        together: Iterable[Record] = (),
     ) -> None:
         self.free, self.data_dir = list(slots), data_dir
+        self.together, self.sizes = set(together), Counter(self.free)
+        self.seats: dict[str, list[Seat]] = {device: [] for device in self.sizes}  # that are idle
+        self.taken: dict[Connection, Seat] = {}
         self.patience, self.checkpoint_every = patience, checkpoint_every
         self.active: dict[Connection, Active] = {}
         self.listened = time.monotonic()
@@ -110,7 +128,8 @@ class Local:
         return self
 
     def __exit__(self, *_) -> None:
-        processes = [run.process for run in self.active.values()]
+        seats = [seat for idle in self.seats.values() for seat in idle]
+        processes = list({one.process for one in (*self.active.values(), *seats)})
         try:
             deadline = time.monotonic() + GRACE
             while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
@@ -134,7 +153,7 @@ class Local:
             if deadline is not None and time.monotonic() > deadline:
                 return
             while waiting and self.free:
-                record = waiting.popleft()
+                record = self.choose(waiting)
                 if record.finished:  # by another runner, meanwhile
                     yield Event("ended", record, outcome=Outcome("done"))
                 elif record.failed:
@@ -165,10 +184,40 @@ class Local:
                 elsewhere.clear()
 
     def start(self, record: Record) -> None:
-        device = self.free.pop(0)
-        job = Job(record, self.data_dir, device, self.checkpoint_every)
-        process, pipe = spawn(work, job)
-        self.active[pipe] = Active(record, device, process, kills_for_memory())
+        device, is_shared = self.free.pop(0), record in self.together
+        job = Job(record, self.data_dir, device, self.checkpoint_every, is_shared)
+        if is_shared:
+            seat = self.seat(device, record.config)
+            process, pipe = seat.process, seat.pipe
+            self.taken[pipe] = seat
+            with suppress(OSError):  # it has just ended: we shall hear of that
+                pipe.send(job)
+        else:
+            process, pipe = spawn(work, job)
+        self.active[pipe] = Active(record, device, process, is_shared, kills_for_memory())
+
+    def choose(self, waiting: deque[Record]) -> Record:
+        """The next run: another seed of what an idle seat has trained, or else the first."""
+        known = [seat.last for seat in self.seats[self.free[0]] if seat.last is not None]
+        for record in waiting if known else ():
+            if record in self.together and any(same_cell(record.config, last) for last in known):
+                waiting.remove(record)
+                return record
+        return waiting.popleft()
+
+    def seat(self, device: str, config: RunConfig) -> Seat:
+        """An idle seat on a device: best one that has trained another seed of this."""
+        idle = [seat for seat in self.seats[device] if seat.process.is_alive()]
+        if not idle:
+            pairs = [multiprocessing.Pipe() for _ in range(self.sizes[device])]
+            process = begin(crew, [theirs for _, theirs in pairs])
+            for _, theirs in pairs:
+                theirs.close()
+            idle = [Seat(process, ours) for ours, _ in pairs]
+        idle.sort(key=lambda seat: seat.last is None or not same_cell(seat.last, config))
+        seat, *self.seats[device] = idle
+        seat.last = config
+        return seat
 
     def hear(self, pipe: Connection) -> Event:
         """What a process says, or that it has ended, one way or another."""
@@ -189,17 +238,28 @@ class Local:
         """Clears up after a process."""
         run = self.active.pop(pipe)
         neighbours = sum(other.device == run.device for other in self.active.values())
-        run.process.join(LAST_WORDS)
-        run.process.kill()  # one that has said how it ended, and does not go
-        run.process.join()
-        pipe.close()
+        seat = self.taken.pop(pipe, None)
+        if seat is None or run.outcome is None:
+            run.process.join(LAST_WORDS)
+            run.process.kill()  # one that has said how it ended, and does not go
+            run.process.join()
+            pipe.close()
+        error = run.record.path / "error.txt"
+        if run.outcome is None and run.is_shared and not run.hung and not was_told(run.process):
+            error.unlink(missing_ok=True)
+            self.together.discard(run.record)
+            self.free.append(run.device)
+            sentence = "the process that it shared with others has ended: again, alone"
+            return Event("again", run.record, sentence=sentence, outcome=Outcome("interrupted"))
         outcome = run.outcome or explain(run)
         if outcome.kind == OUT_OF_MEMORY and neighbours:
             # This slot is not used any more. The threads stay, so that the bits do, too.
-            (run.record.path / "error.txt").unlink(missing_ok=True)
+            error.unlink(missing_ok=True)
             sentence = f"out of memory beside {neighbours} more: again, with one less at a time"
             return Event("again", run.record, sentence=sentence, outcome=outcome)
         self.free.append(run.device)
+        if seat is not None and run.outcome is not None:
+            self.seats[run.device].append(seat)
         if outcome.state == "elsewhere":
             return Event("again", run.record, sentence="trained elsewhere", outcome=outcome)
         return Event("ended", run.record, outcome=outcome)
@@ -225,7 +285,7 @@ def explain(run: Active) -> Outcome:
     with suppress(OSError):
         lines = (run.record.path / "log.txt").read_text(errors="replace").splitlines()
         details = "\n".join(lines[-LOG_LINES:])
-    if code == -signal.SIGTERM:  # before it could listen
+    if was_told(run.process):
         return Outcome("interrupted")
     if run.hung:
         kind, reason = "hang", "no sign of life for too long, so its process was ended"
@@ -263,20 +323,35 @@ def kills_for_memory() -> int:
     return kills
 
 
+def was_told(process: multiprocessing.Process) -> bool:
+    """Whether a process was ended by SIGTERM, before it could listen to it."""
+    return process.exitcode == -signal.SIGTERM
+
+
+def same_cell(one: RunConfig, other: RunConfig) -> bool:
+    return one.model_copy(update={"seed": other.seed}) == other
+
+
 def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Connection]:
     """A process from the fork server that calls function(*args, pipe), and our end of the pipe."""
-    context = multiprocessing.get_context("forkserver")
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    try:
+        return begin(function, *args, theirs), ours
+    finally:
+        theirs.close()
+
+
+def begin(function: Callable, *args: Any) -> multiprocessing.Process:
+    """A process from the fork server that calls function(*args)."""
     for is_last in (False, False, True):
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=function, args=(*args, theirs), daemon=True)
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=function, args=args, daemon=True)
         try:
             process.start()
-            return process, ours
+            return process
         except (ConnectionError, EOFError):  # the fork server has just been killed: a new one
             if is_last:
                 raise
-        finally:
-            theirs.close()
 
 
 def ask(function: Callable, *args: Any, patience: float = 120.0) -> Any:

@@ -24,10 +24,12 @@ from experiments.follow import follow as follow_wandb
 from experiments.follow import pick_mode
 from experiments.grid import read_grid
 from experiments.launch import Event, Local, ask, warm_up
+from experiments.loop import draws_nothing
 from experiments.options import PlanOptions, RetryOptions, RunOptions
 from experiments.record import Record, failure
 from experiments.settings import parse_settings
 from experiments.study import ALL, MOST_SEEDS, Study, expand
+from experiments.together import best, rates
 from experiments.tracking import INSTALL, is_installed
 from senet.config import choose
 
@@ -213,14 +215,20 @@ def train_round(
         return ""
 
     expected = seconds(missing, machine.device, lambda *of: ask(probe_apart, *of))
-    slots = machine.slots[: len(missing)]
+    together = {r for r in missing if r.config.recipe.step == "captured"}
+    together = {r for r in together if draws_nothing(r.config)}
+    slots = machine.slots
+    if together and options.workers is None:
+        slots = slots * best_together(next(r for r in missing if r in together), slots[0], say)
+    slots = slots[: len(missing)]
     total = duration(sum(expected.values()) / len(slots))
     say(f"on {machine.device}, {len(slots)} at a time: about {total}; Ctrl-C keeps what is done\n")
     if deadline is not None and sum(expected.values()) / len(slots) > deadline - time.monotonic():
         say(f"the budget of {duration(options.budget)} ends before that, with checkpoints\n")
     training = {record: training_share(record.config) for record in missing}
     display = Display(console, names, expected, training, len(slots))
-    with Local(slots, data_dir, options.patience, options.checkpoint_every) as local:
+    pace = options.patience, options.checkpoint_every
+    with Local(slots, data_dir, *pace, together) as local:
         try:
             with display:
                 events = local.train(missing, deadline)
@@ -232,6 +240,15 @@ def train_round(
     if not hopeless and deadline is not None and time.monotonic() > deadline:
         return "the budget is spent"
     return hopeless
+
+
+def best_together(record: Record, device: str, say: Say) -> int:
+    """How many runs at once train the most images on each GPU: measured with one of them."""
+    found = ask(rates, record.config, device, patience=600.0) or {}
+    count = best(found)
+    measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
+    say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")
+    return count
 
 
 def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_going: bool) -> str:

@@ -1,4 +1,6 @@
-"""The process of one run: it reports, it stops when it is told to, and it dies with its runner.
+"""The process of a run: it reports, it stops when it is told to, and it dies with its runner.
+
+On a GPU it may be that of several runs at once, a thread each: see `crew`.
 
 No torch at the top: whoever starts these processes needs none.
 """
@@ -14,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,18 +29,20 @@ REPORT_EVERY = 0.5  # seconds between two signs of life of a run
 OUT_OF_MEMORY = "out of memory"
 # <malloc.h>: M_MMAP_THRESHOLD, at its largest; M_TRIM_THRESHOLD; M_TOP_PAD
 MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}
+OWN = threading.local()  # .stream: of a thread on a GPU
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = ("can't allocate memory", "out of memory", "Cannot allocate memory", "ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to train, and where."""
+    """A run to train, and where; `is_shared` where other runs have the same process."""
 
     record: Record
     data_dir: Path
     device: str
     checkpoint_every: float
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,49 @@ class Outcome:
 
 def work(job: Job, pipe: Connection) -> None:
     """Trains a run and sends (what, ...) through the pipe: progress, note, ended."""
+    told = begin()
+    train_one(job, pipe, told, printing_into(job.record.path / "log.txt"))
+
+
+def crew(pipes: list[Connection]) -> None:
+    """Trains runs beside each other, in a thread for each pipe: of the jobs that come through it.
+
+    Sends what `work` sends, of one after the other. What Python catches ends one run; what it does
+    not, all of them.
+    """
+    told = begin()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1), os.dup2(nowhere.fileno(), 2)
+    threads = [threading.Thread(target=serve, args=(pipe, told), daemon=True) for pipe in pipes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def serve(pipe: Connection, told: threading.Event) -> None:
+    while not told.is_set():
+        if pipe.poll(REPORT_EVERY):
+            try:
+                job = pipe.recv()
+            except EOFError:
+                return
+            train_one(job, pipe, told, nullcontext())
+
+
+def begin() -> threading.Event:
+    """Makes this a process that dies with its runner, and returns what tells it to stop."""
     die_with_runner()
     told = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which sends SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: told.set())
+    return told
+
+
+def train_one(
+    job: Job, pipe: Connection, told: threading.Event, printing: AbstractContextManager
+) -> None:
+    """Trains a run unless another process does, and sends how that ended."""
 
     def send(*message: Any) -> None:
         try:
@@ -77,7 +120,7 @@ def work(job: Job, pipe: Connection) -> None:
             elif job.record.finished:  # by another runner, a moment ago
                 outcome = Outcome("done")
             else:
-                with printing_into(folder / "log.txt"):
+                with printing:
                     outcome = attempt(job, lock, send, told.is_set)
     except OSError as error:  # no folder, no lock, no log
         outcome = Outcome("failed", kind_of(error), str(error))
@@ -92,8 +135,12 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
 
     torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
     keep_freed_memory()
+    stream = nullcontext()
     if "cuda" in job.device:
         torch.cuda.set_device(job.device)  # or it takes memory on the first GPU, too
+        if not hasattr(OWN, "stream"):  # so that runs of other threads go on beside it
+            OWN.stream = torch.cuda.Stream()
+        stream = torch.cuda.stream(OWN.stream)
     record, batch_size = job.record, job.record.config.recipe.batch_size
     started, sent, latest = None, 0.0, {}
 
@@ -117,10 +164,13 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
 
     watch = Watch(report, lambda text: send("note", text), stop, job.checkpoint_every)
     try:
-        train(record.config, record, job.data_dir, job.device, watch)
+        with stream:
+            train(record.config, record, job.data_dir, job.device, watch)
     except Interrupted:
         return Outcome("interrupted")
     except Exception as error:
+        if job.is_shared and type(error).__name__ == "AcceleratorError":
+            os._exit(1)  # of the GPU: no run of this process can go on after it
         outcome = Outcome("failed", kind_of(error), first_line(error))
         with suppress(OSError):  # a full disk: the runner hears of it all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())

@@ -22,6 +22,13 @@ def test_every_case_does_a_batch_at_a_time(case):
 
 
 @pytest.mark.slow
+def test_captured_steps_of_two_runs_are_timed_as_one():
+    threads = torch.get_num_threads()
+    assert KINDS["captured"]("cpu", 1, "resnet20", {}, 2)() == 2 * BATCH
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
 def test_a_part_of_it_prints_its_table_and_leaves_the_page_alone():
     page = ROOT / "benchmarks" / "RESULTS.md"
     before = page.read_text()
