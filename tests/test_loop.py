@@ -260,3 +260,16 @@ def test_the_rates_are_of_real_steps(monkeypatch, device):
     monkeypatch.setattr(together, "STEPS", 2)
     found = together.rates(config(), device, most=2)
     assert found[1] > 0 and set(found) == {1, 2}
+
+
+@pytest.mark.slow
+def test_runs_that_share_a_process_write_their_checkpoints_when_told_to_stop(tmp_path, data_dir):
+    records = [Record(tmp_path, tiny(recipe={"epochs": 400}, seed=seed)) for seed in (0, 1)]
+    heard = set()
+    with Local(["cpu", "cpu"], data_dir, together=records) as local:
+        for event in local.train(records):
+            heard |= {event.record} if event.kind == "progress" else set()
+            if len(heard) == 2:
+                break
+    assert [record.state for record in records] == ["interrupted"] * 2
+    assert all(record.checkpoint.exists() for record in records)
