@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.checkpoint import GENERATORS
 from experiments.config import Recipe, RunConfig
 from experiments.data import Images
 from experiments.step import (
@@ -24,7 +25,6 @@ from senet.block import OtherBlock
 from senet.residual import Mixed
 
 WARM_UP = 3  # steps before a capture, in which libraries make what they keep
-CAPTURING = threading.Lock()  # one capture at a time in a process
 KEPT = threading.local()  # .cell: what the last captured loop of a thread was for; .loop: itself
 
 
@@ -101,7 +101,7 @@ class Captured:
         self.step, self.batch = torch.zeros(2, 1, dtype=torch.long, device=images.device)
         self.sums = torch.zeros(2, device=images.device)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by images in the batch
-        self.stream = torch.cuda.Stream() if images.device.type == "cuda" else None  # to capture on
+        self.stream = torch.cuda.Stream(images.device) if images.device.type == "cuda" else None
 
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
         """As `Eager.epoch`; what is yielded is overwritten by the next step."""
@@ -132,26 +132,27 @@ class Captured:
         self.batch += 1
 
     def capture(self, size: int) -> torch.cuda.CUDAGraph:
-        """Records `once`; everything is afterwards as it was before.
-
-        Other runs of the process may go on meanwhile, on their own streams.
-        """
-        state = [*self.model.state_dict().values(), *self.momentum(), self.step, self.batch]
-        graph, stream = torch.cuda.CUDAGraph(), self.stream
+        """Records `once`. Other runs of the process may go on meanwhile, on their own streams."""
+        graph, device = torch.cuda.CUDAGraph(), self.images.device
         pool = next(iter(self.graphs.values())).pool() if self.graphs else None
-        with CAPTURING, torch.autograd.set_multithreading_enabled(False):
-            torch.cuda.synchronize(self.images.device)
-            before = [tensor.clone() for tensor in state]
-            stream.wait_stream(torch.cuda.current_stream(self.images.device))
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    self.once(size)
-            with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+        # One capture at a time, and none while another run seeds the generators.
+        with GENERATORS, torch.autograd.set_multithreading_enabled(False):
+            torch.cuda.synchronize(device)
+            with torch.cuda.stream(self.stream):
+                self.warm_up(size)
+            with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
                 self.once(size)
-            torch.cuda.synchronize(self.images.device)
-            for tensor, old in zip(state, before, strict=True):
-                tensor.copy_(old)
+            torch.cuda.synchronize(device)
         return graph
+
+    def warm_up(self, size: int) -> None:
+        """The same step a few times: what it has changed is put back after each."""
+        changed = [*self.model.state_dict().values(), *self.momentum(), self.step, self.batch]
+        before = [tensor.clone() for tensor in changed]
+        for _ in range(WARM_UP):
+            self.once(size)
+            for tensor, old in zip(changed, before, strict=True):
+                tensor.copy_(old)
 
     def momentum(self) -> list[Tensor]:
         return [state["momentum_buffer"] for state in self.optimizer.state.values()]

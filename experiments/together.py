@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -60,8 +61,10 @@ def rate(runs: list[tuple[Captured, torch.Generator]], batch_size: int) -> float
     """Images a second of runs that go on side by side, each on a stream of its own."""
     device = runs[0][0].images.device
     is_gpu = device.type == "cuda"
-    streams = [torch.cuda.stream(torch.cuda.Stream()) if is_gpu else nullcontext() for _ in runs]
-    wait = torch.cuda.synchronize if is_gpu else lambda: None
+    streams = [
+        torch.cuda.stream(torch.cuda.Stream(device)) if is_gpu else nullcontext() for _ in runs
+    ]
+    wait = partial(torch.cuda.synchronize, device) if is_gpu else lambda: None
     wait()
     began = time.perf_counter()
     for step in range(STEPS):

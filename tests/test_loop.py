@@ -91,6 +91,18 @@ def test_a_loop_goes_on_in_an_epoch_and_with_another_seed(device):
     assert rest_of_it == whole[2:3]
 
 
+def test_a_warm_up_changes_nothing_and_stays_within_the_epoch():
+    """Also at the last step of a training, whose batch is the smaller one."""
+    images = pictures("cpu")
+    rest = (images, config().recipe, 3, arithmetic("cpu", "fp32"))
+    whole, weights = trained(Captured(network("cpu"), *rest), "cpu", images, 3)
+    ours = Captured(network("cpu"), *rest)
+    launch = ours.launch
+    ours.launch = lambda size: (ours.warm_up(size), launch(size))
+    sums, others = trained(ours, "cpu", images, 3)
+    assert sums == whole and all(map(torch.equal, weights, others))
+
+
 class Asked(TorchDispatchMode):
     """Which operations make Python wait for a number, or bring one from it."""
 
