@@ -42,7 +42,9 @@ class Display:
     ) -> None:
         self.console, self.names, self.expected, self.workers = console, names, expected, workers
         self.training = training
+        self.total = sum(expected.values())
         self.share = dict.fromkeys(expected, 0.0)  # of each run, how much is done
+        self.done = 0.0  # expected seconds of that: kept, as 10,000 runs are too many to sum up
         self.started: dict[Record, float] = {}
         self.spent = 0.0  # worker seconds of the runs that have ended
         self.ended = 0
@@ -56,7 +58,7 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self.whole = self.bars.add_task("all runs", total=sum(expected.values()), note="")
+        self.whole = self.bars.add_task("all runs", total=self.total, note="")
         self.tasks: dict[Record, int] = {}
 
     def __enter__(self) -> Self:
@@ -75,21 +77,25 @@ class Display:
             "again": self.again,
             "ended": self.end,
         }[event.kind](event)
-        done = sum(self.share[r] * self.expected[r] for r in self.expected)
-        note = f"{self.ended} of {len(self.expected)} runs, {self.time_left(done)}"
-        self.bars.update(self.whole, completed=done, note=note)
+        note = f"{self.ended} of {len(self.expected)} runs, {self.time_left()}"
+        self.bars.update(self.whole, completed=self.done, note=note)
         if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_EVERY:
             under_way = ", ".join(f"{self.names[r]} at {self.share[r]:.0%}" for r in self.started)
             self.line(f"  {note} ({under_way})")
 
-    def time_left(self, done: float) -> str:
+    def time_left(self) -> str:
         """From what the runs were expected to take, and more and more from what they do take."""
-        now, total = time.monotonic(), sum(self.expected.values())
+        now = time.monotonic()
         spent = self.spent + sum(now - began for began in self.started.values())
-        today = done - self.given
-        trust = today / (today + 0.05 * total)
+        today = self.done - self.given
+        trust = today / (today + 0.05 * self.total)
         pace = (1 - trust) + trust * spent / today if today > 0 else 1.0
-        return f"about {duration(pace * (total - done) / self.workers)} left"
+        return f"about {duration(pace * (self.total - self.done) / self.workers)} left"
+
+    def reach(self, record: Record, share: float) -> None:
+        """Notes how much of a run is done."""
+        self.done += (share - self.share[record]) * self.expected[record]
+        self.share[record] = share
 
     def start(self, event: Event) -> None:
         record = event.record
@@ -101,7 +107,7 @@ class Display:
 
     def progress(self, event: Event) -> None:
         record, row = event.record, event.row
-        self.share[record] = self.training[record] * event.step / event.steps
+        self.reach(record, self.training[record] * event.step / event.steps)
         if record in self.fresh:  # it goes on from a checkpoint: that share was free today
             self.fresh.remove(record)
             self.given += self.share[record] * self.expected[record]
@@ -118,7 +124,7 @@ class Display:
 
     def again(self, event: Event) -> None:
         self.stop(event.record)
-        self.share[event.record] = 0.0
+        self.reach(event.record, 0.0)
         self.note(event)
 
     def stop(self, record: Record) -> float:
@@ -133,7 +139,8 @@ class Display:
     def end(self, event: Event) -> None:
         record, outcome = event.record, event.outcome
         took = self.stop(record)
-        self.ended, self.share[record] = self.ended + 1, 1.0
+        self.ended += 1
+        self.reach(record, 1.0)
         name = f"{self.names[record]} ({self.ended} of {len(self.expected)})"
         if outcome.state == "failed":
             self.line(f"FAILED   {name}: {outcome.kind}: {outcome.reason}", "bold red")

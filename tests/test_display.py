@@ -1,0 +1,40 @@
+"""What the user sees of a grid: the sums that are kept as events come."""
+
+import io
+from pathlib import Path
+
+import pytest
+from conftest import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from experiments.display import Display
+from experiments.launch import Event
+from experiments.record import Record
+from experiments.worker import Outcome
+
+RUNS = [Record(Path("nowhere"), tiny(seed=seed)) for seed in range(4)]
+FAILED = Outcome("failed", "ValueError", "on purpose")
+STEPS = st.lists(st.tuples(st.sampled_from(RUNS), st.integers(1, 10) | st.sampled_from("ae")))
+
+
+@given(happens=STEPS)
+def test_what_is_done_is_the_sum_over_runs(happens):
+    expected = {run: 10.0 * (place + 1) for place, run in enumerate(RUNS)}
+    training, console = dict.fromkeys(RUNS, 0.8), Console(file=io.StringIO())
+    display, done = Display(console, {run: run.name for run in RUNS}, expected, training, 2), {}
+    for run, what in happens:
+        if run not in display.started:
+            display.follow(Event("started", run))
+        if what == "e":
+            display.follow(Event("ended", run, outcome=FAILED))
+            done[run] = expected[run]
+        elif what == "a":
+            display.follow(Event("again", run, sentence="out of memory"))
+            done[run] = 0.0
+        else:
+            display.follow(Event("progress", run, step=what, steps=10))
+            done[run] = 0.8 * what / 10 * expected[run]
+        assert display.done == pytest.approx(sum(done.values()), abs=1e-9)
+        assert "left" in display.time_left()
