@@ -202,7 +202,9 @@ def read_run(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path / 'summary.json'}: done, and its test error is no number")
     except ConfigError as error:
         return {"state": "damaged", "reason": str(error), "path": path}
-    run = {"path": path, "metrics": result.metrics} | result.summary
+    # No table or figure is of the gates by epoch, which would be most of the memory.
+    metrics = [{k: v for k, v in line.items() if k != "gates"} for line in result.metrics]
+    run = {"path": path, "metrics": metrics} | result.summary
     run["hidden"] = hidden_text(result.summary["hidden"])
     whole = [line for line in timings if line.get("images") and line.get("seconds")]
     paces = [line["seconds"] / line["images"] for line in whole]
