@@ -7,7 +7,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -25,14 +27,20 @@ from experiments.grid import list_grids
 from experiments.options import (
     DataDir,
     Dataset,
-    PlanOptions,
+    ForecastOptions,
     RecipeName,
     Results,
     RetryOptions,
     RunOptions,
     takes,
 )
-from experiments.overview import plan_table, status_lines, status_table
+from experiments.overview import (
+    plan_table,
+    schedule_lines,
+    schedule_table,
+    status_lines,
+    status_table,
+)
 from senet.config import choose
 
 app = typer.Typer(
@@ -78,13 +86,18 @@ def retry(options: RetryOptions) -> None:
 
 
 @app.command()
-@takes(PlanOptions)
-def plan(options: PlanOptions) -> None:
-    """Show what `run` would train, what is there, and what it costs. Nothing is written."""
-    from experiments import runner
-    from experiments.estimate import prices, probe, seconds
+@takes(ForecastOptions)
+def plan(options: ForecastOptions) -> None:
+    """Show what `run` would train, what is there, and what it costs. Nothing is written.
 
-    machine, results, dataset = runner.settle(options), options.results, options.dataset
+    The time comes from finished runs, or else from a few steps, and from simulated schedules: also
+    with workers that are not here, that fail, and that have a price.
+    """
+    from experiments import runner
+    from experiments.estimate import forecast, prices, probe, seconds
+
+    machine = runner.settle(replace(options, workers=None))
+    workers, results, dataset = options.workers, options.results, options.dataset
     if dataset == "auto":
         dataset = "cifar10"
         if not path_of(dataset, options.data_dir).exists():
@@ -99,10 +112,14 @@ def plan(options: PlanOptions) -> None:
     missing = [record for record, state in states.items() if state in records.MISSING]
     say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
     if missing:
-        slots = machine.slots[: len(missing)]
-        expected = seconds(missing, slots[0], lambda record, device: probe(record.config, device))
-        total = duration(sum(expected.values()) / len(slots))
-        say(f"about {total} on {slots[0]}, {len(slots)} at a time")
+        device, workers = machine.device, workers or len(machine.slots)
+        expected = seconds(missing, device, lambda record, device: probe(record.config, device))
+        schedules, spread = forecast(expected, device, workers, options.failures)
+        total = duration(median(schedule.makespan for schedule in schedules))
+        say(f"about {total} on {device}, {min(workers, len(missing)):,} at a time:")
+        console.print(schedule_table(schedules, options.price))
+        labels = {cell.config.cell: cell.label for study in studies for cell in study.cells}
+        say("\n".join(schedule_lines(schedules, expected, spread, labels)))
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """What a study will cost: parameters and operations by counting, time by measuring."""
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from experiments.datasets import DATASETS
 from experiments.environment import device_name, pick_precision, pick_step
 from experiments.files import read_sealed
 from experiments.record import Record
+from experiments.simulate import SIMULATIONS, Schedule, simulate, spread_of
 from experiments.step import arithmetic, build_network, new_forward, new_optimizer, train_step
 from experiments.study import Study
 from senet.cost import Cost, cost
@@ -87,7 +89,7 @@ def seconds(
     for record in records:
         config, cell = record.config, record.path.parent
         if cell not in known:
-            known[cell] = seconds_of_sibling(cell, device)
+            known[cell] = next(times(cell, device), None)
         if known[cell] is not None:
             result[record] = known[cell]
             continue
@@ -98,8 +100,8 @@ def seconds(
     return result
 
 
-def seconds_of_sibling(cell: Path, device: str) -> float | None:
-    """How long a run of this cell took that was done on such a machine; None if there is none."""
+def times(cell: Path, device: str) -> Iterator[float]:
+    """How long each run of this cell took that was done on such a machine."""
     here = device_name(device)
     for path in sorted(cell.glob("seed*/summary.json")):
         try:
@@ -107,8 +109,35 @@ def seconds_of_sibling(cell: Path, device: str) -> float | None:
         except ConfigError:
             continue
         if summary["state"] == "done" and (env["processor"], env["device"]) == here:
-            return env["seconds"]
-    return None
+            yield env["seconds"]
+
+
+def forecast(
+    expected: dict[Record, float], device: str, workers: int, failures: float
+) -> tuple[list[Schedule], float | None]:
+    """Schedules of these runs, simulated, and the spread of run times that they were drawn with.
+
+    Args:
+        expected: seconds of each run, as from `seconds`, in the order in which they start.
+        device: of the workers, which are machines like this one.
+        workers: how many.
+        failures: of one worker in an hour.
+
+    Returns:
+        The spread is that of the finished runs of these cells; None where no cell has two.
+    """
+    cells = dict.fromkeys(record.path.parent for record in expected)
+    spread = spread_of([list(times(cell, device)) for cell in cells])
+    between = [between_checkpoints(record.config, took) for record, took in expected.items()]
+    facts = {"spread": spread or 0.0, "failures": failures, "between": between}
+    runs = list(expected.values())
+    return [simulate(runs, workers, **facts, seed=seed) for seed in range(SIMULATIONS)], spread
+
+
+def between_checkpoints(config: RunConfig, seconds: float, every: float = 60.0) -> float:
+    """Seconds between two checkpoints of a run that takes so many: whole epochs."""
+    epoch = seconds * training_share(config) / epochs(config)
+    return epoch * math.ceil(every / epoch)
 
 
 def workload(config: RunConfig) -> float:
@@ -126,13 +155,22 @@ def works(config: RunConfig) -> tuple[float, float]:
     """(training with its curves, the test set and the looks at it), both as in `workload`."""
     recipe, source = config.recipe, DATASETS[config.dataset]
     train, test = source.train, source.test
-    images = min(train - recipe.holdout, recipe.train_images or train)
-    epochs = recipe.epochs or recipe.iterations * recipe.batch_size / images
     curve = min(recipe.holdout, recipe.curve_images or train)
     tested = min(test, recipe.test_images or test)
     if config.se is not None and config.se.block == "se":
         tested += LOOKS * min(tested, recipe.intervention_images or tested)
-    return epochs * (images + FORWARD * curve), FORWARD * tested
+    return epochs(config) * (images_of(config) + FORWARD * curve), FORWARD * tested
+
+
+def images_of(config: RunConfig) -> int:
+    """Those of an epoch."""
+    recipe, train = config.recipe, DATASETS[config.dataset].train
+    return min(train - recipe.holdout, recipe.train_images or train)
+
+
+def epochs(config: RunConfig) -> float:
+    recipe = config.recipe
+    return recipe.epochs or recipe.iterations * recipe.batch_size / images_of(config)
 
 
 def probe(config: RunConfig, device: str) -> float:

@@ -1,6 +1,7 @@
 """The options of the command line, each once: a command takes the fields of a dataclass."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from experiments.config import recipes
 from experiments.datasets import DATASETS
 from experiments.grid import list_grids
 
+MOST_SIMULATED = 100_000
+MOST_PER_HOUR = 1_000_000
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -45,6 +48,23 @@ def points(text: str) -> float:
     if not 0 < width < 100:
         raise typer.BadParameter(f"{text!r} is not a number of points between 0 and 100")
     return width
+
+
+def simulated(text: str) -> int:
+    """Workers that need not be here."""
+    if not 1 <= (count := whole(text)) <= MOST_SIMULATED:
+        raise typer.BadParameter(f"workers {count:,}: from 1 to {MOST_SIMULATED:,} are simulated")
+    return count
+
+
+def per_hour(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < MOST_PER_HOUR:
+        raise typer.BadParameter(f"{text!r} is not a number from 0 to {MOST_PER_HOUR:,}")
+    return value
 
 
 def option(text: str, variable: str | None = None, **more):
@@ -127,6 +147,27 @@ class PlanOptions:
     data_dir: DataDir = Path("data")
     results: Results = Path("results/local")
     settings: Settings = ()
+
+
+@dataclass(frozen=True)
+class ForecastOptions(PlanOptions):
+    """... and on what it would be trained, here or not."""
+
+    workers: Annotated[
+        int | None,
+        option(
+            "simulates so many like one of this machine; what `run` takes here unless given",
+            "WORKERS",
+            parser=simulated,
+            metavar="N",
+        ),
+    ] = None
+    failures: Annotated[
+        float, option("of one worker, on the average", parser=per_hour, metavar="PER_HOUR")
+    ] = "0"
+    price: Annotated[
+        float, option("of one worker, in any currency", parser=per_hour, metavar="PER_HOUR")
+    ] = "0"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """`plan` and `status` as tables for the terminal. No torch here."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +16,7 @@ from experiments.display import duration
 from experiments.files import read_lines, read_sealed
 from experiments.lock import holder
 from experiments.record import Record, failure, runs_of, state
+from experiments.simulate import Schedule
 from experiments.stale import Finding
 from experiments.study import Study
 
@@ -39,6 +42,57 @@ def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Grou
         row = (f"{cost.parameters:,}", operations, widths, f"{there} of {study.seeds}")
         table.add_row(Text(cell.label), *row)
     return Group(Text(f"{study.grid.title}\n{study.name}"), table)
+
+
+def schedule_table(schedules: Sequence[Schedule], price: float) -> Table:
+    """What simulated schedules of one study come to: medians, and where 90 % of them lie."""
+    table = Table("", "median", "90 % of simulations")
+    hours = "{:,.1f}".format
+    rows = {
+        "time": (lambda s: s.makespan, duration),
+        "work (worker hours)": (lambda s: s.work / 3600, hours),
+        "utilisation": (lambda s: s.utilisation, "{:.1%}".format),
+        "times as fast as one worker": (lambda s: s.speedup, hours),
+        "at the end, half of the workers idle": (lambda s: s.tail, duration),
+        "restarts": (lambda s: s.restarts, "{:,.0f}".format),
+        "lost to failures (worker hours)": (lambda s: s.lost / 3600, hours),
+        "cost": (lambda s: s.cost(price), "{:,.2f}".format),
+    }
+    for name, (value, form) in rows.items():
+        values = [value(schedule) for schedule in schedules]
+        low, median, high = map(form, np.quantile(values, [0.05, 0.5, 0.95]))
+        if any(values):  # without failures, or a price, there is nothing to say of them
+            table.add_row(name, median, f"{low} to {high}" if low != high else "")
+    return table
+
+
+def schedule_lines(
+    schedules: Sequence[Schedule],
+    expected: Mapping[Record, float],
+    spread: float | None,
+    names: Mapping[str, str],
+) -> list[str]:
+    """How run times were drawn, which rows end last, and what no number of workers can do.
+
+    Args:
+        schedules: as from `forecast`.
+        expected: seconds of each run, as they were given to it.
+        spread: as from `forecast`.
+        names: cell -> what its row is called.
+    """
+    runs, longest = list(expected), max(expected.values())
+    last = Counter(names[runs[schedule.last].config.cell] for schedule in schedules)
+    rows = ", ".join(f"{name} ({n} of {len(schedules)})" for name, n in last.most_common(3))
+    most = sum(expected.values()) / longest
+    vary = "no row has two finished runs on such a machine: run times are taken not to vary"
+    if spread is not None:
+        vary = f"run times vary by {spread:.1%} in a row, as those of the finished runs do"
+    return [
+        vary,
+        f"most often last: {rows}",
+        f"the longest run takes {duration(longest)}: no number of workers is more than {most:,.1f} "
+        f"times as fast as one, and more than {math.floor(most):,} cannot all be kept busy",
+    ]
 
 
 def status_table(
