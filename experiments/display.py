@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from experiments.launch import Event
 from experiments.record import Record
 
+MOST_SHOWN = 30  # runs under way; a screen has no room for more, and drawing takes its time
 PLAIN_EVERY = 30.0  # seconds between two lines about the whole where there is no terminal
 
 
@@ -80,8 +81,10 @@ class Display:
         note = f"{self.ended} of {len(self.expected)} runs, {self.time_left()}"
         self.bars.update(self.whole, completed=self.done, note=note)
         if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_EVERY:
-            under_way = ", ".join(f"{self.names[r]} at {self.share[r]:.0%}" for r in self.started)
-            self.line(f"  {note} ({under_way})")
+            shown = [f"{self.names[r]} at {self.share[r]:.0%}" for r in self.started][:MOST_SHOWN]
+            if more := len(self.started) - len(shown):
+                shown.append(f"and {more:,} more")
+            self.line(f"  {note} ({', '.join(shown)})")
 
     def time_left(self) -> str:
         """From what the runs were expected to take, and more and more from what they do take."""
@@ -101,7 +104,8 @@ class Display:
         record = event.record
         self.started[record] = time.monotonic()
         self.fresh.add(record)
-        self.tasks[record] = self.bars.add_task(f"  {self.names[record]}", total=1.0, note="")
+        if len(self.tasks) < MOST_SHOWN:
+            self.tasks[record] = self.bars.add_task(f"  {self.names[record]}", total=1.0, note="")
         if not self.console.is_terminal:
             self.line(f"started  {self.names[record]}")
 
@@ -113,6 +117,8 @@ class Display:
             self.given += self.share[record] * self.expected[record]
             if event.step > 1:
                 self.line(f"goes on  {self.names[record]} at {self.share[record]:.0%}")
+        if record not in self.tasks:
+            return
         self.bars.update(self.tasks[record], completed=self.share[record])
         if row is not None:
             error = row.get("val_error")

@@ -82,7 +82,7 @@ def schedule_lines(
     """
     runs, longest = list(expected), max(expected.values())
     last = Counter(names[runs[schedule.last].config.cell] for schedule in schedules)
-    rows = ", ".join(f"{name} ({n} of {len(schedules)})" for name, n in last.most_common(3))
+    rows = "; ".join(f"{name} ({n} of {len(schedules)})" for name, n in last.most_common(3))
     most = sum(expected.values()) / longest
     vary = "no row has two finished runs on such a machine: run times are taken not to vary"
     if spread is not None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments.display import Display
+from experiments.display import MOST_SHOWN, Display
 from experiments.launch import Event
 from experiments.record import Record
 from experiments.worker import Outcome
@@ -38,3 +38,19 @@ def test_what_is_done_is_the_sum_over_runs(happens):
             done[run] = 0.8 * what / 10 * expected[run]
         assert display.done == pytest.approx(sum(done.values()), abs=1e-9)
         assert "left" in display.time_left()
+
+
+def test_a_thousand_runs_at_a_time_leave_room_on_the_screen(monkeypatch):
+    monkeypatch.setattr("experiments.display.PLAIN_EVERY", 0.0)
+    runs = [Record(Path("nowhere"), tiny(seed=seed)) for seed in range(1000)]
+    expected, training = dict.fromkeys(runs, 1.0), dict.fromkeys(runs, 0.8)
+    console = Console(file=io.StringIO())
+    display = Display(console, {run: run.name for run in runs}, expected, training, 1000)
+    for run in runs:
+        display.follow(Event("started", run))
+        display.follow(Event("progress", run, 1, 10, {"epoch": 1, "val_error": 50.0}))
+    assert len(display.bars.tasks) == 1 + MOST_SHOWN
+    assert console.file.getvalue().splitlines()[-1].endswith("at 8%, and 970 more)")
+    for run in runs[:5]:
+        display.follow(Event("ended", run, outcome=FAILED))
+    assert len(display.bars.tasks) == 1 + MOST_SHOWN - 5
