@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import VARIABLES, tiny, tiny_settings, tiny_study, tiny_words, wrong
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.stats import pooled_spread
@@ -24,6 +24,8 @@ CHANCE = {"spread": st.floats(0, 0.5), "failures": st.floats(0, 5), "seed": st.i
 
 
 @given(n=st.integers(1, 60), workers=WORKERS, took=st.floats(1.0, 1e5))
+@example(n=3, workers=2, took=10.0)  # just half of them are idle
+@example(n=5, workers=3, took=10.0)  # not quite
 def test_equal_runs_take_so_many_rounds(n, workers, took):
     found = simulate([took] * n, workers)
     assert found.makespan == pytest.approx(math.ceil(n / workers) * took)
