@@ -93,7 +93,8 @@ class Display:
         today = self.done - self.given
         trust = today / (today + 0.05 * self.total)
         pace = (1 - trust) + trust * spent / today if today > 0 else 1.0
-        return f"about {duration(pace * (self.total - self.done) / self.workers)} left"
+        left = max(0.0, self.total - self.done)  # the last digits of a sum may be below
+        return f"about {duration(pace * left / self.workers)} left"
 
     def reach(self, record: Record, share: float) -> None:
         """Notes how much of a run is done."""

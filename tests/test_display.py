@@ -21,7 +21,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(RUNS), st.integers(1, 10) | st.sample
 
 @given(happens=STEPS)
 def test_what_is_done_is_the_sum_over_runs(happens):
-    expected = {run: 10.0 * (place + 1) for place, run in enumerate(RUNS)}
+    expected = {run: 0.1 * (place + 1) for place, run in enumerate(RUNS)}
     training, console = dict.fromkeys(RUNS, 0.8), Console(file=io.StringIO())
     display, done = Display(console, {run: run.name for run in RUNS}, expected, training, 2), {}
     for run, what in happens:
@@ -37,7 +37,9 @@ def test_what_is_done_is_the_sum_over_runs(happens):
             display.follow(Event("progress", run, step=what, steps=10))
             done[run] = 0.8 * what / 10 * expected[run]
         assert display.done == pytest.approx(sum(done.values()), abs=1e-9)
-        assert "left" in display.time_left()
+        assert "left" in display.time_left() and "-" not in display.time_left()
+    display.done = display.total * (1 + 1e-15)
+    assert display.time_left() == "about 0 s left"
 
 
 def test_a_thousand_runs_at_a_time_leave_room_on_the_screen(monkeypatch):
