@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.text import Text
 
 from experiments import record as records
-from experiments import stale
+from experiments import squeue, stale
 from experiments.config import ConfigError, checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import duration
@@ -100,7 +100,9 @@ def plan(options: PlanOptions) -> None:
     say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
     if missing:
         slots = machine.slots[: len(missing)]
-        expected = seconds(missing, slots[0], lambda record, device: probe(record.config, device))
+        is_here = options.launcher == "local"  # else on a device that may not be here
+        measure = (lambda run, device: probe(run.config, device)) if is_here else runner.ask_apart
+        expected = seconds(missing, slots[0], measure, is_here)
         total = duration(sum(expected.values()) / len(slots))
         say(f"about {total} on {slots[0]}, {len(slots)} at a time")
 
@@ -118,7 +120,7 @@ def status(
         bool, typer.Option("--verify", help="tells which runs today's code would train otherwise")
     ] = False,
 ) -> None:
-    """Show the state of every run that was asked for, from the files alone."""
+    """Show the state of every run that was asked for: what the files say, and Slurm of its jobs."""
     wanted = {"dataset": dataset, "network": network, "recipe": recipe}
     wanted = {key: value for key, value in wanted.items() if value not in (None, "auto")}
     known = {"dataset": DATASETS, "recipe": recipes(), "network": None}
@@ -139,9 +141,9 @@ def status(
 
     def picture() -> Group:
         """The newest first, as a terminal that is too low cuts the end off."""
-        now = studies()
-        lines = map(Text, status_lines(now, results))
-        return Group(*lines, *(status_table(study, results) for study in now))
+        now, jobs = studies(), squeue.view(results)
+        lines = map(Text, status_lines(now, results, jobs=jobs))
+        return Group(*lines, *(status_table(study, results, jobs=jobs) for study in now))
 
     if watch:
         try:
@@ -156,9 +158,10 @@ def status(
         for cell in (track(cells, "verifying", console=console) if verify else ())
         for finding in stale.verify(cell, data_dir)
     }
+    jobs = squeue.view(results)
     for study in studies():
-        console.print(status_table(study, results, findings))
-    for line in status_lines(studies(), results, findings):
+        console.print(status_table(study, results, findings, jobs))
+    for line in status_lines(studies(), results, findings, jobs):
         say(line)
     raise typer.Exit(1 if findings else 0)
 

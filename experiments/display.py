@@ -29,7 +29,7 @@ class Display:
         names: what each run is called.
         expected: seconds that each run should take on one worker; corrected as runs go on.
         training: the share of them that each run trains for, before it reads the test set.
-        workers: how many go at once.
+        workers: how many go at once; 0 for as many as are under way.
     """
 
     def __init__(
@@ -89,7 +89,9 @@ class Display:
         today = done - self.given
         trust = today / (today + 0.05 * total)
         pace = (1 - trust) + trust * spent / today if today > 0 else 1.0
-        return f"about {duration(pace * (total - done) / self.workers)} left"
+        if not (workers := self.workers or len(self.started)):
+            return "waiting"
+        return f"about {duration(pace * (total - done) / workers)} left"
 
     def start(self, event: Event) -> None:
         record = event.record
@@ -139,7 +141,8 @@ class Display:
             self.line(f"FAILED   {name}: {outcome.kind}: {outcome.reason}", "bold red")
         elif outcome.state == "interrupted":
             has = "with a" if record.checkpoint.exists() else "before its first"
-            self.line(f"stopped  {name}: {has} checkpoint", "yellow")
+            why = f"{outcome.reason}, " if outcome.reason else ""
+            self.line(f"stopped  {name}: {why}{has} checkpoint", "yellow")
         elif record.state == "diverged":
             self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
         else:

@@ -71,7 +71,10 @@ def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], A
 
 
 def seconds(
-    records: Iterable[Record], device: str, measure: Callable[[Record, str], float | None]
+    records: Iterable[Record],
+    device: str,
+    measure: Callable[[Record, str], float | None],
+    is_here: bool = True,
 ) -> dict[Record, float]:
     """About how long each run takes on one worker, from its beginning.
 
@@ -80,6 +83,8 @@ def seconds(
 
     Args:
         measure: (run, device) -> seconds an image takes in training, None where that fails.
+        is_here: whether they are trained on this machine; if not, another seed's time counts
+            whatever machine it was trained on.
     """
     pace: dict[tuple, float] = {}
     known: dict[Path, float | None] = {}
@@ -87,7 +92,7 @@ def seconds(
     for record in records:
         config, cell = record.config, record.path.parent
         if cell not in known:
-            known[cell] = seconds_of_sibling(cell, device)
+            known[cell] = seconds_of_sibling(cell, device_name(device) if is_here else None)
         if known[cell] is not None:
             result[record] = known[cell]
             continue
@@ -98,15 +103,18 @@ def seconds(
     return result
 
 
-def seconds_of_sibling(cell: Path, device: str) -> float | None:
-    """How long a run of this cell took that was done on such a machine; None if there is none."""
-    here = device_name(device)
+def seconds_of_sibling(cell: Path, here: tuple[str, str] | None) -> float | None:
+    """How long a run of this cell took that was done on such a machine; None if there is none.
+
+    Args:
+        here: the machine as `device_name` has it; None takes any.
+    """
     for path in sorted(cell.glob("seed*/summary.json")):
         try:
             summary, env = read_sealed(path, "state"), read_sealed(path.with_name("env.json"))
         except ConfigError:
             continue
-        if summary["state"] == "done" and (env["processor"], env["device"]) == here:
+        if summary["state"] == "done" and here in (None, (env["processor"], env["device"])):
             return env["seconds"]
     return None
 

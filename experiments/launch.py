@@ -64,7 +64,7 @@ def warm_up() -> None:
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
     # Inherited: what a terminal or a batch system sends to all of us is the runner's to answer.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         forkserver.ensure_running()
@@ -91,6 +91,7 @@ class Local:
         data_dir: holds the prepared data sets.
         patience: seconds without a sign of life after which a run is ended.
         checkpoint_every: seconds between two checkpoints of a run, at least.
+        say: tells the user.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class Local:
         data_dir: Path,
         patience: float = 600.0,
         checkpoint_every: float = 60.0,
+        say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.free, self.data_dir = list(slots), data_dir
+        self.free, self.data_dir, self.say = list(slots), data_dir, say
+        self.workers = len(self.free)
         self.patience, self.checkpoint_every = patience, checkpoint_every
         self.active: dict[Connection, Active] = {}
         self.listened = time.monotonic()
@@ -112,6 +115,10 @@ class Local:
     def __exit__(self, *_) -> None:
         processes = [run.process for run in self.active.values()]
         try:
+            if n := len(processes):
+                self.say(
+                    f"stopping: {n} runs write their checkpoints; Ctrl-C again ends them at once"
+                )
             deadline = time.monotonic() + GRACE
             while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
                 for process in processes:
