@@ -50,13 +50,26 @@ class SlurmSettings(Strict):
         return {key: value for key, value in words.items() if value is not None}
 
 
+class RaySettings(Strict):
+    """clusters/ray.yaml, which explains them."""
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+    restarts: int = Field(3, ge=0)
+
+
+def check_installed(launcher: str, package: str) -> None:
+    """Raises ConfigError where what a launcher needs is not installed."""
+    if find_spec(package) is None:
+        raise ConfigError(
+            f"launcher {launcher!r} needs {package}: install requirements-cluster.txt with "
+            "`make cluster-tools`"
+        )
+
+
 def check_slurm() -> None:
     """Raises ConfigError where submitit or Slurm's commands are not there."""
-    if find_spec("submitit") is None:
-        raise ConfigError(
-            "launcher 'slurm' needs submitit: install requirements-cluster.txt "
-            "(`make cluster-tools` on Debian, else pip)"
-        )
+    check_installed("slurm", "submitit")
     if missing := [name for name in ("sbatch", "squeue", "srun") if which(name) is None]:
         raise ConfigError(f"launcher 'slurm': no {missing[0]} on this machine: it is no Slurm host")
 

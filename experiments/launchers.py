@@ -8,12 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.cluster import SlurmSettings, check_slurm, pick_kind, read_settings
+from experiments.cluster import (
+    RaySettings,
+    SlurmSettings,
+    check_installed,
+    check_slurm,
+    pick_kind,
+    read_settings,
+)
 from experiments.config import ConfigError, checked
 from experiments.datasets import Say
 from experiments.environment import pick_devices, pick_slots
 from experiments.launch import Local
 from experiments.options import PlanOptions, RunOptions
+from experiments.ray_cluster import Ray
 from experiments.record import Record
 from experiments.slurm import Slurm
 from senet.config import choose
@@ -62,6 +70,21 @@ def start_slurm(
     return Slurm(settings, slots, *where, expected, say)
 
 
+def ray_slots(options: PlanOptions) -> list[str]:
+    check_installed("ray", "ray")
+    settings, path = read_settings(options, RaySettings)
+    device = pick_kind(options.device, settings.gpus, path)
+    return pick_slots(options.workers or 1, [device.replace("cuda", "cuda:0")])
+
+
+def start_ray(
+    options: RunOptions, slots: list[str], expected: Mapping[Record, float], say: Say
+) -> Ray:
+    settings, _ = read_settings(options, RaySettings)
+    where = (options.data_dir, options.patience, options.checkpoint_every)
+    return Ray(settings, slots[0], options.workers, *where, say)
+
+
 LAUNCHERS: dict[str, Row] = {
     "local": Row(
         local_slots,
@@ -72,6 +95,11 @@ LAUNCHERS: dict[str, Row] = {
         slurm_slots,
         start_slurm,
         "on {device}, {n} at a time in a job: about {total} of jobs; Ctrl-C leaves them to Slurm",
+    ),
+    "ray": Row(
+        ray_slots,
+        start_ray,
+        "on {device} of a Ray cluster: {total} with {n} at a time; Ctrl-C keeps what is done",
     ),
 }
 
