@@ -34,16 +34,18 @@ LAST = "summary.json"  # is written last, as it says that the others are there
 class Active:
     """A run that is under way.
 
-    seat   the actor that trains it
-    lock   of its folder, here
-    hands  what is given back when it ends
-    epoch  how many are done, and the last of them
+    seat       the actor that trains it
+    lock       of its folder, here
+    hands      what is given back when it ends
+    has_begun  whether its seat has answered
+    epoch      the metrics of its last epoch
     """
 
     record: Record
     seat: Any
     lock: Lock
     hands: ExitStack
+    has_begun: bool = False
     epoch: dict[str, Any] = field(default_factory=dict)
 
 
@@ -143,11 +145,11 @@ class Ray:
         import ray
 
         waiting, elsewhere, told = deque(records), [], set()
-        looked = time.monotonic()
+        looked, has_waited = time.monotonic(), False
         while waiting or self.active or elsewhere:
             if deadline is not None and time.monotonic() > deadline:
                 return
-            while waiting and len(self.active) < self.room():
+            while waiting and (self.free or len(self.active) < self.room()):
                 record = waiting.popleft()
                 if record.finished:
                     yield Event("ended", record, outcome=Outcome("done"))
@@ -165,11 +167,14 @@ class Ray:
             while self.free and not waiting:  # gives its cores back, which another seat may need
                 ray.kill(self.free.pop())
             if not self.active:
+                if waiting and not has_waited:
+                    has_waited = True
+                    self.say("the Ray cluster has no room for a run: waiting for a node")
                 time.sleep(0.5)
             for ref in ray.wait(list(self.active), timeout=1.0)[0] if self.active else ():
                 for event in self.hear(ref):
                     if event.kind == "again":
-                        waiting.append(event.record)
+                        waiting.appendleft(event.record)
                     yield event
             if elsewhere and time.monotonic() - looked > LOOK_EVERY:
                 looked = time.monotonic()
@@ -212,9 +217,10 @@ class Ray:
             cause = error.cause or error
             yield self.end(run, Outcome("failed", type(cause).__name__, first_line(cause)))
             return
-        except ray.exceptions.RayError:
-            yield self.lose(run)
+        except ray.exceptions.RayError as error:
+            yield self.lose(run, error)
             return
+        run.has_begun = True
         self.keep(run.record, news.files)
         ended = None
         for told in news.told:
@@ -237,16 +243,18 @@ class Ray:
             images_per_second=0.0, seconds_left=None)  # fmt: skip
         return Event("progress", run.record, told.step, told.steps, told.row)
 
-    def lose(self, run: Active) -> Event:
+    def lose(self, run: Active, error: Exception) -> Event:
         """A seat is gone, with its node or alone: the run goes on from what has come back."""
         times = self.losses[run.record] = self.losses.get(run.record, 0) + 1
         if times > self.settings.restarts:
             reason = f"its node or its process there was lost {times} times"
-            run.record.fail(KILLED, reason)
+            run.record.fail(KILLED, reason, str(error))
             return self.end(run, Outcome("failed", KILLED, reason))
         run.hands.close()
         has = "its last" if run.record.checkpoint.exists() else "no"
         sentence = f"its node was lost, or its process there: again, with {has} checkpoint"
+        if not run.has_begun:  # Ray did not know yet that the node was gone
+            sentence = "there was no node for it after all: again"
         return Event("again", run.record, sentence=sentence, outcome=Outcome("interrupted"))
 
     def end(self, run: Active, outcome: Outcome) -> Event:
