@@ -57,9 +57,9 @@ def slurm_slots(options: PlanOptions) -> list[str]:
     check_slurm()
     settings, path = read_settings(options, SlurmSettings)
     device = pick_kind(options.device, settings.gpus, path)
-    gpus = [f"cuda:{gpu}" for gpu in range(settings.gpus)]
-    devices = gpus if device == "cuda" else ["cpu"]
-    return pick_slots(options.workers or (len(gpus) or settings.cpus), devices)
+    if device == "cpu":
+        return pick_slots(options.workers or settings.cpus, ["cpu"])
+    return pick_slots(options.workers, [f"cuda:{gpu}" for gpu in range(settings.gpus)])
 
 
 def start_slurm(

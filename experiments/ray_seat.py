@@ -1,4 +1,4 @@
-"""A place on a node of a Ray cluster where a run goes at a time. No Ray here, no torch.
+"""A place on a node of a Ray cluster where a run goes at a time. No torch here.
 
 An actor is asked and answers: what has happened to its run since it was last asked, and the files
 that have changed. The run itself is trained as on any machine, in a process of its own.
@@ -9,7 +9,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ class Seat:
             record.code_path.parent.mkdir(exist_ok=True)
             record.code_path.write_bytes(code)
         if digest not in self.checked:
-            self.checked[digest] = self.find(config.dataset, digest, data)
+            self.checked[digest] = self.find(config.dataset, digest, lambda: fetch(data[0]))
         self.seen = {path.name: mark(path) for path in self.files()}
         self.local = Local([self.device], self.checked[digest], *self.how).__enter__()
         self.events = self.local.train([record])
@@ -111,17 +111,14 @@ class Seat:
             self.local.__exit__()
         return News([], self.changes())
 
-    def find(self, name: str, digest: str, data: list[Any]) -> Path:
+    def find(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:
         """The folder that holds this very file: DATA_DIR, or one that is filled once per node."""
-        import ray
-
         own = Path(tempfile.gettempdir()) / "se-ablation-data" / digest[:16]
         for folder in (self.data_dir, own):
             if (file := path_of(name, folder)).exists() and digest_of_file(file) == digest:
                 return folder
         own.mkdir(parents=True, exist_ok=True)
-        content = ray.get(data[0])
-        write_atomically(path_of(name, own), lambda file: file.write(content))
+        write_atomically(path_of(name, own), lambda file: file.write(content()))
         return own
 
     def files(self) -> list[Path]:
@@ -140,6 +137,13 @@ class Seat:
         changed |= dict.fromkeys(self.seen.keys() - now.keys())
         self.seen = now
         return changed
+
+
+def fetch(reference: Any) -> Any:
+    """What is behind a reference of Ray's: a node fetches it once."""
+    import ray
+
+    return ray.get(reference)
 
 
 def mark(path: Path) -> tuple[int, int]:

@@ -2,15 +2,19 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, bare, start, tiny_words, wait_for, workers, write_grid
 
+from experiments.files import digest_of_file
+from experiments.ray_seat import Seat
 from experiments.record import Record, read_result, state
 from experiments.train import train
 
@@ -48,6 +52,7 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
     node = cluster.add_node(num_cpus=1)
     place, out = tmp_path / "place", tmp_path / "out"
     place.mkdir()
+    sent = kept_data(digest_of_file(data_dir / "cifar10.npz"))
     words = ["run", write_grid(tmp_path), *tiny_words(epochs=60), "--checkpoint-every", "0s"]
     script = ALONE.format(
         place=place, data=data_dir, out=out, python=sys.executable, words=shlex.join(words)
@@ -62,11 +67,11 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
         env=bare() | there | {"LAUNCHER": "ray", "RAY_ADDRESS": cluster.address},
     )
 
-    def inside() -> list[Path]:
+    def both_train() -> bool:
         seen = Path(f"/proc/{driver.pid}/root{place}/results/runs")
         return driver.poll() is not None or len(list(seen.glob("*/*/checkpoint.pt"))) > 1
 
-    wait_for(inside)  # both nodes train, and have told of an epoch
+    wait_for(both_train)  # and have told of an epoch
     cluster.remove_node(node, allow_graceful=False)
     output, errors = driver.communicate(timeout=240)
     if driver.returncode == 77:
@@ -85,6 +90,8 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
         for name in ("metrics.jsonl", "summary.json", "predictions.npz", "config.json"):
             assert (path / name).read_bytes() == (theirs.path / name).read_bytes(), name
     assert len(resumed) == 1 and resumed[0]["step"] > 0 and "commit" not in resumed[0]
+    assert sent.exists()  # the nodes saw neither the results nor the data
+    shutil.rmtree(sent)
 
 
 def test_ctrl_c_brings_the_checkpoints_home(tmp_path, data_dir, cluster):
@@ -101,22 +108,25 @@ def test_ctrl_c_brings_the_checkpoints_home(tmp_path, data_dir, cluster):
     assert state(kept.parent) == "interrupted" and not (kept.parent / "lock").exists()
 
 
-def test_a_node_that_lacks_the_data_gets_it_once(tmp_path, data_dir, cluster, monkeypatch):
-    import ray
-
-    from experiments import ray_seat
-    from experiments.files import digest_of_file
-
-    file = data_dir / "cifar10.npz"
+def test_a_seat_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file, asked = data_dir / "cifar10.npz", []
     digest = digest_of_file(file)
-    seat = ray_seat.Seat("cpu", tmp_path / "nothing", 60, 60)
-    monkeypatch.setattr(ray_seat.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(ray, "get", lambda ref: ref)
-    folder = seat.find("cifar10", digest, [file.read_bytes()])
-    assert digest_of_file(folder / "cifar10.npz") == digest
-    assert seat.find("cifar10", digest, ["is not asked for"]) == folder
-    (folder / "cifar10.npz").write_bytes(b"another")  # is not taken for it
-    again = seat.find("cifar10", digest, [file.read_bytes()])
-    assert digest_of_file(again / "cifar10.npz") == digest
-    own = ray_seat.Seat("cpu", data_dir, 60, 60)
-    assert own.find("cifar10", digest, ["is not asked for"]) == data_dir
+
+    def content() -> bytes:
+        asked.append(1)
+        return file.read_bytes()
+
+    assert Seat("cpu", data_dir, 60, 60).find("cifar10", digest, content) == data_dir
+    assert not asked
+    for times, damage in ((1, False), (1, False), (2, True), (2, False)):
+        own = kept_data(digest) / "cifar10.npz"
+        if damage:
+            own.write_bytes(b"another")
+        assert Seat("cpu", tmp_path, 60, 60).find("cifar10", digest, content) == own.parent
+        assert len(asked) == times and own.read_bytes() == file.read_bytes()
+
+
+def kept_data(digest: str) -> Path:
+    """Where a node keeps a data set that was sent to it."""
+    return Path(tempfile.gettempdir()) / "se-ablation-data" / digest[:16]
