@@ -192,7 +192,8 @@ class Slurm:
                 self.open[record] = Job(job.job_id, "PENDING")
         number = jobs[0].job_id.partition("_")[0]
         runs = sum(map(len, packs))
-        self.say(f"sent: {runs} runs as job {number}, in {len(packs)} parts")
+        array = f", an array of {len(packs)}" if len(packs) > 1 else ""
+        self.say(f"sent: {runs} runs as job {number}{array}")
 
     def follow(self, record: Record, before: Job, now: Job) -> Iterator[Event]:
         """What a job's change means for a run of it."""

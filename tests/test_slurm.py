@@ -88,7 +88,7 @@ WAYS = {
 
 
 def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
-    results, words = Path(there["RESULTS"]), tiny_words(epochs=30)
+    results, words = Path(there["RESULTS"]), tiny_words(epochs=100)
     gates = ("raises", "tanh", "relu", "softmax", "hard_sigmoid", "softmax_c")
     grid = faults.write(tmp_path, *gates)
     driver, disturbed, since = start("run", grid, *words, **there), {}, {}
@@ -184,3 +184,19 @@ def test_a_wrong_partition_is_one_sentence_and_leaves_nothing(tmp_path, there, d
     with pytest.raises(ConfigError, match=r"Slurm refused the jobs: .*nvalid partition"), launcher:
         list(launcher.train([record]))
     assert not list(tmp_path.glob("slurm/se-*")) and record.state == "planned"
+
+
+def test_an_early_end_cancels_the_jobs_which_write_checkpoints(tmp_path, there, data_dir):
+    """What a spent budget, and a grid that is hopeless, come to."""
+    records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in range(3)]
+    expected, said = dict.fromkeys(records, 1.0), []
+    settings = SlurmSettings(cpus=2, memory=1, warning=30)
+    with Slurm(settings, ["cpu"] * 2, tmp_path, data_dir, 60, 60, expected, said.append) as slurm:
+        for event in slurm.train(records):
+            if event.kind == "progress" and event.record == records[1]:
+                break
+    assert said[-1].startswith("stopping: scancel") and said[0].startswith("sent: 3 runs as job")
+    assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
+    assert all(record.checkpoint.exists() for record in records[:2])
+    jobs = squeue.view(tmp_path)
+    assert {jobs[record.path].state for record in records} == {"CANCELLED"}
