@@ -1,8 +1,8 @@
 # `make` or `make help` lists what there is. Everything sets itself up: a target that needs the
 # environment makes .venv first, exactly as requirements.lock says, and does nothing the next time.
 #
-# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS DATA_DIR RESULTS BUDGET UNTIL TRACK reach every command,
-# from make's command line or from the environment: make ablation-ratio DATASET=cifar100 SEEDS=3
+# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS LAUNCHER CLUSTER DATA_DIR RESULTS BUDGET UNTIL TRACK reach
+# every command, from make's command line or from the environment: make ablation-ratio SEEDS=3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -13,12 +13,13 @@ GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
-.PHONY: browse wandb-sync dashboard
+.PHONY: browse wandb-sync dashboard cluster-tools
 .PHONY: bench test test-fast check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
 	@echo "            [DATA_DIR=data] [RESULTS=results/local] [BUDGET=8h] [UNTIL=0.2] [TRACK=off] [GRIDS='ratio gate']"
+	@echo "            [LAUNCHER=local|slurm|ray] [CLUSTER=my_slurm.yaml]"
 	@echo
 	@awk -F':.*## ' '/^[a-z%$$][^=]*:.*## / { \
 		name = $$1; sub(/^\$$\(.*/, "ablation-NAME", name); printf "  %-15s %s\n", name, $$2 }' Makefile
@@ -113,6 +114,17 @@ $(READY): requirements.lock
 		$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock; \
 	fi
 	@touch $@
+
+cluster-tools: $(READY) ## install what LAUNCHER=slurm and ray need; as root on Debian also Slurm, for its tests
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v slurmctld >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -qq --yes --no-install-recommends slurm-wlm munge >/dev/null; \
+	fi
+	@if command -v uv >/dev/null; then \
+		uv pip install --quiet --python $(PYTHON) --requirement requirements-cluster.txt; \
+	else \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements-cluster.txt; \
+	fi
 
 upgrade: ## renew requirements.lock from the ranges (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

@@ -29,7 +29,8 @@ from experiments.lock import holder
 from experiments.record import failure, read_study, runs_of, state
 
 THERE = ("done", "diverged", "other data")  # states with a result
-GOES_ON = ("running", "interrupted")  # states with curves that are not in `Study.curves`
+# States with curves that are not in `Study.curves`.
+GOES_ON = ("running", "interrupted", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def run_of(path: Path, now: str, error: float | None, reason: str | None) -> Run
     now = state(path) if now == "missing" else now
     if now == "running":
         return Run(now, *running(holder(path) or {}))
-    if now == "interrupted":
+    if now in ("interrupted", "cancelled"):
         epochs = len(read_lines(path / "metrics.jsonl", cut_short=True))
         return Run(now, None, [f"after {epochs} epochs", *filter(None, [failure(path)])])
     has_error = isinstance(error, float) and math.isfinite(error) and now != "diverged"

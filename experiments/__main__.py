@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.text import Text
 
 from experiments import record as records
-from experiments import stale
+from experiments import squeue, stale
 from experiments.config import ConfigError, checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import duration
@@ -113,8 +113,10 @@ def plan(options: ForecastOptions) -> None:
     say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
     if missing:
         device, workers = machine.device, workers or len(machine.slots)
-        expected = seconds(missing, device, lambda record, device: probe(record.config, device))
-        schedules, spread = forecast(expected, device, workers, options.failures)
+        is_here = options.launcher == "local"  # else on a device that may not be here
+        measure = (lambda run, device: probe(run.config, device)) if is_here else runner.ask_apart
+        expected = seconds(missing, device, measure, is_here)
+        schedules, spread = forecast(expected, device, is_here, workers, options.failures)
         total = duration(median(schedule.makespan for schedule in schedules))
         say(f"about {total} on {device}, {min(workers, len(missing)):,} at a time:")
         console.print(schedule_table(schedules, options.price))
@@ -135,7 +137,7 @@ def status(
         bool, typer.Option("--verify", help="tells which runs today's code would train otherwise")
     ] = False,
 ) -> None:
-    """Show the state of every run that was asked for, from the files alone."""
+    """Show the state of every run that was asked for: what the files say, and Slurm of its jobs."""
     wanted = {"dataset": dataset, "network": network, "recipe": recipe}
     wanted = {key: value for key, value in wanted.items() if value not in (None, "auto")}
     known = {"dataset": DATASETS, "recipe": recipes(), "network": None}
@@ -156,9 +158,9 @@ def status(
 
     def picture() -> Group:
         """The newest first, as a terminal that is too low cuts the end off."""
-        now = studies()
-        lines = map(Text, status_lines(now, results))
-        return Group(*lines, *(status_table(study, results) for study in now))
+        now, jobs = studies(), squeue.view(results)
+        lines = map(Text, status_lines(now, results, jobs=jobs))
+        return Group(*lines, *(status_table(study, results, jobs=jobs) for study in now))
 
     if watch:
         try:
@@ -173,9 +175,10 @@ def status(
         for cell in (track(cells, "verifying", console=console) if verify else ())
         for finding in stale.verify(cell, data_dir)
     }
+    jobs = squeue.view(results)
     for study in studies():
-        console.print(status_table(study, results, findings))
-    for line in status_lines(studies(), results, findings):
+        console.print(status_table(study, results, findings, jobs))
+    for line in status_lines(studies(), results, findings, jobs):
         say(line)
     raise typer.Exit(1 if findings else 0)
 

@@ -30,7 +30,7 @@ class Display:
         names: what each run is called.
         expected: seconds that each run should take on one worker; corrected as runs go on.
         training: the share of them that each run trains for, before it reads the test set.
-        workers: how many go at once.
+        workers: how many go at once; 0 for as many as are under way.
     """
 
     def __init__(
@@ -93,8 +93,10 @@ class Display:
         today = self.done - self.given
         trust = today / (today + 0.05 * self.total)
         pace = (1 - trust) + trust * spent / today if today > 0 else 1.0
+        if not (workers := self.workers or len(self.started)):
+            return "waiting"
         left = max(0.0, self.total - self.done)  # the last digits of a sum may be below
-        return f"about {duration(pace * left / self.workers)} left"
+        return f"about {duration(pace * left / workers)} left"
 
     def reach(self, record: Record, share: float) -> None:
         """Notes how much of a run is done."""
@@ -153,7 +155,8 @@ class Display:
             self.line(f"FAILED   {name}: {outcome.kind}: {outcome.reason}", "bold red")
         elif outcome.state == "interrupted":
             has = "with a" if record.checkpoint.exists() else "before its first"
-            self.line(f"stopped  {name}: {has} checkpoint", "yellow")
+            why = f"{outcome.reason}, " if outcome.reason else ""
+            self.line(f"stopped  {name}: {why}{has} checkpoint", "yellow")
         elif record.state == "diverged":
             self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
         else:

@@ -73,7 +73,10 @@ def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], A
 
 
 def seconds(
-    records: Iterable[Record], device: str, measure: Callable[[Record, str], float | None]
+    records: Iterable[Record],
+    device: str,
+    measure: Callable[[Record, str], float | None],
+    is_here: bool = True,
 ) -> dict[Record, float]:
     """About how long each run takes on one worker, from its beginning.
 
@@ -82,6 +85,8 @@ def seconds(
 
     Args:
         measure: (run, device) -> seconds an image takes in training, None where that fails.
+        is_here: whether they are trained on this machine; if not, another seed's time counts
+            whatever machine it was trained on.
     """
     pace: dict[tuple, float] = {}
     known: dict[Path, float | None] = {}
@@ -89,7 +94,7 @@ def seconds(
     for record in records:
         config, cell = record.config, record.path.parent
         if cell not in known:
-            known[cell] = next(times(cell, device), None)
+            known[cell] = next(times(cell, device, is_here), None)
         if known[cell] is not None:
             result[record] = known[cell]
             continue
@@ -100,34 +105,34 @@ def seconds(
     return result
 
 
-def times(cell: Path, device: str) -> Iterator[float]:
-    """How long each run of this cell took that was done on such a machine."""
-    here = device_name(device)
+def times(cell: Path, device: str, is_here: bool) -> Iterator[float]:
+    """How long each run of this cell took that was done: on such a machine, if it is to be here."""
+    here = device_name(device) if is_here else None
     for path in sorted(cell.glob("seed*/summary.json")):
         try:
             summary, env = read_sealed(path, "state"), read_sealed(path.with_name("env.json"))
         except ConfigError:
             continue
-        if summary["state"] == "done" and (env["processor"], env["device"]) == here:
+        if summary["state"] == "done" and here in (None, (env["processor"], env["device"])):
             yield env["seconds"]
 
 
 def forecast(
-    expected: dict[Record, float], device: str, workers: int, failures: float
+    expected: dict[Record, float], device: str, is_here: bool, workers: int, failures: float
 ) -> tuple[list[Schedule], float | None]:
     """Schedules of these runs, simulated, and the spread of run times that they were drawn with.
 
     Args:
         expected: seconds of each run, as from `seconds`, in the order in which they start.
-        device: of the workers, which are machines like this one.
-        workers: how many.
+        device, is_here: as there.
+        workers: how many, each a machine like that.
         failures: of one worker in an hour.
 
     Returns:
         The spread is that of the finished runs of these cells; None where no cell has two.
     """
     cells = dict.fromkeys(record.path.parent for record in expected)
-    spread = spread_of([list(times(cell, device)) for cell in cells])
+    spread = spread_of([list(times(cell, device, is_here)) for cell in cells])
     between = [between_checkpoints(record.config, took) for record, took in expected.items()]
     facts = {"spread": spread or 0.0, "failures": failures, "between": between}
     runs = list(expected.values())

@@ -65,7 +65,7 @@ def warm_up() -> None:
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
     # Inherited: what a terminal or a batch system sends to all of us is the runner's to answer.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         forkserver.ensure_running()
@@ -105,6 +105,7 @@ class Local:
         patience: seconds without a sign of life after which a run is ended.
         checkpoint_every: seconds between two checkpoints of a run, at least.
         together: the runs that may share a process.
+        say: tells the user.
     """
 
     def __init__(
@@ -114,8 +115,10 @@ class Local:
         patience: float = 600.0,
         checkpoint_every: float = 60.0,
         together: Iterable[Record] = (),
+        say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.free, self.data_dir = list(slots), data_dir
+        self.free, self.data_dir, self.say = list(slots), data_dir, say
+        self.workers = len(self.free)
         self.together, self.sizes = set(together), Counter(self.free)
         self.seats: dict[str, list[Seat]] = {device: [] for device in self.sizes}  # that are idle
         self.taken: dict[Connection, Seat] = {}
@@ -131,6 +134,10 @@ class Local:
         seats = [seat for idle in self.seats.values() for seat in idle]
         processes = list({one.process for one in (*self.active.values(), *seats)})
         try:
+            if n := len(self.active):
+                self.say(
+                    f"stopping: {n} runs write their checkpoints; Ctrl-C again ends them at once"
+                )
             deadline = time.monotonic() + GRACE
             while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
                 for process in processes:

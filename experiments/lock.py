@@ -101,6 +101,8 @@ def try_lock(file: int, tries: int = 5) -> bool:
 def holder(folder: Path) -> dict[str, Any] | None:
     """What the process that trains a run says of itself, or None where nobody does.
 
+    On a disk that does not pass locks on, one of another machine is known by its last sign of life.
+
     Keys: host, pid and, once it trains, what it gives to `Lock.tell`.
     """
     try:
@@ -109,7 +111,10 @@ def holder(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
+        who = read(file)
+        is_foreign = who.get("machine", machine()) != machine()
+        is_fresh = abs(time.time() - os.fstat(file).st_mtime) < 3 * BEAT
+        return who if is_foreign and is_fresh else None
     except BlockingIOError:
         return read(file)
     finally:

@@ -89,7 +89,24 @@ Seeds = Annotated[
 Device = Annotated[str, option("auto, cuda (all GPUs), cuda:0 and so on, mps or cpu", "DEVICE")]
 Workers = Annotated[
     int | None,
-    option("runs at a time: one a core, one on each GPU", "WORKERS", parser=whole, metavar="N"),
+    option(
+        "runs at a time (slurm: in a job): one a core, one on each GPU",
+        "WORKERS",
+        parser=whole,
+        metavar="N",
+    ),
+]
+LauncherName = Annotated[
+    str, option("where runs are trained: local, on this machine; slurm; ray", "LAUNCHER")
+]
+Cluster = Annotated[
+    Path | None,
+    option(
+        "what to ask slurm or ray for: a file like experiments/clusters/slurm.yaml, which is the "
+        "default",
+        "CLUSTER",
+        metavar="FILE",
+    ),
 ]
 DataDir = Annotated[Path, option("where the data sets lie", "DATA_DIR")]
 Results = Annotated[Path, option("where everything is written", "RESULTS")]
@@ -144,6 +161,8 @@ class PlanOptions:
     seeds: Seeds = None
     device: Device = "auto"
     workers: Workers = None
+    launcher: LauncherName = "local"
+    cluster: Cluster = None
     data_dir: DataDir = Path("data")
     results: Results = Path("results/local")
     settings: Settings = ()

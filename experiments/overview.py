@@ -17,6 +17,7 @@ from experiments.files import read_lines, read_sealed
 from experiments.lock import holder
 from experiments.record import Record, failure, runs_of, state
 from experiments.simulate import Schedule
+from experiments.squeue import Job
 from experiments.stale import Finding
 from experiments.study import Study
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from senet.cost import Cost
 
 NONE: Mapping[Path, Finding] = {}
+NO_JOBS: Mapping[Path, Job] = {}
 COLUMNS = 6  # seeds that have a column of their own
 
 
@@ -95,8 +97,19 @@ def schedule_lines(
     ]
 
 
+def state_in(path: Path, jobs: Mapping[Path, Job]) -> str:
+    """A run's state, where its files leave it open with what Slurm says: pending or cancelled."""
+    now, job = state(path), jobs.get(path)
+    if job is None or now not in ("planned", "interrupted", "cancelled"):
+        return now
+    return "pending" if job.is_live else "cancelled" if job.state == "CANCELLED" else now
+
+
 def status_table(
-    study: dict[str, Any], results: Path, findings: Mapping[Path, Finding] = NONE
+    study: dict[str, Any],
+    results: Path,
+    findings: Mapping[Path, Finding] = NONE,
+    jobs: Mapping[Path, Job] = NO_JOBS,
 ) -> Group:
     """A row a cell, a column a seed: states, and errors where there are some.
 
@@ -106,6 +119,7 @@ def status_table(
         study: what was asked for.
         results: RESULTS.
         findings: of `status --verify`.
+        jobs: of runs that Slurm has.
     """
     table = Table()
     table.add_column("row")
@@ -116,14 +130,14 @@ def status_table(
     }
     if len(seeds) <= COLUMNS:
         shown = {
-            label: [cell_text(path, findings.get(path)) for path in paths]
+            label: [cell_text(path, state_in(path, jobs), findings.get(path)) for path in paths]
             for label, paths in rows.items()
         }
         columns = [f"seed {seed}" for seed in seeds]
     else:
         counts = {
             label: Counter(
-                findings[path].kind if path in findings else state(path) for path in paths
+                findings[path].kind if path in findings else state_in(path, jobs) for path in paths
             )
             for label, paths in rows.items()
         }
@@ -139,7 +153,10 @@ def status_table(
 
 
 def status_lines(
-    studies: list[dict[str, Any]], results: Path, findings: Mapping[Path, Finding] = NONE
+    studies: list[dict[str, Any]],
+    results: Path,
+    findings: Mapping[Path, Finding] = NONE,
+    jobs: Mapping[Path, Job] = NO_JOBS,
 ) -> list[str]:
     """How many runs are in which state, and a line on each that someone may want to look at."""
     names = {
@@ -147,13 +164,19 @@ def status_lines(
         for study in studies
         for path in runs_of(study, results)
     }
-    states = {path: state(path) for path in names}
+    states = {path: state_in(path, jobs) for path in names}
     counts = sorted(Counter(states.values()).items())
     total = ", ".join(f"{number} {name}" for name, number in counts)
     lines = [f"{len(names)} runs: {total}"] if names else []
+    waiting = [jobs[path] for path, now in states.items() if now == "pending"]
+    for array, runs in Counter(job.array for job in waiting).items():
+        reasons = {job.reason for job in waiting if job.array == array} - {"None", ""}
+        why = f" ({', '.join(sorted(reasons))})" if reasons else ""
+        lines.append(f"pending      {runs} runs in job {array}{why}")
     for path, now in states.items():
         if about := describe(path, now):
-            lines.append(f"{now:12} {names[path]}: {about}")
+            job = f", job {jobs[path].id}" if path in jobs and jobs[path].is_live else ""
+            lines.append(f"{now:12} {names[path]}: {about}{job}")
         if finding := findings.get(path):
             lines.append(f"{finding.kind:12} {names[path]}: {finding.reason}")
     return lines
@@ -163,7 +186,7 @@ def describe(path: Path, now: str) -> str:
     """What there is to say of a run that is not done."""
     if now == "running":
         return progress(holder(path) or {})
-    if now == "interrupted":
+    if now in ("interrupted", "cancelled"):
         epochs = len(read_lines(path / "metrics.jsonl", cut_short=True))
         resumes = "a checkpoint" if (path / "checkpoint.pt").exists() else "no checkpoint"
         reason = f"; {why}" if (why := failure(path)) else ""
@@ -178,9 +201,8 @@ def describe(path: Path, now: str) -> str:
     return ""
 
 
-def cell_text(path: Path, finding: Finding | None) -> str:
+def cell_text(path: Path, now: str, finding: Finding | None) -> str:
     """What stands in a run's cell of the table."""
-    now = state(path)
     if now == "done":
         error = read_sealed(path / "summary.json")["test_error"]
         now = f"{error:.2f} %"

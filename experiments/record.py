@@ -46,9 +46,9 @@ from senet.config import digest_of
 
 SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
 # Kinds of failure that are not the run's fault: it goes on as soon as it may.
-KILLED, DISK_FULL = "killed", "disk full"
+KILLED, DISK_FULL, CANCELLED = "killed", "disk full", "cancelled"
 
-MISSING = ("planned", "interrupted", "running")  # states of runs that `run` sees to
+MISSING = ("planned", "interrupted", "cancelled", "running")  # states of runs that `run` sees to
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ class Record:
 
 
 def state(path: Path) -> str:
-    """planned, running, interrupted, failed, diverged, done or damaged: what a run's files say."""
+    """What a run's files say: planned, running, interrupted, cancelled, failed, diverged, done or
+    damaged."""
     if (path / "summary.json").exists():
         try:
             return read_sealed(path / "summary.json", "state")["state"]
@@ -180,7 +181,10 @@ def state(path: Path) -> str:
             return "damaged"
     if holder(path) is not None:
         return "running"
-    if (reason := failure(path)) and reason.split(":")[0] not in (KILLED, DISK_FULL):
+    kind = failure(path).partition(":")[0]
+    if kind == CANCELLED:
+        return "cancelled"
+    if kind and kind not in (KILLED, DISK_FULL):
         return "failed"
     return "interrupted" if (path / "config.json").exists() else "planned"
 

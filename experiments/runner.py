@@ -18,18 +18,18 @@ from experiments.config import checked
 from experiments.data import held_out
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
-from experiments.environment import pick_devices, pick_slots, pick_step
+from experiments.environment import pick_step
 from experiments.estimate import check, seconds, training_share
 from experiments.follow import follow as follow_wandb
 from experiments.follow import pick_mode
 from experiments.grid import read_grid
-from experiments.launch import Event, Local, ask, warm_up
-from experiments.loop import draws_nothing
+from experiments.launch import Event, ask, warm_up
+from experiments.launchers import pick_launcher
 from experiments.options import PlanOptions, RetryOptions, RunOptions
 from experiments.record import Record, failure
 from experiments.settings import parse_settings
 from experiments.study import ALL, MOST_SEEDS, Study, expand
-from experiments.together import best, rates
+from experiments.together import widened
 from experiments.tracking import INSTALL, is_installed
 from senet.config import choose
 
@@ -40,7 +40,7 @@ RESERVE = 30.0  # seconds of a budget for the last checkpoints, tables and figur
 
 @dataclass(frozen=True)
 class Machine:
-    """What the options mean here: the devices of runs that go at a time, and the recipe."""
+    """What the options mean: the devices of runs that go at a time, and the recipe."""
 
     slots: list[str]
     recipe: str
@@ -55,10 +55,9 @@ def settle(options: PlanOptions) -> Machine:
 
     Raises ConfigError where a device or data set is not there.
     """
-    devices = pick_devices(options.device)
-    slots = pick_slots(options.workers, devices)
+    slots = pick_launcher(options).slots(options)
     checked(choose, "dataset", options.dataset, {"auto": None, **DATASETS})
-    short = "demo" if devices == ["cpu"] else "fast"
+    short = "demo" if slots[0] == "cpu" else "fast"
     return Machine(slots, short if options.recipe == "auto" else options.recipe)
 
 
@@ -214,41 +213,25 @@ def train_round(
     if not missing:
         return ""
 
-    expected = seconds(missing, machine.device, lambda *of: ask(probe_apart, *of))
-    together = {r for r in missing if r.config.recipe.step == "captured"}
-    together = {r for r in together if draws_nothing(r.config)}
+    row, is_here = pick_launcher(options), options.launcher == "local"
+    expected = seconds(missing, machine.device, ask_apart, is_here)
     slots = machine.slots
-    if together and options.workers is None:
-        slots = slots * best_together(next(r for r in missing if r in together), slots[0], say)
+    if is_here and options.workers is None:
+        slots = widened(slots, missing, say)
     slots = slots[: len(missing)]
-    total = duration(sum(expected.values()) / len(slots))
-    say(f"on {machine.device}, {len(slots)} at a time: about {total}; Ctrl-C keeps what is done\n")
-    if deadline is not None and sum(expected.values()) / len(slots) > deadline - time.monotonic():
-        say(f"the budget of {duration(options.budget)} ends before that, with checkpoints\n")
+    total = sum(expected.values()) / len(slots)
+    say(row.plan.format(device=machine.device, n=len(slots), total=duration(total)) + "\n")
     training = {record: training_share(record.config) for record in missing}
-    display = Display(console, names, expected, training, len(slots))
-    pace = options.patience, options.checkpoint_every
-    with Local(slots, data_dir, *pace, together) as local:
-        try:
-            with display:
-                events = local.train(missing, deadline)
-                hopeless = follow(events, [display, *watchers], options.keep_going)
-        finally:
-            if local.active:
-                n = len(local.active)
-                say(f"stopping: {n} runs write their checkpoints; Ctrl-C again ends them at once")
+    with row.start(options, slots, expected, say) as launcher:
+        workers = launcher.workers
+        if deadline is not None and workers and total > deadline - time.monotonic():
+            say(f"the budget of {duration(options.budget)} ends before that, with checkpoints\n")
+        with Display(console, names, expected, training, workers) as display:
+            events = launcher.train(missing, deadline)
+            hopeless = follow(events, [display, *watchers], options.keep_going)
     if not hopeless and deadline is not None and time.monotonic() > deadline:
         return "the budget is spent"
     return hopeless
-
-
-def best_together(record: Record, device: str, say: Say) -> int:
-    """How many runs at once train the most images on each GPU: measured with one of them."""
-    found = ask(rates, record.config, device, patience=600.0) or {}
-    count = best(found)
-    measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
-    say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")
-    return count
 
 
 def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_going: bool) -> str:
@@ -262,6 +245,11 @@ def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_g
         if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
             return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"
     return ""
+
+
+def ask_apart(record: Record, device: str) -> float | None:
+    """The seconds of an image in training, None where that cannot be measured."""
+    return ask(probe_apart, record, device)
 
 
 def probe_apart(record: Record, device: str) -> float:

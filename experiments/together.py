@@ -1,6 +1,7 @@
-"""How many runs train best beside each other on one GPU: measured, before the first of them."""
+"""Which runs may share a process, and how many train best beside each other on one GPU."""
 
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -9,14 +10,39 @@ import torch
 
 from experiments.config import RunConfig
 from experiments.data import Images
+from experiments.datasets import Say
 from experiments.environment import pick_precision
-from experiments.loop import Captured
+from experiments.launch import ask
+from experiments.loop import Captured, draws_nothing
+from experiments.record import Record
 from experiments.step import arithmetic, build_network
 
 MOST = 32
 STEPS = 50  # of each run, timed
 WORTH = 1.05  # so many times faster has a doubling to be
 SPARE = 0.2  # of the GPU's memory: for evaluations, and for larger cells of the grid
+
+
+def shareable(records: Iterable[Record]) -> set[Record]:
+    """The runs whose step is captured, and whose networks draw no random numbers."""
+    captured = [record for record in records if record.config.recipe.step == "captured"]
+    cells = {record.config.cell: record.config for record in captured}
+    draws = {cell: not draws_nothing(config) for cell, config in cells.items()}
+    return {record for record in captured if not draws[record.config.cell]}
+
+
+def widened(slots: list[str], records: Sequence[Record], say: Say) -> list[str]:
+    """As many slots on each GPU as train the most images: measured with the first of these runs
+    that may share a process, where there is one."""
+    together = shareable(records)
+    first = next((record for record in records if record in together), None)
+    if first is None:
+        return slots
+    found = ask(rates, first.config, slots[0], patience=600.0) or {}
+    count = best(found)
+    measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
+    say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")
+    return slots * count
 
 
 def rates(config: RunConfig, device: str, most: int = MOST) -> dict[int, float]:

@@ -21,7 +21,7 @@ torch.set_num_threads(1)  # as in a run
 
 ROOT = Path(__file__).parents[1]
 VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS",
-             "BUDGET", "UNTIL", "TRACK")  # fmt: skip
+             "BUDGET", "UNTIL", "TRACK", "LAUNCHER", "CLUSTER")  # fmt: skip
 
 TINY = {
     "name": "tiny", "epochs": 2, "batch_size": 16, "train_images": 48, "holdout": 32,

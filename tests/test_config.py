@@ -16,7 +16,7 @@ from experiments.config import (
     recipes,
 )
 from experiments.lock import hold
-from experiments.record import KILLED, Record, failure, load, state
+from experiments.record import CANCELLED, KILLED, Record, failure, load, state
 from senet.config import SEConfig
 
 BASE = {"dataset": "cifar10", "network": "resnet29b", "recipe": {"name": "own", "epochs": 3}}
@@ -196,6 +196,8 @@ def test_the_state_is_what_the_files_say(tmp_path):
     assert failure(record.path) == "ValueError: broken"
     record.fail(KILLED, "by someone")
     assert record.state == "interrupted"  # no fault of the run's
+    record.fail(CANCELLED, "by someone who had asked for it")
+    assert record.state == "cancelled"
     with hold(record.path):
         assert record.state == "running"
     record.begin()

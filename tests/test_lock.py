@@ -125,6 +125,7 @@ def test_one_that_another_machine_still_writes_to_is_not_taken(tmp_path, monkeyp
     thread.start()
     try:
         wait_for(lambda: path.exists() and path.stat().st_size)
+        assert holder(tmp_path)["host"] == "far"
         with hold(tmp_path) as ours:
             assert ours is None
     finally:
@@ -132,3 +133,12 @@ def test_one_that_another_machine_still_writes_to_is_not_taken(tmp_path, monkeyp
         thread.join()
     with hold(tmp_path) as ours:  # the other machine has gone
         assert ours is not None
+
+
+def test_another_machine_that_fell_silent_holds_nothing(tmp_path):
+    path = tmp_path / "lock"
+    path.write_bytes(foreign(7))
+    assert holder(tmp_path)["host"] == "far"
+    long_ago = time.time() - 3 * lock.BEAT
+    os.utime(path, (long_ago, long_ago))
+    assert holder(tmp_path) is None

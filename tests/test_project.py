@@ -105,7 +105,7 @@ def test_pictures_and_files_of_the_readme_are_there():
 
 
 def test_requirements_are_ranges_and_the_lock_is_exact_for_linux_and_macos():
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
         lines = [re.sub(r"\s*#.*", "", x) for x in (ROOT / name).read_text().splitlines()]
         assert all(">=" in line for line in lines if line)
     lock = (ROOT / "requirements.lock").read_text().splitlines()

@@ -136,7 +136,7 @@ def test_a_forecast_takes_mean_and_spread_from_finished_runs(tmp_path):
         finish(record, took)
     expected = seconds(records[3:], "cpu", lambda *_: pytest.fail("there are finished runs"))
     assert set(expected.values()) == {100.0}
-    found, spread = forecast(expected, "cpu", 2, 0.0)
+    found, spread = forecast(expected, "cpu", True, 2, 0.0)
     assert spread == pytest.approx(np.std(np.log([100, 121, 110]), ddof=1))
     assert len(found) == SIMULATIONS and len({one.makespan for one in found}) == SIMULATIONS
     assert np.median([one.work for one in found]) == pytest.approx(500, rel=0.05)

@@ -1,0 +1,118 @@
+"""A real Slurm on this machine for some tests: two cores, one node, everything in one folder."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
+
+CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
+ReturnToService=2
+KillWait=10
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def reason_to_skip() -> str:
+    """Why there can be no Slurm here, or ""."""
+    if os.geteuid():
+        return "starting a Slurm needs root"
+    if missing := [name for name in COMMANDS if shutil.which(name) is None]:
+        return f"no {missing[0]}: `make cluster-tools` installs Slurm"
+    if find_spec("submitit") is None:
+        return "no submitit: `make cluster-tools` installs it"
+    return ""
+
+
+@contextmanager
+def running() -> Iterator[dict[str, str]]:
+    """Starts the daemons; gives what the environment of its clients needs."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: it holds a socket
+    folder.chmod(0o755)
+    (folder / "munge.key").write_bytes(os.urandom(128))
+    (folder / "munge.key").chmod(0o400)
+    conf = folder / "slurm.conf"
+    host = socket.gethostname().partition(".")[0]
+    conf.write_text(CONF.format(host=host, folder=folder, ports=free_ports()))
+    environment = {"SLURM_CONF": str(conf)}
+    own = {name: folder / f"munge.{name}" for name in ("socket", "pid", "log", "seed", "key")}
+    files = [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in own.items()]
+    commands = (
+        ["munged", "--foreground", "--force", *files],
+        ["slurmctld", "-D", "-f", str(conf)],
+        ["slurmd", "-D", "-f", str(conf)],
+    )
+    daemons = []
+    try:
+        for command in commands:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            daemons.append(subprocess.Popen(command, **quiet, start_new_session=True))
+            time.sleep(1.0)
+        wait_until_idle(environment)
+        yield environment
+    finally:
+        with suppress(OSError):
+            run(environment, "scancel", "--me")
+            time.sleep(1.0)
+        for daemon in reversed(daemons):
+            daemon.send_signal(signal.SIGTERM)
+        for daemon in reversed(daemons):
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(environment: dict[str, str], *command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    return done.stdout.strip()
+
+
+def wait_until_idle(environment: dict[str, str]) -> None:
+    for _ in range(60):
+        if "idle" in run(environment, "sinfo", "--noheader", "--format=%T"):
+            return
+        time.sleep(0.5)
+    raise AssertionError("the node of the test's Slurm does not come up")
+
+
+def free_ports() -> list[int]:
+    sockets = [socket.socket() for _ in range(2)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -1,0 +1,202 @@
+"""Runs as jobs of a real Slurm: to the table, whatever happens to the jobs and the driver."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import faults
+import pytest
+import slurm_daemons
+from conftest import call, start, tiny, tiny_words, wait_for, write_grid
+
+from experiments import squeue
+from experiments.cluster import SlurmSettings
+from experiments.config import ConfigError
+from experiments.lock import holder
+from experiments.overview import status_lines
+from experiments.record import Record, load, read_result, read_studies, state
+from experiments.slurm import Slurm
+from experiments.train import train
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.skipif(
+        bool(slurm_daemons.reason_to_skip()), reason=slurm_daemons.reason_to_skip() or "-"
+    ),
+]
+
+SETTINGS = "cpus: 1\nmemory: 1\ntime: 60\nwarning: 30\npack: {pack}\n"
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with slurm_daemons.running() as environment:
+        yield environment
+
+
+@pytest.fixture
+def there(slurm, tmp_path, data_dir, monkeypatch):
+    """The environment of a driver."""
+    settings = tmp_path / "slurm.yaml"
+    settings.write_text(SETTINGS.format(pack=0))
+    monkeypatch.setenv("SLURM_CONF", slurm["SLURM_CONF"])  # for our own look at the queue
+    results = {"RESULTS": str(tmp_path / "results"), "DATA_DIR": str(data_dir)}
+    return {**slurm, **results, "LAUNCHER": "slurm", "CLUSTER": str(settings)}
+
+
+def training(results: Path) -> dict[Path, str]:
+    """Run folders that are being trained, and their jobs."""
+    jobs = squeue.view(results)
+    return {
+        path.parent: jobs[path.parent].id
+        for path in results.glob("runs/*/*/lock")
+        if (holder(path.parent) or {}).get("step", 0) > 2 and jobs[path.parent].is_live
+    }
+
+
+def hasten(results: Path, since: dict[str, float]) -> None:
+    """Slurm lets a job wait for two minutes that is queued again; here three seconds will do.
+
+    Not less: it does not start one in the second in which it has ended it.
+    """
+    for job in set(squeue.view(results).values()):
+        if job.state != "PENDING" or job.reason != "BeginTime":
+            since.pop(job.id, None)
+        elif time.monotonic() - since.setdefault(job.id, time.monotonic()) > 3:
+            slurm_daemons.run({}, "scontrol", "update", f"JobId={job.id}", "StartTime=now")
+
+
+def gate(path: Path) -> str:
+    se = load(path).config.se
+    return "plain" if se is None else se.gate
+
+
+# What happens to jobs while they train: an administrator's requeue, what Slurm sends before the
+# time limit, a preemption with a time of grace, and a user's scancel.
+WAYS = {
+    "requeued": ["scontrol", "requeue"],
+    "out of time": ["scancel", "--signal=USR2"],
+    "preempted": ["scancel", "--signal=TERM"],
+    "cancelled": ["scancel"],
+}
+
+
+def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
+    results, words = Path(there["RESULTS"]), tiny_words(epochs=100)
+    gates = ("raises", "tanh", "relu", "softmax", "hard_sigmoid", "softmax_c")
+    grid = faults.write(tmp_path, *gates)
+    driver, disturbed, since = start("run", grid, *words, **there), {}, {}
+    for way, command in WAYS.items():
+
+        def other() -> tuple[Path, str] | None:
+            hasten(results, since)
+            found = training(results).items()
+            ours = [(path, job) for path, job in found if path not in disturbed.values()]
+            return next((run for run in ours if gate(run[0]) != "raises"), None)
+
+        path, job = wait_for(other)
+        slurm_daemons.run({}, *command, job)
+        disturbed[way] = path
+    while driver.poll() is None:
+        hasten(results, since)
+        time.sleep(1.0)
+    output, errors = driver.communicate()
+    assert driver.returncode == 1, output + errors
+    assert "sent: 8 runs as job" in output and "FAILED   raises, seed 0" in output
+    assert output.count("is in the queue again") == 3
+    assert "was cancelled, with a checkpoint" in output
+    found = {gate(path): path for path in results.glob("runs/*/seed*")}
+    states = {name: state(path) for name, path in found.items()}
+    cancelled = gate(disturbed["cancelled"])
+    expected = dict.fromkeys(found, "done") | {"raises": "failed", cancelled: "cancelled"}
+    assert len(found) == 8 and states == expected
+    assert "ZeroDivisionError: division by zero" in (found["raises"] / "error.txt").read_text()
+
+    shown = call("status", **there).stdout
+    assert "8 runs: 1 cancelled, 6 done, 1 failed" in shown
+    assert f"cancelled    {disturbed['cancelled'].parent.name}/seed0: after" in shown
+
+    again = call("retry", grid, *words, **there, FAULTS="off")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "6 of 8 runs are there, 2 to train" in again.stdout
+    table = next(t for t in (results / "tables").glob("*.csv") if "interv" not in t.name)
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == 8 and all(float(row["test_error"]) > 0 for row in rows)
+    for way, path in disturbed.items():  # each went on from a checkpoint, once
+        resumed = json.loads((path / "env.json").read_text())["resumed"]
+        assert len(resumed) == 1 and resumed[0]["step"] > 0, way
+    for way in ("requeued", "cancelled"):  # and ends in the same bits as one that nobody disturbed
+        ours = load(disturbed[way])
+        theirs = Record(tmp_path / "alone", ours.config)
+        shutil.copytree(results / "code", tmp_path / "alone" / "code", dirs_exist_ok=True)
+        train(ours.config, theirs, data_dir)
+        for name in ("metrics.jsonl", "summary.json", "predictions.npz"):
+            assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), way
+
+
+def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there):
+    results, words = Path(there["RESULTS"]), [write_grid(tmp_path), *tiny_words(epochs=100)]
+    there = {**there, "SEEDS": "2"}
+    before = arrays()
+    driver = start("run", *words, **there)
+    wait_for(lambda: training(results))
+    driver.kill()
+    driver.communicate()
+    lines = status_lines(read_studies(results), results, jobs=squeue.view(results))
+    job = (arrays() - before).pop()
+    assert any(re.match(f"pending .* runs in job {job}", line) for line in lines), lines
+    assert any(re.match(f"running .* step .*, job {job}_\\d", line) for line in lines), lines
+
+    driver = start("run", *words, **there)
+    seen = []
+    while "already" not in (line := driver.stdout.readline()):
+        seen.append(line)
+    os.killpg(driver.pid, signal.SIGINT)
+    output, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and errors == "", output + errors
+    assert re.search(rf"\d runs stay with Slurm: `scancel {job}` ends them", output)
+
+    last = call("run", *words, **there)
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert "sent:" not in "".join(seen) + output + last.stdout
+    found = list(results.glob("runs/*/seed*"))
+    assert len(found) == 4 and arrays() - before == {job}
+    for path in found:
+        assert read_result(path).summary["state"] == "done"
+        assert (path / "timings.jsonl").read_text().count("started") == 1
+    assert not list(results.glob("slurm/se-*"))  # nothing is kept of what is done
+
+
+def arrays() -> set[str]:
+    """The numbers of all jobs that Slurm knows."""
+    return set(slurm_daemons.run({}, "squeue", "--states=all", "-h", "--format=%F").split())
+
+
+def test_a_wrong_partition_is_one_sentence_and_leaves_nothing(tmp_path, there, data_dir):
+    settings, record = SlurmSettings(memory=1, partition="gpux"), Record(tmp_path, tiny())
+    launcher = Slurm(settings, ["cpu"], tmp_path, data_dir, 60, 60, {record: 1.0}, print)
+    with pytest.raises(ConfigError, match=r"Slurm refused the jobs: .*nvalid partition"), launcher:
+        list(launcher.train([record]))
+    assert not list(tmp_path.glob("slurm/se-*")) and record.state == "planned"
+
+
+def test_an_early_end_cancels_the_jobs_which_write_checkpoints(tmp_path, there, data_dir):
+    """What a spent budget, and a grid that is hopeless, come to."""
+    records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in range(3)]
+    expected, said = dict.fromkeys(records, 1.0), []
+    settings = SlurmSettings(cpus=2, memory=1, warning=30)
+    with Slurm(settings, ["cpu"] * 2, tmp_path, data_dir, 60, 60, expected, said.append) as slurm:
+        for event in slurm.train(records):
+            if event.kind == "progress" and event.record == records[1]:
+                break
+    assert said[-1].startswith("stopping: scancel") and said[0].startswith("sent: 3 runs as job")
+    assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
+    assert all(record.checkpoint.exists() for record in records[:2])
+    jobs = squeue.view(tmp_path)
+    assert {jobs[record.path].state for record in records} == {"CANCELLED"}
