@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from experiments.datasets import Say
-from experiments.launch import Event, spawn
+from experiments.launch import Event
+from experiments.processes import spawn
 from experiments.worker import die_with_runner, first_line
 
 PATIENCE = 30.0  # seconds for the last work, once the training has ended

@@ -23,9 +23,10 @@ from experiments.estimate import check, seconds, training_share
 from experiments.follow import follow as follow_wandb
 from experiments.follow import pick_mode
 from experiments.grid import read_grid
-from experiments.launch import Event, ask, warm_up
+from experiments.launch import Event
 from experiments.launchers import pick_launcher
 from experiments.options import PlanOptions, RetryOptions, RunOptions
+from experiments.processes import ask, warm_up
 from experiments.record import Record, failure
 from experiments.settings import parse_settings
 from experiments.study import ALL, MOST_SEEDS, Study, expand

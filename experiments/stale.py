@@ -62,7 +62,7 @@ def verify(cell: list[Path], data_dir: Path) -> Iterator[Finding]:
 
     Recomputes their fingerprint with the present code, once, in a process of its own.
     """
-    from experiments.launch import ask
+    from experiments.processes import ask
 
     answer = None
     for path in cell:

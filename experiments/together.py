@@ -12,8 +12,8 @@ from experiments.config import RunConfig
 from experiments.data import Images
 from experiments.datasets import Say
 from experiments.environment import pick_precision
-from experiments.launch import ask
 from experiments.loop import Captured, draws_nothing
+from experiments.processes import ask
 from experiments.record import Record
 from experiments.step import arithmetic, build_network
 

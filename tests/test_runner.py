@@ -11,8 +11,9 @@ from scipy import stats
 
 from experiments.config import RunConfig, parse
 from experiments.estimate import training_share
-from experiments.launch import Local, ask, spawn, warm_up
+from experiments.launch import Local
 from experiments.lock import hold
+from experiments.processes import ask, spawn, warm_up
 from experiments.record import Record, read_result
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
