@@ -90,13 +90,13 @@ def gate(path: Path) -> str:
     return "plain" if se is None else se.gate
 
 
-# What happens to jobs while they train: an administrator's requeue, what Slurm sends before the
-# time limit, a preemption with a time of grace, and a user's scancel.
+# What happens to jobs while they train: a user's scancel, an administrator's requeue, what Slurm
+# sends before the time limit, and a preemption with a time of grace.
 WAYS = {
+    "cancelled": ["scancel"],
     "requeued": ["scontrol", "requeue"],
     "out of time": ["scancel", "--signal=USR2"],
     "preempted": ["scancel", "--signal=TERM"],
-    "cancelled": ["scancel"],
 }
 
 
