@@ -114,7 +114,10 @@ def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path,
             return next((run for run in ours if gate(run[0]) != "raises"), None)
 
         path, job = wait_for(other)
-        disturb(command, job)
+        if way == "cancelled":
+            slurm_daemons.run({}, *command, job)  # as a user does it
+        else:
+            disturb(command, job)
         disturbed[way] = path
     while driver.poll() is None:
         hasten(results, since)
