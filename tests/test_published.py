@@ -194,7 +194,7 @@ def test_wild_seeds_decide_nothing_and_one_seed_has_no_interval():
     one = {row: [9.0] for row in wild}
     first, second = said([made("ratio", one | {PLAIN: [9.5]})])
     assert "-0.50 points (no interval, nothing is decided; n = 1 and 1)" in first
-    assert "[" not in first and "1 is not decided" in second
+    assert "[" not in first and "2 are not decided" in second
 
 
 def test_what_is_missing_or_diverged_is_said():
