@@ -91,10 +91,8 @@ def test_a_network_from_the_hub_is_the_one_that_was_trained(exported, data_dir, 
 def test_an_export_is_small_and_says_what_it_is(exported):
     assert "2 of 2 networks" in exported.said
     for cell, entry in exported.index.items():
-        size = (exported.folder / entry["file"]).stat().st_size
-        assert (
-            size < LARGEST and size < 0.6 * (exported.run_of(cell) / "checkpoint.pt").stat().st_size
-        )
+        run, size = exported.run_of(cell), (exported.folder / entry["file"]).stat().st_size
+        assert size < LARGEST and size < 0.6 * (run / "checkpoint.pt").stat().st_size
         assert entry["test_error"] == read_result(run).summary["test_error"]
 
 
