@@ -140,7 +140,7 @@ def paper(
     print(write.claims(found, results)[1])
     paths = [page.write(found, results, figures, known), *runs.write(found, results)]
     paths += [readme.write(found)] if readme.is_published(results) else []
-    print(f"wrote {write.summary(found, results)}, and {', '.join(map(str, paths))}")
+    print(f"wrote {write.summary(found, results)}, and {', '.join(map(os.path.relpath, paths))}")
     name_damaged(found)
 
 

@@ -9,7 +9,6 @@ from analysis.records import CONSTANT, PLAIN, Group, Study, by_group
 from analysis.stats import Difference
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
-FIRST = "control"  # the study that says what SE is worth: a row of every control is in it
 # What is said of SE where a row is better or worse than SE, and where SE itself is the row.
 OF_OTHER = {"better": "higher", "worse": "lower"}
 OF_SE = {"better": "lower", "worse": "higher"}
@@ -52,7 +51,7 @@ def difference_of_se(group: Group, studies: Sequence[Study]) -> str:
             if not math.isnan(found[row].estimate)
         ] or ["by an amount that no run has told yet"]
         return f"On {where}, SE changes the test error {enumerated(parts)}."
-    study = min(with_plain, key=lambda study: study.asked["grid"] != FIRST)
+    study = with_plain[0]  # whose intervals the forest plot shows
     found, se = against_reference(study), study.references[PLAIN]
     errors = {row: study.of(row).test_error.mean() for row in (se, PLAIN)}
     if any(map(math.isnan, errors.values())):

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import answer
-from analysis.claims import notes
+from analysis.claims import Verdict, notes
+from analysis.forest import lines
 from analysis.limits import limits
 from analysis.records import Group, Study, by_group
 from analysis.write import verdicts
 from experiments.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
+Judged = dict[Group, list[Verdict]]
 README, HOME = ROOT / "README.md", Path("results/published")  # where the study lives
 DEMO = """\
 ![Every variant's difference from its reference, with intervals and the paper's beside it](docs/forest-demo.png)
@@ -36,42 +38,37 @@ def parts(studies: Sequence[Study]) -> dict[str, str]:
     group = answer.headline(studies)
     if group is None:
         return {"published": DEMO, "limits": "The study is not finished: nothing is published.\n"}
-    members, judged = by_group(studies)[group], verdicts(studies).get(group, [])
-    bounds = limits(group, members, judged)
+    groups, judged = by_group(studies), {group: []} | verdicts(studies)
+    bounds = limits(group, groups[group], judged[group])
     return {
-        "published": opening(group, studies),
+        "published": opening(group, groups, judged),
         "limits": "".join(f"- **{about}.** {text}\n" for about, text in bounds),
     }
 
 
-def opening(group: Group, studies: Sequence[Study]) -> str:
-    """The answer, the forest plot, the verdicts, and where the rest is."""
-    name, members = "-".join(group), by_group(studies)[group]
-    judged = verdicts(studies).get(group, [])
-    texts = [
-        f"**{' '.join(answer.sentences(group, members, judged))}**",
+def opening(group: Group, groups: dict[Group, list[Study]], judged: Judged) -> str:
+    """The answer, the forest plot, the verdicts, the other answers, and where the rest is."""
+
+    def answered(group: Group) -> str:
+        return " ".join(answer.sentences(group, groups[group], judged[group]))
+
+    figure = [
         "![Every variant's difference from its reference, with intervals and the paper's beside it]"
-        f"({HOME}/figures/forest-{name}.png)",
+        f"({HOME}/figures/forest-{'-'.join(group)}.png)",
         "*Filled is ours, with 95 % intervals where there are several seeds (Dunnett); hollow is "
         "the paper's, on its own data; in the band two networks count as alike.*",
-        answer.table(judged),
-        " ".join(notes(group)) if judged else "",
-        *others(group, studies),
+    ]
+    texts = [
+        f"**{answered(group)}**",
+        *(figure if lines(groups[group]) else []),
+        answer.table(judged[group]),
+        " ".join(notes(group)),
+        *(answered(other) for other in judged if other != group),
         f"All of it: [the report]({HOME}/report.html), a page to download; "
         f"[the tables]({HOME}/tables); [one row a run]({HOME}/runs.csv) and "
         f"[what its columns hold]({HOME}/runs.md).",
     ]
     return "\n\n".join(text for text in texts if text) + "\n"
-
-
-def others(group: Group, studies: Sequence[Study]) -> list[str]:
-    """The answers of the other data sets, networks and recipes, a paragraph each."""
-    judged = verdicts(studies)
-    return [
-        " ".join(answer.sentences(other, by_group(studies)[other], found))
-        for other, found in judged.items()
-        if other != group
-    ]
 
 
 def filled(text: str, parts: dict[str, str]) -> str:
@@ -86,5 +83,6 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 
 def write(studies: Sequence[Study]) -> Path:
+    """Writes the README of this checkout."""
     README.write_text(filled(README.read_text(), parts(studies)))
     return README

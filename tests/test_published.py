@@ -157,6 +157,17 @@ def test_demonstrations_answer_nothing():
     assert found["published"] == readme.DEMO and "nothing is published" in found["limits"]
 
 
+def test_a_study_that_no_claim_is_about_is_published_all_the_same():
+    study = made("excitation", {})
+    study.runs["epochs"], study.runs["train_images"] = 30, 45_000
+    found = readme.parts([study])
+    assert "SE ends at 9.00 %" in found["published"] and "forest" in found["published"]
+    assert "No claim of the paper is judged" in found["published"]
+    study.runs[["state", "test_error"]] = ["missing", float("nan")]
+    found = readme.parts([study])
+    assert "no result yet" in found["published"] and "forest" not in found["published"]
+
+
 def said(studies: list[Study]) -> tuple[str, ...]:
     """The sentences on some studies."""
     members = by_group(studies)[GROUP]
