@@ -3,6 +3,7 @@
 #
 # DATASET NETWORK RECIPE SEEDS DEVICE WORKERS LAUNCHER CLUSTER DATA_DIR RESULTS BUDGET UNTIL TRACK reach
 # every command, from make's command line or from the environment: make ablation-ratio SEEDS=3
+# RESULTS is results/local unless it is given; of `paper` results/published, once that holds a study.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -65,7 +66,7 @@ power: $(READY) ## how many seeds a difference needs
 report: $(READY) ## one self-contained page with everything: RESULTS/report.html
 	@$(PYTHON) -m analysis report
 
-paper: $(READY) ## tables, figures, claims and the report, from the records alone
+paper: $(READY) ## all of it from the records alone: of results/published, where there are some
 	@$(PYTHON) -m analysis paper
 
 browse: $(READY) ## open the report, also while a grid runs; how to look at what is kept for W&B
@@ -86,7 +87,7 @@ test-fast: $(READY) ## the tests that train nothing
 check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smoke), and rebuild all of it
 	@RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar10 $(PYTHON) -m experiments run $(ABLATIONS) cifar10 \
 		&& RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar100 $(PYTHON) -m experiments run cifar100 \
-		&& $(PYTHON) -m analysis paper
+		&& RESULTS=$${RESULTS:-results/local} $(PYTHON) -m analysis paper
 
 soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with one left alone
 	@MINUTES=$(or $(MINUTES),5) $(PYTHON) -m pytest -s tests/test_soak.py

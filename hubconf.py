@@ -1,4 +1,7 @@
-"""Entry points of `torch.hub.load("PATH OF THIS CHECKOUT", "se_resnet50", source="local")`."""
+"""Entry points of `torch.hub.load("PATH OF THIS CHECKOUT", "se_resnet50", source="local")`.
+
+`torch.hub.load(".", "published", "r = 16", source="local")` is a network as the study trained it.
+"""
 
 dependencies = ["torch", "torchvision"]
 
@@ -11,3 +14,4 @@ from senet.networks import (  # noqa: E402, F401
     se_resnet101,
     se_resnet152,
 )
+from senet.weights import published  # noqa: E402, F401

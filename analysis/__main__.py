@@ -116,17 +116,31 @@ def report(results: Results = LOCAL) -> None:
 
 
 @app.command()
-def paper(results: Results = LOCAL) -> None:
-    """All of it: tables, figures, claims and report, from the records alone."""
-    from analysis import report as page
-    from analysis import write
+def paper(
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="RESULTS",
+            help="where the records lie; results/published unless given, or where it holds none "
+            "results/local",
+        ),
+    ] = None,
+) -> None:
+    """All of it, from the records alone: tables, figures, claims, report, and a row a run.
 
+    Of results/published it also writes what the README says of them.
+    """
+    from analysis import readme, runs, write
+    from analysis import report as page
+
+    results = results or (readme.HOME if read_studies(readme.HOME) else LOCAL)
     found, known = find_studies(results, []), {}
     write.tables(found, results, known)
     figures = write.figures(found, results)
     print(write.claims(found, results)[1])
-    path = page.write(found, results, figures, known)
-    print(f"wrote {write.summary(found, results)}, and {path}")
+    paths = [page.write(found, results, figures, known), *runs.write(found, results)]
+    paths += [readme.write(found)] if readme.is_published(results) else []
+    print(f"wrote {write.summary(found, results)}, and {', '.join(map(os.path.relpath, paths))}")
     name_damaged(found)
 
 

@@ -11,8 +11,10 @@ import pandas as pd
 
 from analysis import cells, claims
 from analysis import figures as drawn
+from analysis.answer import sentences
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
+from analysis.limits import Limit, limits
 from analysis.records import Group, Study, by_group, in_the_papers_order
 from analysis.write import Known, Table, tables_of, verdicts
 from experiments.files import write_atomically
@@ -57,11 +59,13 @@ class Chapter:
     """All of one data set, network and recipe."""
 
     group: Group
+    answer: list[str]
     forest: list[Picture]
     verdicts: list[Verdict]
     notes: list[str]
     margin: float
     sections: list[Section]
+    limits: list[Limit]
     provenance: pd.DataFrame
 
 
@@ -120,14 +124,16 @@ def chapter(
         )
         for cell, (study, row) in cells.subjects(studies).items()
     ]
-    forest = f"forest-{'-'.join(group)}"
+    forest, judged = f"forest-{'-'.join(group)}", verdicts(studies).get(group, [])
     return Chapter(
         group,
+        sentences(group, studies, judged) if judged else [],
         [picture(forest, figures[forest].read_bytes())] if forest in figures else [],
-        verdicts(studies).get(group, []),
+        judged,
         claims.notes(group) if group[0] in MARGINS else [],
         MARGINS.get(group[0], 0.0),
         [section(study, figures, known) for study in studies] + gates,
+        limits(group, studies, judged),
         provenance(studies),
     )
 

@@ -34,6 +34,18 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return float(values.mean()), float(half)
 
 
+def prediction(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """(low, high) that one more value, drawn as (n,) others were, lies in with this probability.
+
+    mean -+ t s sqrt(1 + 1/n), with Student's t of n - 1. NaN for less than two values, and for
+    values that are all the same.
+    """
+    values = np.asarray(values, dtype=float)
+    mean, half = interval(values, level)
+    reach = half * math.sqrt(len(values) + 1)
+    return mean - reach, mean + reach
+
+
 def difference(
     values: Sequence[float], reference: Sequence[float], level: float = 0.95
 ) -> Difference:

@@ -24,6 +24,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "font.size": 9,
     "legend.frameon": False,
+    "pdf.compression": 0,  # the bytes do not depend on the system's zlib
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 160,
     "text.parse_math": False,  # a label with a dollar sign stays what it is

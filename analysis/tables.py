@@ -13,11 +13,12 @@ from analysis.stats import Difference, interval
 
 HOLE = "–"
 SENTENCE = 40  # characters
+DIGITS = 10
 STATES = ("diverged", "failed", "damaged", "other data")
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """One row a variant, all numbers unrounded: what the CSV holds."""
+    """One row a variant, in numbers: what the CSV holds."""
     compared, paces = against_reference(study), relative_paces(study)
     rows = []
     for label in study.rows:
@@ -150,7 +151,8 @@ def latex(title: str, table: pd.DataFrame, notes: list[str]) -> str:
 
 
 def csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n")
+    """Numbers with DIGITS digits: the last ones of a double depend on the processor."""
+    return table.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g")
 
 
 def write(study: Study, suffix: str) -> str:

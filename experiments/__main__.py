@@ -1,5 +1,5 @@
-"""The command line: `python -m experiments run|plan|status|retry|delete|data|complexity|
-wandb-sync|dashboard`."""
+"""The command line: `python -m experiments run|plan|status|retry|delete|data|complexity|repeat|
+export|wandb-sync|dashboard`."""
 
 import signal
 import subprocess
@@ -27,6 +27,7 @@ from experiments.grid import list_grids
 from experiments.options import (
     DataDir,
     Dataset,
+    Device,
     ForecastOptions,
     RecipeName,
     Results,
@@ -225,6 +226,34 @@ def complexity(results: Results = Path("results/local")) -> None:
     say(f"wrote {count_all(results)}")
     analysis = [sys.executable, "-m", "analysis", "complexity", "--results", str(results)]
     raise typer.Exit(subprocess.run(analysis).returncode)
+
+
+@app.command()
+def repeat(
+    number: Annotated[int, typer.Option(help="of runs")] = 1,
+    pick: Annotated[int | None, typer.Option(help="seeds the choice of the runs")] = None,
+    device: Device = "auto",
+    data_dir: DataDir = Path("data"),
+    results: Results = Path("results/published"),
+) -> None:
+    """Train finished runs again, picked at random, and compare. Nothing is written into RESULTS."""
+    from experiments import repeat as repeating
+    from experiments.environment import pick_devices
+
+    chosen = pick_devices(device)[0]
+    raise typer.Exit(repeating.repeat(results, number, pick, chosen, data_dir, say))
+
+
+@app.command()
+def export(
+    grids: Annotated[list[str], typer.Argument(help="of whose rows")] = ("ratio", "control"),
+    results: Results = Path("results/local"),
+    into: Annotated[Path | None, typer.Option(help="RESULTS/weights unless given")] = None,
+) -> None:
+    """Write the weights of one seed a row, float16, under 1 MB each, for `senet.weights`."""
+    from experiments import export as exporting
+
+    raise typer.Exit(exporting.export(results, grids, into, say))
 
 
 @app.command("wandb-sync")

@@ -34,7 +34,7 @@ def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
                 "multiply_adds": 1005 if row["label"] == "NoSqueeze" else 1001 if has_se else 1000,
                 "pace": (1.05 if has_se else 1.0) + 0.001 * seed, "hidden": "",
                 "env.processor": "p", "env.device": "d", "env.data": "x", "env.precision": "bf16",
-                "env.step": "plain",
+                "env.step": "plain", "path": f"{row['label']}/seed{seed}",
             })  # fmt: skip
     paper = pd.DataFrame(
         index=[row["label"] for row in asked["rows"]], columns=["top1"], dtype=float

@@ -67,6 +67,8 @@ def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_
         "factorial",
         "dashboard",
         "--track",
+        "repeat",
+        "export",
     }
     if long & set(words):
         name, *words = words  # only whether it is understood

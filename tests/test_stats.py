@@ -34,6 +34,29 @@ def test_three_seeds_by_hand():
     assert stats.interval([4, 5, 6]) == pytest.approx((5, 4.3027 / math.sqrt(3)), rel=1e-4)
 
 
+@given(st.lists(numbers, min_size=2, max_size=20), st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_prediction_interval_is_scipys(values, level):
+    low, high = stats.prediction(values, level)
+    n, scale = len(values), np.std(values, ddof=1) * math.sqrt(1 + 1 / len(values))
+    if np.ptp(values) == 0:
+        assert math.isnan(low) and math.isnan(high)
+    else:
+        wanted = scipy_stats.t.interval(level, n - 1, loc=np.mean(values), scale=scale)
+        assert (low, high) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+
+
+def test_one_seed_predicts_nothing():
+    assert all(map(math.isnan, [*stats.prediction([7.5]), *stats.prediction([])]))
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_one_more_seed_falls_into_the_prediction_interval_as_often_as_it_says(n):
+    draws = np.random.default_rng(n).normal(8, 0.2, (4000, n + 1))
+    intervals = [stats.prediction(row[:n]) for row in draws]
+    inside = [low < row[n] < high for (low, high), row in zip(intervals, draws, strict=True)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.012)
+
+
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_the_smallest_difference_is_found_with_the_power_it_states(n):
     random = np.random.default_rng(n)
