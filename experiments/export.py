@@ -31,13 +31,12 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
         than LARGEST, or that has code of its own, is left out and named.
 
     Raises:
-        ConfigError: there is no such study.
+        ConfigError: there is no such study, or no checkpoint; nothing is written.
     """
     studies = [s for s in read_studies(results) if s["grid"] in grids]
     if not studies:
         raise ConfigError(f"{results} holds no study of {' or '.join(grids)}")
     folder, status = into or results / PUBLISHED.name, 0
-    folder.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, None]] = {}  # of a cell: a study may share it with others
     first: dict[str, Path] = {}
     for study in studies:
@@ -47,6 +46,9 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
             rows.setdefault(cell, {})[labels[cell]] = None
             if (path / "checkpoint.pt").exists() and state_of(path) == "done":
                 first.setdefault(cell, path)
+    if not first:
+        raise ConfigError(f"{results}: no finished run of {' or '.join(grids)} has a checkpoint")
+    folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, Any] = {}
     for cell, names in rows.items():
         if cell not in first:

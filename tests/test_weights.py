@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,12 @@ def test_a_row_without_a_checkpoint_is_named_and_ends_with_1(exported, tmp_path)
         aside.rename(kept)
     assert done.returncode == 1 and f"{cell}: no finished run has a checkpoint" in done.stdout
     assert call("export", "ratio", **there).returncode == 2
+    for path in (tmp_path / "none/studies", tmp_path / "none/runs"):  # records without checkpoints
+        shutil.copytree(
+            exported.results / path.name, path, ignore=shutil.ignore_patterns("checkpoint.pt")
+        )
+    done = call("export", "own", RESULTS=str(tmp_path / "none"))
+    assert done.returncode == 2 and not (tmp_path / "none/weights").exists()
 
 
 @pytest.mark.parametrize("se", [None, SEConfig(ratio=4, bias="both"), SEConfig(gate="softmax")])
