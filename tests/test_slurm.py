@@ -142,7 +142,7 @@ def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path,
     assert "6 of 8 runs are there, 2 to train" in again.stdout
     table = next(t for t in (results / "tables").glob("*.csv") if "interv" not in t.name)
     rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 8 and all(float(row["test_error"]) > 0 for row in rows)
+    assert len(rows) == 8 and all(0 <= float(row["test_error"]) < 100 for row in rows)
     for way, path in disturbed.items():  # each went on from a checkpoint, once
         resumed = json.loads((path / "env.json").read_text())["resumed"]
         assert len(resumed) == 1 and resumed[0]["step"] > 0, way
