@@ -44,6 +44,7 @@ def write_run(record: Record, error: float | None, **changes) -> None:
     record.append("timings.jsonl", {"epoch": 1, "images": 100, "seconds": pace})
     summary = {
         "state": "done" if done else "diverged", "test_error": error, "test_images": 10_000,
+        "train_images": 45_000, "epochs": 30,
         "parameters": 313_114 + (0 if se is None else 1000 // se.ratio),
         "multiply_adds": 47_106_560,
         "hidden": {} if se is None else {"2": [64 // se.ratio], "3": [128 // se.ratio]},
