@@ -101,7 +101,7 @@ WAYS = {
 
 
 def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
-    results, words = Path(there["RESULTS"]), tiny_words(epochs=60)
+    results, words = Path(there["RESULTS"]), tiny_words(epochs=120)  # not over before they are met
     gates = ("raises", "tanh", "relu", "softmax", "hard_sigmoid", "softmax_c")
     grid = faults.write(tmp_path, *gates)
     driver, disturbed, since = start("run", grid, *words, **there), {}, {}
