@@ -1,5 +1,6 @@
 """That the benchmark runs and says what it found; never how fast anything was."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from benchmarks.__main__ import cases, goals
+from analysis.readme import filled
+from benchmarks.__main__ import cases, goals, sentence
 from benchmarks.measure import BATCH, KINDS
 
 
@@ -38,6 +40,17 @@ def test_a_part_of_it_prints_its_table_and_leaves_the_page_alone():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "| input: ours | " in done.stdout and page.read_text() == before
+
+
+def test_the_ratios_of_the_readme_are_those_of_the_kept_run():
+    found = json.loads((ROOT / "benchmarks" / "cpu.json").read_text())
+    text = (ROOT / "README.md").read_text()
+    assert text == filled(text, {"bench": sentence(found)})
+    rates, grid = found["rates"], found["grid"]
+    ratios = [a / b for a, b in zip(rates["fused step, SE-resnet29b"],
+                                    rates["fused step, resnet29b"], strict=True)]  # fmt: skip
+    assert f"{sorted(ratios)[len(ratios) // 2]:.2f} of the speed" in sentence(found)
+    assert f"{grid['2'] / grid['1']:.2f} of the time with 2 runs" in sentence(found)
 
 
 def test_a_goal_is_the_median_of_ratios_within_a_round():
