@@ -182,11 +182,11 @@ def sentence(found: dict) -> str:
     images = ratio("input: ours", loader)
     many = max(grid)
     return (
-        f"On {machine['processor']}, SE-ResNet-20 trained {usual:.2f} times as fast as with the usual "
-        f"loop, and {plain:.2f} times as fast as with our own plain step; `resnet29b` with SE at "
-        f"{se:.2f} of the speed of the one without; images were cut and flipped {images:.1f} times as "
-        f"fast as by a DataLoader; and a small grid took {grid[many] / grid[1]:.2f} of the time with "
-        f"{many} runs at a time.\n"
+        f"On {machine['processor']}, SE-ResNet-20 trained {usual:.2f} times as fast as with the "
+        f"usual loop, and {plain:.2f} times as fast as with our own plain step; `resnet29b` with "
+        f"SE at {se:.2f} of the speed of the one without; images were cut and flipped {images:.1f} "
+        f"times as fast as by a DataLoader; and a small grid took {grid[many] / grid[1]:.2f} of "
+        f"the time with {many} runs at a time.\n"
     )
 
 
