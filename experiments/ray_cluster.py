@@ -116,13 +116,14 @@ class Ray:
                 n = len(self.active)
                 self.say(f"stopping: {n} runs write their checkpoints; Ctrl-C again ends them at "
                          "once, with the checkpoints that are here")  # fmt: skip
-            last = {run.seat.stop.remote(): run for run in self.active.values()}
+            last = {run.seat.stop.remote(): (ref, run) for ref, run in self.active.items()}
             deadline = time.monotonic() + GRACE
             while last and (left := deadline - time.monotonic()) > 0:
                 for ref in ray.wait(list(last), timeout=left)[0]:
-                    run = last.pop(ref)
+                    before, run = last.pop(ref)  # what it had still to answer, and this
                     try:
-                        self.keep(run.record, ray.get(ref).files)
+                        for news in ray.get([before, ref]):
+                            self.keep(run.record, news.files)
                     except ray.exceptions.RayError:
                         continue
         finally:

@@ -6,7 +6,6 @@ that have changed. The run itself is trained as on any machine, in a process of 
 
 import os
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +61,7 @@ class Seat:
     ) -> None:
         self.device, self.data_dir = device, data_dir
         self.how = (patience, checkpoint_every)
-        self.place = tempfile.TemporaryDirectory(prefix="se-ablation-")
+        self.place: tempfile.TemporaryDirectory | None = None  # of the run that is under way
         self.local: Local | None = None
         self.events: Iterator[Event] = iter(())
         self.seen: dict[str, tuple[int, int]] = {}  # file -> as it was sent
@@ -80,8 +79,8 @@ class Seat:
             digest: of the data set's file.
             data: a reference to the content of that file, which is fetched only where it is needed.
         """
+        self.place = tempfile.TemporaryDirectory(prefix="se-ablation-")
         record = self.record = Record(Path(self.place.name), config)
-        shutil.rmtree(record.results / "runs", ignore_errors=True)
         record.path.mkdir(parents=True)
         for name, content in files.items():
             (record.path / name).write_bytes(content)
@@ -101,7 +100,9 @@ class Seat:
         for event in self.events:
             facts = (event.step, event.steps, event.row, event.sentence, event.outcome)
             told.append(Told(event.kind, *facts, platform.node(), os.getpid()))
-            if event.kind == "ended" or time.monotonic() > until:
+            if event.kind == "ended":
+                return News(told, self.leave())
+            if time.monotonic() > until:
                 break
         return News(told, self.changes())
 
@@ -109,7 +110,13 @@ class Seat:
         """Lets the run write a checkpoint and ends it."""
         if self.local is not None:
             self.local.__exit__()
-        return News([], self.changes())
+        return News([], self.leave())
+
+    def leave(self) -> Files:
+        """The last changes; nothing of the run stays on the node."""
+        last, self.seen = self.changes(), {}
+        self.place.cleanup()
+        return last
 
     def find(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:
         """The folder that holds this very file: DATA_DIR, or one that is filled once per node."""
@@ -122,7 +129,7 @@ class Seat:
         return own
 
     def files(self) -> list[Path]:
-        paths = self.record.path.iterdir()
+        paths = self.record.path.glob("*")  # none where the run has left
         return [p for p in paths if p.is_file() and p.name != "lock" and not p.name.startswith(".")]
 
     def changes(self) -> Files:

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, bare, start, tiny_words, wait_for, workers, write_grid
+from conftest import ROOT, bare, start, tiny, tiny_words, wait_for, workers, write_grid
 
 from experiments.files import digest_of_file
-from experiments.ray_seat import Seat
+from experiments.ray_seat import News, Seat
 from experiments.record import Record, read_result, state
 from experiments.train import train
 
@@ -57,7 +57,7 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
     script = ALONE.format(
         place=place, data=data_dir, out=out, python=sys.executable, words=shlex.join(words)
     )
-    there = {"RESULTS": f"{place}/results", "DATA_DIR": f"{place}/data", "SEEDS": "2"}
+    there = {"RESULTS": f"{place}/results", "DATA_DIR": f"{place}/data"}
     driver = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", script],
         cwd=ROOT,
@@ -73,13 +73,13 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
 
     wait_for(both_train)  # and have told of an epoch
     cluster.remove_node(node, allow_graceful=False)
-    output, errors = driver.communicate(timeout=240)
+    output, errors = driver.communicate(timeout=480)
     if driver.returncode == 77:
         pytest.skip("needs the right to mount a tmpfs")
     assert driver.returncode == 0, output + errors
     assert output.count("its node was lost") == 1
     found = list(out.glob("runs/*/seed*"))
-    assert len(found) == 4 and not list(out.glob("runs/*/*/lock"))
+    assert len(found) == 2 and not list(out.glob("runs/*/*/lock"))
     resumed = []
     for path in found:
         ours = read_result(path)
@@ -125,6 +125,24 @@ def test_a_seat_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monk
             own.write_bytes(b"another")
         assert Seat("cpu", tmp_path, 60, 60).find("cifar10", digest, content) == own.parent
         assert len(asked) == times and own.read_bytes() == file.read_bytes()
+
+
+def test_a_seat_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeypatch):
+    (place := tmp_path / "node").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    config, seat, come = tiny(), Seat("cpu", data_dir, 60, 60), {}
+    digest = digest_of_file(data_dir / "cifar10.npz")
+    news = seat.begin(config, {}, None, digest, [])
+    while not any(told.kind == "ended" for told in news.told):
+        news = seat.advance()
+        come |= news.files
+    assert seat.stop() == News([], {}) and not list(place.glob("se-ablation-*"))
+    theirs = Record(tmp_path / "alone", config)
+    train(config, theirs, data_dir)
+    kept = {name for name, content in come.items() if content is not None}
+    assert kept == {path.name for path in theirs.path.iterdir()} - {"lock"}
+    for name in ("metrics.jsonl", "summary.json", "predictions.npz", "config.json"):
+        assert come[name] == (theirs.path / name).read_bytes(), name
 
 
 def kept_data(digest: str) -> Path:

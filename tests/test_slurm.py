@@ -9,12 +9,13 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import faults
 import pytest
 import slurm_daemons
-from conftest import call, start, tiny, tiny_words, wait_for, write_grid
+from conftest import ROOT, bare, call, start, tiny, tiny_words, wait_for, write_grid
 
 from experiments import squeue
 from experiments.cluster import SlurmSettings
@@ -102,7 +103,7 @@ WAYS = {
 
 def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
     results, words = Path(there["RESULTS"]), tiny_words(epochs=120)  # not over before they are met
-    gates = ("raises", "tanh", "relu", "softmax", "hard_sigmoid", "softmax_c")
+    gates = ("raises", "tanh", "sigmoid_x2", "softmax", "hard_sigmoid", "softmax_c")
     grid = faults.write(tmp_path, *gates)
     driver, disturbed, since = start("run", grid, *words, **there), {}, {}
     for way, command in WAYS.items():
@@ -168,10 +169,12 @@ def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there
     assert any(re.match(f"pending .* runs in job {job}", line) for line in lines), lines
     assert any(re.match(f"running .* step .*, job {job}_\\d", line) for line in lines), lines
 
+    began, seen = time.time(), []
     driver = start("run", *words, **there)
-    seen = []
     while "already" not in (line := driver.stdout.readline()):
         seen.append(line)
+    page = results / "report.html"  # once it is there, all that the driver starts has been started
+    wait_for(lambda: page.exists() and page.stat().st_mtime > began)
     os.killpg(driver.pid, signal.SIGINT)
     output, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130 and errors == "", output + errors
@@ -186,6 +189,19 @@ def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there
         assert read_result(path).summary["state"] == "done"
         assert (path / "timings.jsonl").read_text().count("started") == 1
     assert not list(results.glob("slurm/se-*"))  # nothing is kept of what is done
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="no ray: `make cluster-tools` installs it")
+def test_a_job_can_hold_a_ray_cluster(tmp_path, there):
+    words = [write_grid(tmp_path), *tiny_words(), "--workers", "2"]
+    log, script = tmp_path / "log", ROOT / "experiments" / "clusters" / "ray.sbatch"
+    asked = ["--nodes=1", "--cpus-per-task=2", "--mem=2000", f"--output={log}"]
+    del there["LAUNCHER"], there["CLUSTER"]
+    command = ["sbatch", "--wait", *asked, str(script), *words]
+    done = subprocess.run(command, cwd=ROOT, env=bare() | there, capture_output=True, timeout=300)
+    assert done.returncode == 0, log.read_text()
+    assert log.read_text().count("\ndone     ") == 2
+    assert len(list(tmp_path.glob("results/runs/*/seed0/summary.json"))) == 2
 
 
 def arrays() -> set[str]:
