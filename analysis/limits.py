@@ -14,6 +14,7 @@ from analysis.stats import pooled_spread, seeds_for_difference, seeds_for_likene
 from analysis.stats import smallest_difference as smallest
 from experiments.origin import origin
 
+BUSY = 1.25  # a run's median epoch over its fastest; less is noise
 Limit = tuple[str, str]  # what it is about, and a sentence or two
 
 
@@ -34,6 +35,7 @@ def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) 
         *data(group, done),
         *seeds(group, studies),
         *machines(done),
+        *times(done),
         paper(group, studies),
         *open_claims(verdicts),
     ]
@@ -104,6 +106,21 @@ def machines(done: pd.DataFrame) -> list[Limit]:
         if f"env.{column}" in done and (values := done[f"env.{column}"].dropna()).nunique() > 1
     ]
     return [("Machines", f"These runs mix {', '.join(mixed)}.")] if mixed else []
+
+
+def times(done: pd.DataFrame) -> list[Limit]:
+    """Where something else kept the processors busy."""
+    slow = done.delay[done.delay > BUSY]
+    if slow.empty:
+        return []
+    return [
+        (
+            "Times",
+            f"In {len(slow)} of {len(done)} runs the median epoch took from {slow.min():.1f} to "
+            f"{slow.max():.1f} times as long as the fastest: the machine did other work. Times are "
+            "of the fastest epochs, and even so are no measurement of speed.",
+        )
+    ]
 
 
 def paper(group: Group, studies: Sequence[Study]) -> Limit:

@@ -25,7 +25,7 @@ def notes(study: Study) -> list[str]:
         lines.append(
             f"Test error on {images:,} images, read after the last epoch; nothing was selected by "
             "it. Hidden units are those of the gate's first layer, by stage from 2 on; time is "
-            "that of a training image over that of the plain network."
+            "that of a training image, in the fastest epoch, over that of the plain network."
         )
     if study.paper.top1.notna().any():
         lines.append(f"The paper's columns: {study.paper_of}, arXiv 1709.01507v4.")

@@ -28,9 +28,10 @@ class Study:
 
     asked     what `experiments run` wrote of it: title, table, rows, seeds, ...
     runs      one row a run: row, seed, state, reason, path; of those that are done test_error and
-              the rest of the summary, `config.*`, `env.*`, and `pace`: the median over epochs of
-              the seconds that an image takes in training. What was trained on other data than most
-              of them is in the state "other data", and in no mean
+              the rest of the summary, `config.*`, `env.*`, and `pace`: seconds that an image
+              takes in training, in the fastest epoch, as what else the machine does can only make
+              one longer; `delay`: how many times as long it takes in the median epoch. What was
+              trained on other data than most of them is in the state "other data", and in no mean
     curves    one row an epoch: row, seed, epoch, train_error, val_error, ...
     paper     the published row of each row that has one: top1, top5, gflops, mparams
     paper_of  what the published rows were measured on
@@ -174,7 +175,15 @@ def load(
             runs.append(who | {key: value for key, value in run.items() if key != "metrics"})
             curves += [who | epoch for epoch in run.get("metrics", [])]
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
-    columns += ["reason", "interventions", "pace", "test_images", "env.data", "env.processor"]
+    columns += [
+        "reason",
+        "interventions",
+        "pace",
+        "delay",
+        "test_images",
+        "env.data",
+        "env.processor",
+    ]
     columns += ["env.device", "env.precision", "env.step"]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
@@ -208,7 +217,8 @@ def read_run(path: Path) -> dict[str, Any]:
     run["hidden"] = hidden_text(result.summary["hidden"])
     whole = [line for line in timings if line.get("images") and line.get("seconds")]
     paces = [line["seconds"] / line["images"] for line in whole]
-    run["pace"] = median(paces) if paces else None
+    run["pace"] = min(paces) if paces else None
+    run["delay"] = median(paces) / min(paces) if paces else None
     run |= {f"config.{key}": value for key, value in flat(result.config.model_dump(mode="json"))}
     env = {"step": "plain"} | result.env  # as it was for all in older versions
     return run | {f"env.{key}": value for key, value in env.items()}

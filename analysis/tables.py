@@ -54,11 +54,12 @@ def numbers(study: Study) -> pd.DataFrame:
 def relative_paces(study: Study) -> dict[str, float]:
     """Row -> training time of an image over that of the same network without SE.
 
-    Medians over seeds. {} where the runs are of several machines: their times cannot be compared.
+    Of the fastest seed of each. {} where the runs are of several machines, whose times cannot be
+    compared.
     """
     if not study.is_of_one_machine:
         return {}
-    paces = study.done.groupby("row").pace.median()
+    paces = study.done.groupby("row").pace.min()
     plain = {row: paces.get(study.plain_of(row), math.nan) for row in paces.index}
     return {row: pace / plain[row] for row, pace in paces.items()}
 

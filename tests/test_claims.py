@@ -32,7 +32,8 @@ def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
                 "test_error": error, "test_images": 10_000, "interventions": {},
                 "parameters": 110 if has_se else 100,
                 "multiply_adds": 1005 if row["label"] == "NoSqueeze" else 1001 if has_se else 1000,
-                "pace": (1.05 if has_se else 1.0) + 0.001 * seed, "hidden": "",
+                "pace": (1.05 if has_se else 1.0) + 0.001 * seed, "delay": 1.1,
+                "hidden": "",
                 "env.processor": "p", "env.device": "d", "env.data": "x", "env.precision": "bf16",
                 "env.step": "plain", "path": f"{row['label']}/seed{seed}",
             })  # fmt: skip

@@ -252,6 +252,9 @@ def test_what_these_runs_cannot_show_is_counted():
     assert "NOT checked against the official archive" in found["Data"]
     assert "Rows have 3 of the 3 seeds" in found["Seeds"] and "n = 3 only" in found["Seeds"]
     assert found["Machines"] == "These runs mix 2 commits."
+    study.runs.loc[study.runs.seed == 0, "delay"] = [1.5] * 6 + [2.0]
+    found = dict(limits(GROUP, [study], judge([study])))
+    assert "In 7 of 21 runs the median epoch took from 1.5 to 2.0 times" in found["Times"]
     assert "SE helps in each stage" in found["Not asked"]
 
 
