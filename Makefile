@@ -95,7 +95,7 @@ soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with
 bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmarks/RESULTS.md (BENCH=full for more)
 	@$(PYTHON) -m benchmarks
 
-bench-size: $(READY) ## measure what 10,000 runs take, in a quarter of an hour: the README's tables
+bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: the README's tables
 	@$(PYTHON) -m benchmarks.size
 
 lint: $(READY) ## check style and formatting

@@ -32,7 +32,9 @@ from experiments.files import write_json
 
 ROW = len(study_of(1).cells)  # runs of a seed
 SIZES = "1000,3000,10000"
-TABLES, SEND = "`analysis tables`", "`run --launcher slurm` until they are sent"
+TABLES = "`analysis tables`"
+RUN, SEND = "`run --launcher slurm` until they are sent", "of that, to send them"
+STATUS = "`status`, with Slurm's view"
 COMMANDS = {  # name: module and its words, what it is run for
     "`status`": ("experiments status", ""),
     '`run` until "0 to train"': (f"experiments run {GRID}", "0 to train"),
@@ -104,12 +106,12 @@ def measure_planned(
     try:
         took = call(f"experiments run {GRID}", slurm, last)
         sent = sum(map(int, re.findall(r"^sent: (\d+) runs", took.text, re.M)))
-        yield SEND, [sent, took.cpu, took.wall, took.memory]
+        yield RUN, [sent, took.cpu, took.wall, took.memory]
         begin = next(line for line in took.lines if "Ctrl-C" in line[0])
         spent = [end - start for start, end in zip(begin[1:], took.lines[-1][1:], strict=True)]
-        yield "of that, to send them", [sent, *spent, None]
+        yield SEND, [sent, *spent, None]
         took = call("experiments status", environment)
-        yield "`status`, with Slurm's view", [sent, took.cpu, took.wall, took.memory]
+        yield STATUS, [sent, took.cpu, took.wall, took.memory]
     finally:
         jobs = squeue.view(Path(environment["RESULTS"])).values()
         squeue.cancel(sorted({job.array for job in jobs}))
@@ -123,12 +125,10 @@ def page(found: dict[str, Any]) -> str:
         records = f"{row['files']:,} files, {row['bytes'] / 1e9:.2f} GB"
         took = [f"{cpu:.1f} s, {memory:,.0f} MB" for cpu, memory in row["took"].values()]
         lines.append(f"| {row['runs']:,} | {records} | " + " | ".join(took) + " |")
-    lines += ["", "| planned runs | | processor | of 1,000 | clock | of 1,000 | memory |"]
-    lines += ["|--:|---|--:|--:|--:|--:|--:|"]
+    lines += ["", "| planned runs | | processor | clock | memory |", "|--:|---|--:|--:|--:|"]
     for name, (runs, cpu, wall, memory) in found["planned"].items():
-        times = (f"{time:.1f} s | {1000 * time / runs:.2f} s" for time in (cpu, wall))
         peak = f"{memory:,.0f} MB" if memory else ""
-        lines.append(f"| {runs:,} | {name} | {' | '.join(times)} | {peak} |")
+        lines.append(f"| {runs:,} | {name} | {cpu:.1f} s | {wall:.1f} s | {peak} |")
     slurm = f"{found['slurm']}, each run a job that is held" if found["slurm"] else "not measured"
     lines += ["", f"Slurm: {slurm}. Machine: {found['machine']['processor']}.", ""]
     return "\n".join([*lines, *limits(found)]) + "\n"
@@ -152,9 +152,13 @@ def limits(found: dict[str, Any]) -> Iterator[str]:
         "- **The analysis**, afterwards, as it checks every file of every run. In proportion, the "
         f"tables of 100,000 runs take {cpu / 60:.0f} minutes and {memory / 1000:.1f} GB."
     )
-    if SEND in found["planned"]:
-        sent, *_, memory = found["planned"][SEND]
-        yield f"- Not **the driver**, which takes {memory:,.0f} MB to send {sent:,} runs."
+    if RUN in found["planned"]:
+        sent, *_, memory = found["planned"][RUN]
+        send, look = (1000 / sent * found["planned"][name][1] for name in (SEND, STATUS))
+        yield (
+            f"- Not **the driver**, which takes {memory:,.0f} MB to send {sent:,} runs, and for "
+            f"each 1,000 {send:.2f} s of the processor; `status` takes {look:.2f} s for each 1,000."
+        )
 
 
 def measure(numbers: list[int], folder: Path, bars: Progress) -> dict[str, Any]:

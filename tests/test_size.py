@@ -4,14 +4,11 @@ import json
 import resource
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import slurm_daemons
 import typer
-from conftest import ROOT, tiny
+from conftest import ROOT, tiny, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
@@ -22,9 +19,7 @@ from analysis.records import find_studies
 from benchmarks import size
 from benchmarks.records import ASKED, grow, kind
 from benchmarks.usage import usage
-from experiments import squeue
 from experiments.config import recipes
-from experiments.datasets import prepare_any
 from experiments.files import read_lines
 from experiments.record import Record
 from experiments.train import train
@@ -44,14 +39,17 @@ def test_memory_is_that_of_the_command_and_of_nobody_else():
 
 
 def test_processor_seconds_are_those_that_the_command_counts_itself():
-    work = "import time\nwhile time.process_time() < 0.3: pass\nprint(time.process_time())"
-    took = python(f"{work}\ntime.sleep(0.5)")
+    took = python("""if True:
+        import time
+        while time.process_time() < 0.3: pass
+        print(time.process_time(), flush=True)
+        time.sleep(0.5)""")
     [[text, cpu, wall]] = took.lines
-    assert float(text) <= took.cpu + 0.01 and took.wall - took.cpu > 0.3
     assert float(text) == pytest.approx(cpu, abs=0.03) and wall < took.wall
+    assert float(text) <= took.cpu + 0.01 and took.cpu + 0.4 < took.wall
 
 
-def test_what_a_command_is_run_for_ends_it_and_its_children(tmp_path):
+def test_what_a_command_is_run_for_ends_it_and_its_children():
     code = """if True:
         import subprocess
         child = subprocess.Popen(["sleep", "1000"])
@@ -60,15 +58,15 @@ def test_what_a_command_is_run_for_ends_it_and_its_children(tmp_path):
         child.wait()"""
     took = python(code, until="(sent: .*){2}")
     child = int(took.lines[0][0].split()[0])
-    for _ in range(50):  # init has to see it
-        with suppress(FileNotFoundError):
-            if Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
-                time.sleep(0.1)
-                continue
-        break
-    else:
-        raise AssertionError("the child is still there")
-    assert [text for text, *_ in took.lines][1] == "sent: 2\n"
+    assert took.text.endswith("sent: 1\nsent: 2\n")
+    wait_for(lambda: state_of(child) in ("gone", "Z"))
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2]
+    except FileNotFoundError:
+        return "gone"
 
 
 @pytest.mark.parametrize(
@@ -98,13 +96,9 @@ def test_copies_are_records_that_the_analysis_takes_for_true(tmp_path, trained):
     [study] = find_studies(tmp_path, [])
     assert len(study.done) == 2 * size.ROW and study.asked["seeds"] == 2
     assert study.done.test_error.nunique() > size.ROW
-    assert size.count(tmp_path)["bytes"] == sum(
-        int(line.split()[0])
-        for line in subprocess.run(
-            ["find", tmp_path / "runs", "-type", "f", "-printf", "%s\n"],
-            capture_output=True, text=True, check=True,
-        ).stdout.splitlines()
-    )  # fmt: skip
+    find = ["find", tmp_path / "runs", "-type", "f", "-printf", "%s "]
+    sizes = subprocess.run(find, capture_output=True, text=True, check=True).stdout.split()
+    assert size.count(tmp_path) == {"files": len(sizes), "bytes": sum(map(int, sizes))}
 
 
 @pytest.mark.slow
@@ -122,49 +116,6 @@ def test_a_tiny_size_from_end_to_end(tmp_path, monkeypatch):
     assert not list((tmp_path / "planned").glob("runs/*"))
 
 
-def in_slurm(test):
-    reason = slurm_daemons.reason_to_skip()
-    for mark in (
-        pytest.mark.slow,
-        pytest.mark.cluster,
-        pytest.mark.skipif(bool(reason), reason=reason or "-"),
-    ):
-        test = mark(test)
-    return test
-
-
-@in_slurm
-def test_planned_runs_are_sent_held_and_taken_back(tmp_path, monkeypatch):
-    results, held, cancel = tmp_path / "planned", [], squeue.cancel
-
-    def look(numbers: list[str]) -> None:
-        held.extend(squeue.view(results).values())
-        cancel(numbers)
-
-    monkeypatch.setattr(squeue, "cancel", look)
-    prepare_any(ASKED["dataset"], tmp_path, print)
-    there = {"RESULTS": str(results), "DATA_DIR": str(tmp_path), "SEEDS": "1"}
-    with slurm_daemons.running() as environment:
-        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
-        found = dict(size.measure_planned(size.ROW, size.COMMON | there, tmp_path / "held.yaml"))
-        after = squeue.view(results).values()
-        assert size.slurm_version().startswith("slurm")
-    assert {(job.state, job.reason) for job in held} == {("PENDING", "JobHeldUser")}
-    assert {job.state for job in after} == {"CANCELLED"} and len(held) == len(after) == size.ROW
-    (sent, cpu, wall, memory), (_, *part, _) = found[size.SEND], found["of that, to send them"]
-    assert sent == size.ROW and 0 < part[0] < cpu and 0 < part[1] < wall and memory > 100
-    assert not list(results.glob("runs/*"))  # none of them began
-
-
-@in_slurm
-def test_a_command_has_a_slurm_around_it():
-    words = ["sh", "-c", "sinfo --noheader --format=%T; exit 3"]
-    done = subprocess.run(
-        [sys.executable, slurm_daemons.__file__, *words], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout.strip()) == (3, "idle"), done.stderr
-
-
 def test_the_readme_says_what_was_measured():
     text = (ROOT / "README.md").read_text()
     assert text == filled(text, {"size": size.page(KEPT)})
@@ -174,13 +125,15 @@ def test_the_readme_says_what_was_measured():
 def test_what_is_reckoned_is_in_proportion():
     took = {name: [60.0, 500.0] for name in size.COMMANDS}
     row = {"runs": 1000, "files": 7000, "bytes": 10**8, "took": took}
-    planned = {size.SEND: [2000, 5.0, 8.0, 700.0]}
+    planned = {size.RUN: [2000, 9.0, 20.0, 700.0], size.SEND: [2000, 5.0, 8.0, None]}
+    planned[size.STATUS] = [2000, 1.0, 2.0, 70.0]
     found = {"machine": {"processor": "one"}, "weights": [10**6, 3 * 10**6], "finished": [row]}
     said = size.page(found | {"slurm": "slurm 1", "planned": planned})
     for words in (
         "| 1,000 | 7,000 files, 0.10 GB | 60.0 s, 500 MB |",
-        "| 2,000 | `run --launcher slurm` until they are sent | 5.0 s | 2.50 s | 8.0 s | 4.00 s |",
-        "takes 700 MB to send 2,000 runs", "7 files of 0.10 MB in all",
+        "| 2,000 | of that, to send them | 5.0 s | 8.0 s |  |",
+        "takes 700 MB to send 2,000 runs, and for each 1,000 2.50 s of the processor",
+        "`status` takes 0.50 s for each 1,000.", "7 files of 0.10 MB in all",
         "1.0 to 3.0 MB of trained weights", "up to 100 MB/s",
         "10,000 runs are 1.0 GB and up to 30 GB of weights",
         "100 minutes and 50.0 GB",
