@@ -1,10 +1,16 @@
-"""A real Slurm on this machine for some tests: two cores, one node, everything in one folder."""
+"""A real Slurm on this machine for some tests: two cores, one node, everything in one folder.
+
+    .venv/bin/python tests/slurm_daemons.py COMMAND...
+
+runs a command with such a Slurm around it.
+"""
 
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,6 +40,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
+MaxJobCount=20000
 ReturnToService=2
 KillWait=10
 MpiDefault=none
@@ -116,3 +123,10 @@ def free_ports() -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+if __name__ == "__main__":
+    if reason := reason_to_skip():
+        sys.exit(reason)
+    with running() as environment:
+        sys.exit(subprocess.run(sys.argv[1:], env=os.environ | environment).returncode)
