@@ -175,16 +175,8 @@ def load(
             runs.append(who | {key: value for key, value in run.items() if key != "metrics"})
             curves += [who | epoch for epoch in run.get("metrics", [])]
     columns = ["row", "seed", "state", "test_error", "parameters", "multiply_adds", "hidden"]
-    columns += [
-        "reason",
-        "interventions",
-        "pace",
-        "delay",
-        "test_images",
-        "env.data",
-        "env.processor",
-    ]
-    columns += ["env.device", "env.precision", "env.step"]
+    columns += ["reason", "interventions", "pace", "delay", "test_images"]
+    columns += [f"env.{key}" for key in ("data", "processor", "device", "precision", "step")]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
     of_data = frame[frame.state == "done"]["env.data"].value_counts()

@@ -57,7 +57,7 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
     script = ALONE.format(
         place=place, data=data_dir, out=out, python=sys.executable, words=shlex.join(words)
     )
-    there = {"RESULTS": f"{place}/results", "DATA_DIR": f"{place}/data"}
+    there = {"RESULTS": f"{place}/results", "DATA_DIR": f"{place}/data", "SEEDS": "2"}
     driver = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", script],
         cwd=ROOT,
@@ -79,7 +79,7 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
     assert driver.returncode == 0, output + errors
     assert output.count("its node was lost") == 1
     found = list(out.glob("runs/*/seed*"))
-    assert len(found) == 2 and not list(out.glob("runs/*/*/lock"))
+    assert len(found) == 4 and not list(out.glob("runs/*/*/lock"))
     resumed = []
     for path in found:
         ours = read_result(path)
