@@ -140,6 +140,7 @@ class Beside:
             if is_late:
                 with suppress(OSError):  # with what it has started
                     os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.kill()  # also where it has not come to a group of its own yet
             self.process.join()
             self.listen()
             self.state = "waits"

@@ -71,6 +71,8 @@ class Slurm:
         self.epochs: dict[Record, int] = {}  # of those that have started, how many are done
         self.quiet: dict[Record, float] = {}  # since when nobody trains a run, in a job that began
         self.told: set[Record] = set()  # those of `elsewhere` that the user knows of
+        self.is_deaf = False  # Slurm did not answer when we asked last
+        self.held: set[tuple[str, str]] = set()  # arrays, and why, that the user knows of
         self.began = self.asked = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -94,7 +96,12 @@ class Slurm:
 
     def jobs(self) -> dict[Record, Job]:
         """The open runs and their jobs as Slurm sees them now, or saw them last."""
-        if (queue := squeue.ask()) is None:
+        queue, was_deaf = squeue.ask(), self.is_deaf
+        self.is_deaf = queue is None
+        if self.is_deaf != was_deaf:
+            self.say("Slurm does not answer `squeue`: waiting for it" if self.is_deaf
+                     else "Slurm answers again", style="yellow")  # fmt: skip
+        if queue is None:
             return self.open
         by_path = squeue.jobs_of(self.results, queue)
         return {record: by_path.get(record.path, GONE) for record in self.open}
@@ -109,10 +116,12 @@ class Slurm:
             if now - self.asked > min(PAUSE[1], max(PAUSE[0], 0.1 * (now - self.began))):
                 self.asked = now
                 for record, job in self.jobs().items():
+                    self.warn(job)
                     yield from self.follow(record, self.open[record], job)
                     self.open[record] = job
-                waiting, self.elsewhere = self.elsewhere, []
-                yield from self.send(waiting)
+                if not self.is_deaf:
+                    waiting, self.elsewhere = self.elsewhere, []
+                    yield from self.send(waiting)
             for record, job in list(self.open.items()):
                 if job.state != "PENDING":
                     yield from self.look(record, job)
@@ -194,6 +203,13 @@ class Slurm:
         runs = sum(map(len, packs))
         array = f", an array of {len(packs)}" if len(packs) > 1 else ""
         self.say(f"sent: {runs} runs as job {number}{array}")
+
+    def warn(self, job: Job) -> None:
+        """Says once of an array that jobs of it wait for somebody and not for something."""
+        if job.is_held and (job.array, job.reason) not in self.held:
+            self.held.add((job.array, job.reason))
+            self.say(f"job {job.id} is held ({job.reason}): `scontrol release {job.id}` frees it",
+                     style="yellow")  # fmt: skip
 
     def follow(self, record: Record, before: Job, now: Job) -> Iterator[Event]:
         """What a job's change means for a run of it."""

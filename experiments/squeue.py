@@ -43,6 +43,15 @@ class Job:
         return self.state != "GONE" and self.state not in ENDED
 
     @property
+    def is_held(self) -> bool:
+        """Whether Slurm will not start it before somebody says so.
+
+        As its user or an administrator wanted (JobHeldUser), or as it could not start it before
+        (launch failed requeued held, JobHoldMaxRequeue).
+        """
+        return self.state == "PENDING" and re.search("held|hold", self.reason, re.I) is not None
+
+    @property
     def array(self) -> str:
         return self.id.partition("_")[0]
 

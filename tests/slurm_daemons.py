@@ -5,6 +5,7 @@
 runs a command with such a Slurm around it.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -20,13 +21,15 @@ from pathlib import Path
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 
+# A job that is queued again waits until its credential has expired: here not for two minutes. And
+# as these cores are busy, patience: Slurm would end jobs, or use the node no more, for a late word.
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
@@ -43,6 +46,11 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 MaxJobCount=20000
 ReturnToService=2
 KillWait=10
+MessageTimeout=60
+TCPTimeout=30
+BatchStartTimeout=120
+UnkillableStepTimeout=300
+SlurmdTimeout=0
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -64,7 +72,18 @@ def reason_to_skip() -> str:
 
 @contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """Starts the daemons; gives what the environment of its clients needs."""
+    """Starts the daemons; gives what the environment of its clients needs.
+
+    One Slurm at a time on a machine: the next one waits.
+    """
+    with open(Path(tempfile.gettempdir()) / "slurm-of-tests.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with daemons() as environment:
+            yield environment
+
+
+@contextmanager
+def daemons() -> Iterator[dict[str, str]]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: it holds a socket
     folder.chmod(0o755)
     (folder / "munge.key").write_bytes(os.urandom(128))
@@ -80,11 +99,11 @@ def running() -> Iterator[dict[str, str]]:
         ["slurmctld", "-D", "-f", str(conf)],
         ["slurmd", "-D", "-f", str(conf)],
     )
-    daemons = []
+    started = []
     try:
         for command in commands:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            daemons.append(subprocess.Popen(command, **quiet, start_new_session=True))
+            started.append(subprocess.Popen(command, **quiet, start_new_session=True))
             time.sleep(1.0)
         wait_until_idle(environment)
         yield environment
@@ -92,9 +111,9 @@ def running() -> Iterator[dict[str, str]]:
         with suppress(OSError):
             run(environment, "scancel", "--me")
             time.sleep(1.0)
-        for daemon in reversed(daemons):
+        for daemon in reversed(started):
             daemon.send_signal(signal.SIGTERM)
-        for daemon in reversed(daemons):
+        for daemon in reversed(started):
             try:
                 daemon.wait(20)
             except subprocess.TimeoutExpired:

@@ -57,6 +57,24 @@ def test_squeues_answer_is_read_and_jobs_of_others_are_not_ours():
     }
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "is_held"),
+    [
+        ("PENDING", "JobHeldUser", True),
+        ("PENDING", "JobHeldAdmin", True),
+        ("PENDING", "launch failed requeued held", True),
+        ("PENDING", "JobHoldMaxRequeue", True),
+        ("PENDING", "Resources", False),
+        ("PENDING", "BeginTime", False),
+        ("PENDING", "JobArrayTaskLimit", False),
+        ("RUNNING", "None", False),
+        ("CANCELLED", "JobHeldUser", False),
+    ],
+)
+def test_a_held_job_waits_for_somebody(state, reason, is_held):
+    assert Job("12", state, reason).is_held == is_held
+
+
 def test_a_runs_job_is_the_live_one_and_else_the_last(tmp_path):
     folder = squeue.folder_of(tmp_path)
     folder.mkdir()

@@ -50,7 +50,9 @@ def there(slurm, tmp_path, data_dir, monkeypatch):
     settings.write_text(SETTINGS.format(pack=0))
     monkeypatch.setenv("SLURM_CONF", slurm["SLURM_CONF"])  # for our own look at the queue
     results = {"RESULTS": str(tmp_path / "results"), "DATA_DIR": str(data_dir)}
-    return {**slurm, **results, "LAUNCHER": "slurm", "CLUSTER": str(settings)}
+    yield {**slurm, **results, "LAUNCHER": "slurm", "CLUSTER": str(settings)}
+    for command in (["squeue", "--long", "--array"], ["sinfo", "--list-reasons"]):
+        print(slurm_daemons.run(slurm, *command))  # shown where the test has failed
 
 
 def training(results: Path) -> dict[Path, str]:
@@ -61,18 +63,6 @@ def training(results: Path) -> dict[Path, str]:
         for path in results.glob("runs/*/*/lock")
         if (holder(path.parent) or {}).get("step", 0) > 0 and jobs[path.parent].is_live
     }
-
-
-def hasten(results: Path, since: dict[str, float]) -> None:
-    """Slurm lets a job wait for two minutes that is queued again; here three seconds will do.
-
-    Not less: it does not start one in the second in which it has ended it.
-    """
-    for job in set(squeue.view(results).values()):
-        if job.state != "PENDING" or job.reason != "BeginTime":
-            since.pop(job.id, None)
-        elif time.monotonic() - since.setdefault(job.id, time.monotonic()) > 3:
-            slurm_daemons.run({}, "scontrol", "update", f"JobId={job.id}", "StartTime=now")
 
 
 def disturb(command: list[str], job: str) -> None:
@@ -105,11 +95,10 @@ def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path,
     results, words = Path(there["RESULTS"]), tiny_words(epochs=120)  # not over before they are met
     gates = ("raises", "tanh", "sigmoid_x2", "softmax", "hard_sigmoid", "softmax_c")
     grid = faults.write(tmp_path, *gates)
-    driver, disturbed, since = start("run", grid, *words, **there), {}, {}
+    driver, disturbed = start("run", grid, *words, **there), {}
     for way, command in WAYS.items():
 
         def other() -> tuple[Path, str] | None:
-            hasten(results, since)
             found = training(results).items()
             ours = [(path, job) for path, job in found if path not in disturbed.values()]
             return next((run for run in ours if gate(run[0]) != "raises"), None)
@@ -120,10 +109,7 @@ def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path,
         else:
             disturb(command, job)
         disturbed[way] = path
-    while driver.poll() is None:
-        hasten(results, since)
-        time.sleep(1.0)
-    output, errors = driver.communicate()
+    output, errors = driver.communicate(timeout=600)
     assert driver.returncode == 1, output + errors
     assert "sent: 8 runs as job" in output and "FAILED   raises, seed 0" in output
     assert "was cancelled, with a checkpoint" in output
@@ -215,6 +201,39 @@ def test_a_wrong_partition_is_one_sentence_and_leaves_nothing(tmp_path, there, d
     with pytest.raises(ConfigError, match=r"Slurm refused the jobs: .*nvalid partition"), launcher:
         list(launcher.train([record]))
     assert not list(tmp_path.glob("slurm/se-*")) and record.state == "planned"
+
+
+def test_a_job_that_is_held_is_named_and_trains_once_it_is_released(tmp_path, there, data_dir):
+    record, said = Record(tmp_path, tiny()), []
+
+    def say(text: str, **_: str) -> None:
+        said.append(text)
+        if advice := re.search("`(scontrol release .*)`", text):
+            slurm_daemons.run({}, *advice[1].split())
+
+    settings = SlurmSettings(cpus=1, memory=1, sbatch={"hold": True})
+    with Slurm(settings, ["cpu"], tmp_path, data_dir, 60, 60, {record: 1.0}, say) as slurm:
+        kinds = [event.kind for event in slurm.train([record])]
+    assert ["held (JobHeldUser)" in text for text in said] == [False, True]
+    assert kinds[-1] == "ended" and record.state == "done"
+
+
+def test_a_slurm_that_does_not_answer_is_waited_for(tmp_path, there, data_dir, monkeypatch):
+    record, said, settings = Record(tmp_path, tiny()), [], SlurmSettings(cpus=1, memory=1)
+
+    def say(text: str, **_: str) -> None:
+        said.append(text)
+        if text.startswith("sent"):
+            monkeypatch.setenv("PATH", str(tmp_path))  # there is no squeue
+        elif "does not answer" in text:
+            monkeypatch.undo()
+            monkeypatch.setenv("SLURM_CONF", there["SLURM_CONF"])
+
+    with Slurm(settings, ["cpu"], tmp_path, data_dir, 60, 60, {record: 1.0}, say) as slurm:
+        assert [event.kind for event in slurm.train([record])][-1] == "ended"
+    _, *said = said
+    assert said == ["Slurm does not answer `squeue`: waiting for it", "Slurm answers again"]
+    assert record.state == "done"
 
 
 def test_an_early_end_cancels_the_jobs_which_write_checkpoints(tmp_path, there, data_dir):

@@ -104,6 +104,7 @@ def disturb(results: Path, there: dict[str, str], chance: random.Random) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900 + 60 * MINUTES)
 def test_a_grid_that_is_killed_again_and_again_ends_as_if_nobody_had(
     tmp_path, data_dir, undisturbed
 ):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from multiprocessing import Pipe
 from pathlib import Path
 from queue import Queue
@@ -485,6 +486,24 @@ def test_whatever_happens_beside_the_training_is_said_and_no_more(function, said
             beside.tell(News("epoch", Path("x" * 100)))
         beside.close(3.0)
     assert [line for line in heard if "last of it" not in line] == said
+
+
+class Slow:
+    """Takes its time to reach another process."""
+
+    def __reduce__(self):
+        return time.sleep, (1000,)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_process_that_has_not_even_begun_is_not_waited_for():
+    heard = []
+    words = {"say": lambda text, **_: heard.append(text), "lost": "lost"}
+    with Beside("it", dies, Slow(), **words) as beside:
+        beside.start()
+        beside.close(0.5)
+    assert heard == ["lost"] and not beside.process.is_alive()
 
 
 @pytest.mark.slow
