@@ -29,6 +29,11 @@ TINY = {
 }  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that in the end no process waits for one that has just begun."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """A folder with a `cifar10` of 200 images in which a class is a brightness."""

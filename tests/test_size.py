@@ -103,7 +103,7 @@ def test_copies_are_records_that_the_analysis_takes_for_true(tmp_path, trained):
 
 @pytest.mark.slow
 def test_a_tiny_size_from_end_to_end(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("PATH", str(tmp_path))  # there is no Slurm
     found = size.measure([size.ROW], tmp_path, Progress(disable=True))
     [row] = found["finished"]
     assert list(row["took"]) == list(size.COMMANDS) and row["runs"] == size.ROW
