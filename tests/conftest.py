@@ -1,5 +1,6 @@
 """What several tests need: a tiny prepared data set, and settings that train in a moment."""
 
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from experiments.settings import parse_settings
 from experiments.study import Study, expand
 
 torch.set_num_threads(1)  # as in a run
+multiprocessing.util.get_temp_dir()  # its sockets lie there: before a test names a deeper folder
 
 ROOT = Path(__file__).parents[1]
 VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS",
