@@ -56,7 +56,8 @@ def opening(group: Group, groups: dict[Group, list[Study]], judged: Judged) -> s
         "![Every variant's difference from its reference, with intervals and the paper's beside it]"
         f"({HOME}/figures/forest-{'-'.join(group)}.png)",
         "*Filled is ours, with 95 % intervals where there are several seeds (Dunnett); hollow is "
-        "the paper's, on its own data; in the band two networks count as alike.*",
+        "the paper's, on its own data; in the band two networks count as alike. A row is better or "
+        "worse where Welch's interval, which does not take all rows to spread alike, agrees.*",
     ]
     texts = [
         f"**{answered(group)}**",
