@@ -208,8 +208,8 @@ class Slurm:
         """Says once of an array that jobs of it wait for somebody and not for something."""
         if job.is_held and (job.array, job.reason) not in self.held:
             self.held.add((job.array, job.reason))
-            self.say(f"job {job.id} is held ({job.reason}): `scontrol release {job.id}` frees it",
-                     style="yellow")  # fmt: skip
+            self.say(f"job {job.id} is held ({job.reason}): `scontrol release {job.array}` frees "
+                     "it, and the others of its array", style="yellow")  # fmt: skip
 
     def follow(self, record: Record, before: Job, now: Job) -> Iterator[Event]:
         """What a job's change means for a run of it."""
