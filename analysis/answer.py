@@ -77,19 +77,14 @@ def reverse(found: Difference) -> Difference:
 
 def points(study: Study, row: str, found: Difference, words: dict[str, str]) -> str:
     """`-1.20 points [-1.80, -0.60] (lower; n = 3 and 3)`: SE minus what it is compared with."""
-    text, reference = f"{signed(found.estimate)} points", study.references[row]
+    text, reference = f"{found.estimate:+z.2f} points", study.references[row]
     if not math.isnan(found.low):
-        text += f" [{signed(found.low)}, {signed(found.high)}]"
+        text += f" [{found.low:+z.2f}, {found.high:+z.2f}]"
     sides = (row, reference) if words is OF_SE else (reference, row)
     seeds = " and ".join(f"{len(study.errors(side))}" for side in sides)
     word, _, rest = verdict(study, row, against_reference(study)[row]).partition(", ")
     word = words.get(word, word) or "no interval, nothing is decided"
     return f"{text} ({word}{', ' + rest if rest else ''}; n = {seeds})"
-
-
-def signed(value: float) -> str:
-    """`+0.00` also for what is a little less than nothing."""
-    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def of_claims(verdicts: Sequence[Verdict]) -> str:

@@ -243,7 +243,7 @@ def evidence(part: Part, study: Study, found: Difference, values: list, others: 
         who = f"{part.row} {'over' if is_cost else 'minus'} {part.reference}{what}"
     if not values or not others:
         return f"{who}: no result"
-    form = (lambda x: f"{math.exp(x):.3f}") if is_cost else (lambda x: f"{x:+.2f}")
+    form = (lambda x: f"{math.exp(x):.3f}") if is_cost else (lambda x: f"{x:+z.2f}")
     text = f"{who}: {form(found.estimate)}"
     if part.measure not in COUNTED:
         if not math.isnan(found.low):
@@ -252,7 +252,7 @@ def evidence(part: Part, study: Study, found: Difference, values: list, others: 
     paper = study.paper.top1
     published = paper.get(part.row, math.nan) - paper.get(part.reference, math.nan)
     if part.measure == "error" and not math.isnan(published):
-        text += f" (paper {published:+.2f})"
+        text += f" (paper {published:+z.2f})"
     return text
 
 

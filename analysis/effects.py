@@ -78,8 +78,8 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     """The effects as text."""
     shown = table[["term", "level"]].copy()
     shown["effect (points)"] = [
-        f"{row.effect:+.2f}"
-        + ("" if math.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
+        f"{row.effect:+z.2f}"
+        + ("" if math.isnan(row.low) else f" [{row.low:+z.2f}, {row.high:+z.2f}]")
         for row in table.itertuples()
     ]
     return shown

@@ -100,7 +100,7 @@ def rises(study: Study) -> pd.DataFrame:
 def cells(rises: pd.DataFrame) -> pd.DataFrame:
     """The same as text: a row a network and place, a column a replacement."""
     texts = [
-        f"{r.rise:+.2f}" + ("" if pd.isna(r.half_width) else f" ± {r.half_width:.2f}")
+        f"{r.rise:+z.2f}" + ("" if pd.isna(r.half_width) else f" ± {r.half_width:.2f}")
         for r in rises.itertuples()
     ]
     wide = rises.assign(text=texts).pivot(index=["row", "where"], columns="how", values="text")

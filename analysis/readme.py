@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analysis import answer
 from analysis.claims import Verdict, notes
-from analysis.forest import lines
+from analysis.forest import CAPTION, lines
 from analysis.limits import limits
 from analysis.records import Group, Study, by_group
 from analysis.write import verdicts
@@ -55,9 +55,7 @@ def opening(group: Group, groups: dict[Group, list[Study]], judged: Judged) -> s
     figure = [
         "![Every variant's difference from its reference, with intervals and the paper's beside it]"
         f"({HOME}/figures/forest-{'-'.join(group)}.png)",
-        "*Filled is ours, with 95 % intervals where there are several seeds (Dunnett); hollow is "
-        "the paper's, on its own data; in the band two networks count as alike. A row is better or "
-        "worse where Welch's interval, which does not take all rows to spread alike, agrees.*",
+        f"*{CAPTION}*",
     ]
     texts = [
         f"**{answered(group)}**",

@@ -14,6 +14,7 @@ from analysis import figures as drawn
 from analysis.answer import sentences
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
+from analysis.forest import CAPTION
 from analysis.limits import Limit, limits
 from analysis.records import Group, Study, by_group, in_the_papers_order
 from analysis.write import Known, Table, tables_of, verdicts
@@ -107,6 +108,7 @@ def render(
         refresh=REFRESH,
         chapters=[chapter(g, some, there, known) for g, some in by_group(studies).items()],
         changed=[section(study, there, known) for study in changed],
+        forest_caption=CAPTION,
         warnings=dict.fromkeys(reason for study in studies for reason in study.damaged),
     )
 

@@ -106,8 +106,8 @@ def difference_text(row) -> str:
     if math.isnan(row.difference):
         return HOLE
     if math.isnan(row.difference_low):
-        return f"{row.difference:+.2f}"
-    return f"{row.difference:+.2f} [{row.difference_low:+.2f}, {row.difference_high:+.2f}]"
+        return f"{row.difference:+z.2f}"
+    return f"{row.difference:+z.2f} [{row.difference_low:+z.2f}, {row.difference_high:+z.2f}]"
 
 
 def number(value, form: str, scale: float = 1) -> str:

@@ -17,6 +17,7 @@ from test_claims import around, made
 from analysis import answer, readme, runs
 from analysis.claims import judge, list_claims
 from analysis.comparisons import MARGINS
+from analysis.forest import CAPTION
 from analysis.limits import limits
 from analysis.records import PLAIN, Study, by_group, find_studies
 from analysis.stats import difference
@@ -94,6 +95,8 @@ def test_the_readme_opens_with_the_answer_and_its_links_lead_somewhere(published
     assert "forest-cifar10-resnet29b-smoke.png" in text and "The error hardly depends on r" in text
     assert "NOT the official archive: 108 of its 60,000 images" in text
     page = (published / readme.HOME / "report.html").read_text()
+    assert f"*{CAPTION}*" in text
+    assert f"<figcaption>{CAPTION}<" in page.replace("&#39;", "'")
     assert "What these runs cannot show" in page and "NOT the official archive" in page
     sentence = re.search(r"\*\*(With `resnet29b`.*?)\*\*", text)[1].replace("`", "")
     assert sentence in re.sub(r"\s+", " ", page).replace("&#39;", "'").replace("&amp;", "&")

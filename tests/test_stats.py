@@ -29,6 +29,23 @@ def test_one_seed_has_no_interval():
     assert all(map(math.isnan, stats.interval([])))
 
 
+def test_a_tie_but_for_rounding_is_a_tie():
+    tie = [0.2, 0.3 - 0.1]
+    assert tie[0] != tie[1]
+    assert math.isnan(stats.interval(tie)[1])
+    assert math.isnan(stats.difference(tie, [x + 1 for x in tie]).low)
+    assert math.isnan(stats.compare({"a": tie}, tie)["a"].low)
+
+
+@pytest.mark.filterwarnings("error")
+def test_seeds_that_tie_against_seeds_that_do_not():
+    # Welch's degrees of freedom are those of the one that varies: Student's interval, shifted.
+    found = stats.difference([2.0, 2.0, 2.0], [4.0, 5.0, 6.0])
+    mean, half = stats.interval([4.0, 5.0, 6.0])
+    expected = (2 - mean, 2 - mean - half, 2 - mean + half)
+    assert (found.estimate, found.low, found.high) == pytest.approx(expected)
+
+
 def test_three_seeds_by_hand():
     # mean 5, standard deviation 1, t(0.975, 2) = 4.3027
     assert stats.interval([4, 5, 6]) == pytest.approx((5, 4.3027 / math.sqrt(3)), rel=1e-4)
