@@ -10,8 +10,9 @@ from analysis.stats import Difference
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 # What is said of SE where a row is better or worse than SE, and where SE itself is the row.
-OF_OTHER = {"better": "higher", "worse": "lower"}
-OF_SE = {"better": "lower", "worse": "higher"}
+WELCH = {"not decided by Welch": "not decided: Welch's interval holds zero"}
+OF_OTHER = {"better": "higher", "worse": "lower"} | WELCH
+OF_SE = {"better": "lower", "worse": "higher"} | WELCH
 
 
 def headline(studies: Sequence[Study]) -> Group | None:

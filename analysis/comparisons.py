@@ -44,7 +44,12 @@ def verdict(study: Study, row: str, found: Difference) -> str:
     margin = MARGINS[study.asked["dataset"]]
     is_alike = alike(study.errors(row), study.errors(reference), margin)
     welch = difference(study.errors(row), study.errors(reference))
-    if not (min(found.low, welch.low) > 0 or max(found.high, welch.high) < 0):
-        return "alike" if is_alike else "not decided"
+    excludes, agrees = (x.low > 0 or x.high < 0 for x in (found, welch))
+    if is_alike and not (excludes and agrees):
+        return "alike"
+    if not excludes:
+        return "not decided"
+    if not agrees:
+        return "not decided by Welch"
     word = "worse" if found.estimate > 0 else "better"
     return f"{word}, within the margin" if is_alike else word
