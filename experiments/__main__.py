@@ -304,10 +304,12 @@ def main() -> None:
     except SystemExit as stop:
         status = stop.code
     if status in STOPPED:
-        say("stopped: all that is done is kept, and the same command goes on from there")
+        say(NOT_KEPT if "repeat" in sys.argv[1:2] else KEPT)
     sys.exit(status)
 
 
+KEPT = "stopped: all that is done is kept, and the same command goes on from there"
+NOT_KEPT = "stopped: what was trained for the comparison is gone; the records are as they were"
 STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Runs that are trained again: the same bits, or within the prediction interval of their cell."""
 
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
-from conftest import call, tiny, tiny_words, write_grid
+from conftest import call, start, tiny, tiny_words, write_grid
 
 from analysis.stats import prediction
 from experiments.config import ConfigError
@@ -45,6 +47,17 @@ def test_runs_that_are_trained_again_here_have_the_same_bits(results, data_dir):
     assert all("the same bits; " in line and "(n = 3)" in line for line in said)
     cells = {line.split("/seed")[0] for line in said}
     assert len(cells) == 2  # of two runs none is of the other's cell
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_stopped_does_not_claim_to_go_on(results, data_dir):
+    process = start("repeat", "--results", str(results), DATA_DIR=str(data_dir))
+    while not process.stdout.readline().startswith("training"):
+        pass
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == "", output + errors
+    assert "the records are as they were" in output and "goes on" not in output
 
 
 @pytest.mark.slow
