@@ -105,8 +105,6 @@ def repeat(
         if (results / "code").is_dir():
             shutil.copytree(results / "code", Path(folder) / "code")
         records = {Record(Path(folder), result.config): path for path, result in found.items()}
-        for record in records:
-            say(f"training {record.name} again")
         outcomes = train(list(records), device, data_dir, say)
         fine = [
             compare(path, found[path], record, outcomes.get(record), say)
@@ -138,7 +136,9 @@ def train(
     outcomes = {}
     with Local([device], data_dir) as local:
         for event in local.train(records):
-            if event.kind == "ended":
+            if event.kind == "started":
+                say(f"training {event.record.name} again")
+            elif event.kind == "ended":
                 outcomes[event.record] = event.outcome
             elif event.kind == "note":
                 say(f"note {event.record.name}: {event.sentence}")
