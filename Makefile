@@ -78,7 +78,7 @@ wandb-sync: $(READY) ## send W&B what it lacks
 dashboard: $(READY) ## create or update the dashboard on W&B: a view of each study, and a report
 	@$(PYTHON) -m experiments dashboard
 
-test: $(READY) ## every test, in about a quarter of an hour on two cores
+test: $(READY) ## every test, in less than half an hour on two cores
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that train nothing
