@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.records import Study, find_studies, load
+from analysis.records import Study, find_studies
 from experiments.config import ConfigError
 from experiments.record import read_studies
 
@@ -39,34 +39,26 @@ def tables(studies: Studies = (), results: Results = LOCAL) -> None:
 
     found = find_studies(results, studies)
     print(*write.tables(found, results), sep="\n")
-    name_damaged(found)
+    end(found)
 
 
 @app.command()
 def figures(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/figures/*.png and .pdf: of studies, of gates, and the forest plot."""
     from analysis import write
+    from analysis.show import other_studies
 
     found = find_studies(results, studies)
     print(*write.figures(found, results, other_studies(results, found)), sep="\n")
-    name_damaged(found)
+    end(found)
 
 
 @app.command()
 def show(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write tables and figures, print the tables, and write the report of all studies."""
-    from analysis import report as page
-    from analysis import write
+    from analysis.show import show as draw
 
-    found = find_studies(results, studies)
-    others, known = other_studies(results, found), {}
-    write.tables(found, results, known)
-    drawn = write.figures(found, results, others)
-    print(*write.texts(found, known), sep="\n", flush=True)  # whatever may become of the page
-    figures = [*drawn, *page.figures_there(others, results)]
-    path = page.write([*found, *others], results, figures, known)
-    print(f"wrote {write.summary(found, results)}, and {path}")
-    name_damaged(found)
+    raise typer.Exit(0 if draw(results, studies) else 1)
 
 
 @app.command()
@@ -77,7 +69,7 @@ def claims(studies: Studies = (), results: Results = LOCAL) -> None:
     found = find_studies(results, studies)
     paths, text = write.claims(found, results)
     print(text, *(f"wrote {path}" for path in paths), sep="\n")
-    name_damaged(found)
+    end(found)
 
 
 @app.command()
@@ -112,7 +104,7 @@ def report(results: Results = LOCAL) -> None:
 
     found = find_studies(results, [])
     print(f"wrote {page.write(found, results, write.figures(found, results))}")
-    name_damaged(found)
+    end(found)
 
 
 @app.command()
@@ -141,7 +133,7 @@ def paper(
     paths = [page.write(found, results, figures, known), *runs.write(found, results)]
     paths += [readme.write(found)] if readme.is_published(results) else []
     print(f"wrote {write.summary(found, results)}, and {', '.join(map(os.path.relpath, paths))}")
-    name_damaged(found)
+    end(found)
 
 
 @app.command()
@@ -169,7 +161,7 @@ def browse(
     is_shown = show and open_in_browser(path)
     print(f"{'opened' if is_shown else 'the report is'} {path.absolute().as_uri()}")
     print(offline_runs(results))
-    name_damaged(found)
+    end(found)
 
 
 def open_in_browser(path: Path) -> bool:
@@ -210,18 +202,11 @@ def complexity(results: Results = LOCAL) -> None:
     print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
 
 
-def other_studies(results: Path, found: list[Study]) -> list[Study]:
-    """The studies in RESULTS that are not among those that were found."""
-    names = {study.name for study in found}
-    return [load(results, a) for a in read_studies(results) if a["name"] not in names]
-
-
-def name_damaged(studies: list[Study]) -> None:
+def end(found: list[Study]) -> None:
     """Ends with 1 where a record cannot be trusted: it was left out, and is named."""
-    reasons = dict.fromkeys(reason for study in studies for reason in study.damaged)
-    for reason in reasons:
-        print(f"damaged, left out: {reason}", file=sys.stderr)
-    if reasons:
+    from analysis.show import name_damaged
+
+    if name_damaged(found):
         raise typer.Exit(1)
 
 

@@ -1,6 +1,6 @@
-"""The figures of one network's gates: of every row with SE that others are compared with."""
+"""The figures of one network's gates (see `subjects`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
@@ -8,30 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.activations import figure6, figure7, specificity
-from analysis.interventions import intervention_frame, interventions
-from analysis.records import Study, in_the_papers_order
+from analysis.interventions import intervention_frame
+from analysis.kinds import TITLES
+from analysis.records import Study
+from analysis.replacements import interventions
 from analysis.style import STYLE, marks, where, write
 from analysis.walk import walk
 from experiments.gates import Gates
-
-TITLES = {
-    "figure6": "Mean gate of each channel (Figure 6)",
-    "figure7": "Gates within a class (Figure 7)",
-    "specificity": "What the gates say, by depth",
-    "walk": "One image through one block",
-    "interventions": "Error with other gates",
-}
-
-
-def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
-    """Cell -> (a study, its row), of the rows that look at their input and are references."""
-    found: dict[str, tuple[Study, str]] = {}
-    for study in sorted(studies, key=in_the_papers_order):
-        cells = {row["label"]: row["cell"] for row in study.asked["rows"]}
-        for row in dict.fromkeys(study.references.values()):
-            if cells[row] not in found and len(intervention_frame(study.of(row))):
-                found[cells[row]] = study, row
-    return found
 
 
 def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:

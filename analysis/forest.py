@@ -16,11 +16,6 @@ from analysis.stats import Difference
 from analysis.style import OURS, PAPER, STYLE, marks, write
 
 FEWEST_POINTS = 1.5  # of the axis, to each side
-CAPTION = (
-    "Filled is ours, with 95 % intervals where there are several seeds (Dunnett); hollow is the "
-    "paper's, on its own data; in the band two networks count as alike. A row is better or worse "
-    "where Welch's interval, which does not take all rows to spread alike, agrees."
-)
 
 
 @dataclass(frozen=True)

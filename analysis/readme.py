@@ -10,7 +10,8 @@ from pathlib import Path
 
 from analysis import answer
 from analysis.claims import Verdict, notes
-from analysis.forest import CAPTION, lines
+from analysis.forest import lines
+from analysis.kinds import CAPTION
 from analysis.limits import limits
 from analysis.records import Group, Study, by_group
 from analysis.write import verdicts

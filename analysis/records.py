@@ -1,8 +1,11 @@
 """Records -> tidy data frames: one row a run, one row an epoch."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,6 +45,14 @@ class Study:
     curves: pd.DataFrame
     paper: pd.DataFrame
     paper_of: str
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with everything that a table or a figure of the study is made of."""
+        asked, paper = json.dumps(self.asked, sort_keys=True), self.paper.to_csv()
+        runs = self.runs.drop(columns="path").to_csv()
+        text = "\n".join([asked, runs, self.curves.to_csv(), paper, self.paper_of])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def name(self) -> str:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import jinja2
 import pandas as pd
 
-from analysis import cells, claims
-from analysis import figures as drawn
+from analysis import claims
 from analysis.answer import sentences
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
-from analysis.forest import CAPTION
+from analysis.kinds import CAPTION, KINDS
 from analysis.limits import Limit, limits
 from analysis.records import Group, Study, by_group, in_the_papers_order
+from analysis.subjects import subjects
 from analysis.write import Known, Table, tables_of, verdicts
 from experiments.files import write_atomically
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 TEMPLATE = "report.html.jinja"
-KINDS = (*drawn.FIGURES, *cells.TITLES)  # of figures, in their order on the page
 REFRESH = 5  # seconds after which a browser reads the page of a grid that is under way again
 
 
@@ -124,7 +123,7 @@ def chapter(
             [],
             pictures(figures, cell),
         )
-        for cell, (study, row) in cells.subjects(studies).items()
+        for cell, (study, row) in subjects(studies).items()
     ]
     forest, judged = f"forest-{'-'.join(group)}", verdicts(studies).get(group, [])
     return Chapter(
@@ -174,7 +173,7 @@ def figures_there(studies: Sequence[Study], results: Path) -> list[Path]:
     """The figures of these studies, of their gates and groups, that were drawn before."""
     groups = by_group(studies)
     names = [f"{study.name}-{kind}" for study in studies for kind in KINDS]
-    names += [f"{cell}-{kind}" for cell in cells.subjects(studies) for kind in KINDS]
+    names += [f"{cell}-{kind}" for cell in subjects(studies) for kind in KINDS]
     names += [f"forest-{'-'.join(group)}" for group in groups]
     paths = [results / "figures" / f"{name}.png" for name in names]
     return [path for path in paths if path.exists()]

@@ -1,9 +1,6 @@
 """Everything that is made of records, as files: RESULTS/tables and RESULTS/figures."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +9,10 @@ from analysis import claims as claimed
 from analysis import effects as crossed
 from analysis import interventions as replaced
 from analysis import tables as tabled
+from analysis.drawing import Drawing, draw
 from analysis.notes import notes
 from analysis.records import Group, Study, by_group
-
-WORTH_IT = 4  # studies for each process: it takes three seconds to start
+from analysis.subjects import subjects
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
 Known = dict[str, dict[str, Table]]  # name of a study -> its tables: Dunnett's test takes its time
@@ -109,30 +106,47 @@ def claims_of(studies: Sequence[Study]) -> dict[str, Table]:
 def figures(
     studies: Sequence[Study], results: Path, neighbours: Sequence[Study] = ()
 ) -> list[Path]:
-    """Draws all figures; many studies on all cores.
+    """Draws the figures that are not there or whose records have changed.
 
     Args:
         neighbours: other studies, which have a place in the forest plots that `studies` are in, and
             after which networks that they share may be called.
-    """
-    from analysis import cells, forest  # matplotlib takes a second, and tables do without it
-    from analysis import figures as drawn
 
+    Returns:
+        The files of all figures of `studies`.
+    """
     folder = results / "figures"
-    jobs: list[tuple] = [(drawn.save, study, folder) for study in studies]
     together = [*studies, *neighbours]
-    names, groups = cells.subjects(together), by_group(together)
-    jobs += [(cells.save, cell, *names[cell], folder) for cell in cells.subjects(studies)]
+    names, groups = subjects(together), by_group(together)
+    drawings = [Drawing(study.name, [study], draw_study, (study, folder)) for study in studies]
+    for cell in subjects(studies):
+        study, row = names[cell]
+        drawings.append(Drawing(cell, [study], draw_gates, (cell, study, row, folder)))
     for group in by_group(studies):
-        if forest.lines(some := groups[group]):
-            jobs.append((forest.save, some, folder, f"forest-{'-'.join(group)}"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = min(cores, len(jobs) // WORTH_IT)
-    if workers < 2:
-        return [path for function, *arguments in jobs for path in function(*arguments)]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        tasks = [pool.submit(*job) for job in jobs]
-        return [path for task in tasks for path in task.result()]
+        name, some = f"forest-{'-'.join(group)}", groups[group]
+        drawings.append(Drawing(name, some, draw_forest, (some, folder, name)))
+    return draw(drawings, folder)
+
+
+# matplotlib takes a second to import: only where something is drawn.
+
+
+def draw_study(study: Study, folder: Path) -> list[Path]:
+    from analysis.figures import save
+
+    return save(study, folder)
+
+
+def draw_gates(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
+    from analysis.cells import save
+
+    return save(cell, study, row, folder)
+
+
+def draw_forest(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
+    from analysis.forest import lines, save
+
+    return save(studies, folder, name) if lines(studies) else []
 
 
 def summary(studies: Sequence[Study], results: Path) -> str:

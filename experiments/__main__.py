@@ -95,7 +95,8 @@ def plan(options: ForecastOptions) -> None:
     with workers that are not here, that fail, and that have a price.
     """
     from experiments import runner
-    from experiments.estimate import forecast, prices, probe, seconds
+    from experiments.apart import prices, seconds_of_an_image
+    from experiments.estimate import forecast, seconds
 
     machine = runner.settle(replace(options, workers=None))
     workers, results, dataset = options.workers, options.results, options.dataset
@@ -115,8 +116,7 @@ def plan(options: ForecastOptions) -> None:
     if missing:
         device, workers = machine.device, workers or len(machine.slots)
         is_here = options.launcher == "local"  # else on a device that may not be here
-        measure = (lambda run, device: probe(run.config, device)) if is_here else runner.ask_apart
-        expected = seconds(missing, device, measure, is_here)
+        expected = seconds(missing, device, seconds_of_an_image, is_here)
         schedules, spread = forecast(expected, device, is_here, workers, options.failures)
         total = duration(median(schedule.makespan for schedule in schedules))
         say(f"about {total} on {device}, {min(workers, len(missing)):,} at a time:")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.config import ConfigError, Recipe
+from experiments.config import Recipe
 from experiments.datasets import DATASETS, Arrays
+from experiments.holdout import held_out
 
 SHARED: dict[tuple, tuple] = {}  # what `shared` keeps
 SHARING = threading.Lock()
@@ -134,31 +135,6 @@ class Images:
         index = (which[:, None] * side + rows)[:, :, None] * side + columns[:, None, :]
         window = self.pixels[index].view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3]
         return (window * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC memory
-
-
-def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the images to train on, and of those that the curves are drawn on.
-
-    Which are held out is drawn once for all seeds: it depends on how many images there are.
-
-    Raises:
-        ConfigError: the data set has too few.
-    """
-    order = np.random.default_rng(1709_01507).permutation(len(arrays.train_labels))
-    available = max(0, len(order) - recipe.holdout)
-    limits = {
-        "holdout": len(order) - 1,
-        "train_images": available,
-        "test_images": len(arrays.test_labels),
-    }
-    for name, limit in limits.items():
-        if (getattr(recipe, name) or 0) > limit:
-            raise ConfigError(
-                f"recipe.{name} {getattr(recipe, name)}: {arrays.name} has {len(order)} training "
-                f"and {len(arrays.test_labels)} test images, of which {limit} are left for it"
-            )
-    training = order[:available][: recipe.train_images]
-    return training, order[available:][: recipe.curve_images]
 
 
 def split(

@@ -1,4 +1,7 @@
-"""The machine that a run is on: its device, its arithmetic, and what the record says of it."""
+"""The machine that a run is on: its device, its arithmetic, and what the record says of it.
+
+No torch at the top: the driver of a grid needs none where there is no GPU.
+"""
 
 import hashlib
 import os
@@ -10,18 +13,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiments.config import ConfigError
-from senet import kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_WORKERS = 1024
-DEVICES = {
-    "cuda": torch.cuda.is_available,
-    "mps": torch.backends.mps.is_available,
-    "cpu": lambda: True,
-}
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of Nvidia, of Windows' Linux, of AMD
+
+
+def has_cuda() -> bool:
+    """Tells whether torch can use a GPU. Where Linux has no driver of one, torch is not asked: it
+    takes seconds to import."""
+    if sys.platform == "linux" and not any(map(os.path.exists, DRIVERS)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def has_mps() -> bool:
+    """Tells whether torch can use the GPU of a Mac."""
+    if sys.platform != "darwin":
+        return False
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
+def count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+DEVICES = {"cuda": has_cuda, "mps": has_mps, "cpu": lambda: True}
 
 
 def pick_devices(name: str) -> list[str]:
@@ -36,9 +60,10 @@ def pick_devices(name: str) -> list[str]:
         raise ConfigError(
             f"unknown device {name!r}: allowed are auto, {', '.join(DEVICES)}, and cuda:0 and so on"
         )
-    gpus = torch.cuda.device_count()
-    if not DEVICES[kind]() or int(index or 0) >= max(1, gpus):
-        raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} finds none")
+    is_there = DEVICES[kind]()
+    gpus = count_gpus() if kind == "cuda" and is_there else 0
+    if not is_there or int(index or 0) >= max(1, gpus):
+        raise ConfigError(f"device {name!r} is not there: torch {version('torch')} finds none")
     return [f"cuda:{gpu}" for gpu in range(gpus)] if name == "cuda" else [name]
 
 
@@ -71,6 +96,8 @@ def processor() -> tuple[str, set[str]]:
 
 def arithmetic_unit() -> str:
     """What decides how sums are rounded on a CPU: equal names compute equal bits."""
+    import torch
+
     name, flags = processor()
     digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
     return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {digest}), torch {version('torch')}"
@@ -80,6 +107,8 @@ def pick_precision(name: str, device: str) -> str:
     """`auto` as bf16 where the processor has instructions for it, else fp32. No clock decides."""
     if name != "auto":
         return name
+    import torch
+
     has_bf16 = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "mps": lambda: False,
@@ -97,6 +126,8 @@ def pick_step(name: str, device: str) -> str:
         if "cuda" not in device:
             raise ConfigError("recipe.step 'captured' needs a GPU of Nvidia's: DEVICE=cuda")
         return name
+    from senet import kernels
+
     can_fuse = name != "plain" and device == "cpu" and kernels.library() is not None
     if name == "fused" and not can_fuse:
         raise ConfigError("recipe.step 'fused' needs a CPU and a C++ compiler (c++, or CXX's)")
@@ -105,11 +136,17 @@ def pick_step(name: str, device: str) -> str:
 
 def device_name(device: str) -> tuple[str, str]:
     """(processor, GPU or "cpu"), as they are named in a record."""
-    return processor()[0], torch.cuda.get_device_name(device) if "cuda" in device else device
+    if "cuda" not in device:
+        return processor()[0], device
+    import torch
+
+    return processor()[0], torch.cuda.get_device_name(device)
 
 
 def provenance(device: str, precision: str, step: str) -> dict[str, Any]:
     """What a record's env.json says of where its numbers come from."""
+    import torch
+
     names = ("torch", "torchvision", "numpy")
     return {
         "commit": git("rev-parse", "HEAD"),
@@ -141,5 +178,7 @@ def peak_memory(device: str) -> dict[str, float]:
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak = {"peak_memory_mib": round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)}
     if "cuda" in device:
+        import torch
+
         peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
     return peak

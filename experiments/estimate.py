@@ -1,75 +1,22 @@
-"""What a study will cost: parameters and operations by counting, time by measuring."""
+"""How long a study will take: from finished runs, from a few measured steps, and by simulation.
+
+No torch here.
+"""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import nn
-
-from experiments.config import ConfigError, RunConfig, checked
+from experiments.config import ConfigError, RunConfig
 from experiments.datasets import DATASETS
-from experiments.environment import device_name, pick_precision, pick_step
+from experiments.environment import device_name
 from experiments.files import read_sealed
 from experiments.record import Record
 from experiments.simulate import SIMULATIONS, Schedule, simulate, spread_of
-from experiments.step import arithmetic, build_network, new_forward, new_optimizer, train_step
-from experiments.study import Study
-from senet.cost import Cost, cost
-from senet.own import load_own
 
 FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
 LOOKS = 17  # with replaced gates: four replacements in three stages and in all, and none
-STEPS = 2  # measured ones, after one that warms up
-BATCH = 32
 PACE = 1 / 200  # seconds an image, where it cannot be measured
-
-
-def check(studies: Iterable[Study]) -> None:
-    """Builds every network once, on no device.
-
-    Raises ConfigError where a cell cannot be built, and names it.
-    """
-    for_each_network(studies, lambda network: None)
-
-
-def prices(studies: Iterable[Study]) -> dict[str, Cost]:
-    """Cell -> its cost. Raises ConfigError as `check` does."""
-    studies = list(studies)
-    counted = for_each_network(studies, cost)
-    configs = [cell.config for study in studies for cell in study.cells]
-    return {config.cell: counted[architecture(config)] for config in configs}
-
-
-def architecture(config: RunConfig) -> tuple:
-    """What the network depends on, of all that a run depends on."""
-    where = config.dataset, config.network, config.width, config.shortcut, config.stride_on
-    return *where, config.se, config.code
-
-
-def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], Any]) -> dict:
-    """Architecture -> function(its network), on the meta device; each is built once."""
-    results = {}
-    for study in studies:
-        if study.code:
-            checked(load_own, study.code)
-        # Somebody's own block may raise anything; where ours does, the traceback is needed.
-        expected = Exception if study.code else (ValueError, RuntimeError, OverflowError)
-        for cell in study.cells:
-            which = architecture(cell.config)
-            if which in results:
-                continue
-            try:
-                with torch.device("meta"):
-                    results[which] = function(build_network(cell.config))
-            except expected as error:
-                where = f"grid {study.grid_name!r}, row {cell.label!r}"
-                sentence = (str(error).strip() or type(error).__name__).splitlines()[0]
-                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                raise ConfigError(f"{where}: {kind}{sentence}") from None
-    return results
 
 
 def seconds(
@@ -176,23 +123,3 @@ def images_of(config: RunConfig) -> int:
 def epochs(config: RunConfig) -> float:
     recipe = config.recipe
     return recipe.epochs or recipe.iterations * recipe.batch_size / images_of(config)
-
-
-def probe(config: RunConfig, device: str) -> float:
-    """Seconds that one image takes in training, measured on a few steps."""
-    torch.set_num_threads(1)
-    model = build_network(config).to(device, memory_format=torch.channels_last)
-    x = torch.zeros(BATCH, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
-    y = torch.zeros(len(x), dtype=torch.long, device=device)
-    recipe = config.recipe
-    autocast = arithmetic(device, pick_precision(recipe.precision, device))
-    forward, optimizer = (
-        new_forward(model, pick_step(recipe.step, device)),
-        new_optimizer(model, recipe),
-    )
-    for step in range(1 + STEPS):
-        if step == 1:
-            began = time.perf_counter()
-        sums = train_step(forward, optimizer, x, y, 0.0, autocast)
-        sums.tolist()  # waits for the device
-    return (time.perf_counter() - began) / STEPS / len(x)

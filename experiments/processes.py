@@ -59,30 +59,46 @@ def begin(function: Callable, *args: Any) -> multiprocessing.Process:
                 raise
 
 
-def ask(function: Callable, *args: Any, patience: float = 120.0) -> Any:
-    """What a function returns in a process of its own, or None where that fails, dies or hangs.
+def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = True) -> Any:
+    """Returns what a function returns in a process of its own; None where it fails, dies or hangs.
 
-    For code that we do not know: somebody's own block may end the process that tries it.
+    For what needs torch, which the driver does without, and for code that we do not know:
+    somebody's own block may end the process that tries it.
+
+    Args:
+        function: a function of a module, called as function(*args).
+        args: picklable.
+        patience: seconds until it hangs.
+        quiet: keeps what it prints on standard error, such as a traceback, from the user.
+
+    Raises ConfigError where the function does.
     """
     warm_up()
-    process, pipe = spawn(answer, function, *args)
+    process, pipe = spawn(answer, function, args, quiet)
     try:
-        return pipe.recv() if pipe.poll(patience) else None
+        value, error = pipe.recv() if pipe.poll(patience) else (None, None)
     except EOFError:
         return None
     finally:
         process.kill()
         process.join()
+    if error is not None:
+        raise error
+    return value
 
 
-def answer(function: Callable, *args: Any) -> None:
-    """Calls function(*args) but for the last of them, a pipe, which gets what it returns."""
+def answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> None:
+    """Calls function(*args) and sends (what it returns, the ConfigError that it raises)."""
     import torch
 
-    *args, pipe = args
     torch.set_num_threads(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its traceback, if any, is not the user's
-    pipe.send(function(*args))
+    if quiet:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        found = function(*args), None
+    except ConfigError as error:
+        found = None, error
+    pipe.send(found)
 
 
 def was_told(process: multiprocessing.Process) -> bool:

@@ -1,8 +1,6 @@
 """`run`, from the command line's options to its exit status: all that is missing is trained."""
 
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -13,20 +11,19 @@ from rich.console import Console
 
 from experiments import record as records
 from experiments import stale
+from experiments.apart import prepare_step, refuse_unbuildable, seconds_of_an_image
 from experiments.beside import Beside, News
-from experiments.config import checked
-from experiments.data import held_out
+from experiments.config import ConfigError, checked
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
-from experiments.environment import pick_step
-from experiments.estimate import check, seconds, training_share
+from experiments.estimate import seconds, training_share
 from experiments.follow import follow as follow_wandb
 from experiments.follow import pick_mode
 from experiments.grid import read_grid
+from experiments.holdout import held_out
 from experiments.launch import Event
 from experiments.launchers import pick_launcher
 from experiments.options import PlanOptions, RetryOptions, RunOptions
-from experiments.processes import ask, warm_up
 from experiments.record import Record, failure
 from experiments.settings import parse_settings
 from experiments.study import ALL, MOST_SEEDS, Study, expand
@@ -106,7 +103,7 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     records.check_writable(results)
     is_there = all(record.finished for record in name_runs(studies, results))
     if not is_there or options.until is not None:
-        check(studies)  # refuses what cannot be built, before anything is fetched or written
+        refuse_unbuildable(studies)  # before anything is fetched or written
         if any(read_grid(name)[1].dataset is None for name in options.grids):
             dataset = prepare_any(options.dataset, options.data_dir, say)
             studies = expand_all(options, dataset, machine.recipe)
@@ -131,12 +128,21 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
             studies = [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
             stopped = train_round(studies, options, *rest)
 
-        sys.stdout.flush()
-        analysis = [sys.executable, "-m", "analysis", "show", "--results", str(results)]
-        drawn = subprocess.run([*analysis, *names]).returncode
+        is_whole = show(results, names, say)
         for watcher in watchers:
             watcher.tell(News("drawn"))
-    return conclude(name_runs(studies, results), stopped, say) or drawn
+    return conclude(name_runs(studies, results), stopped, say) or int(not is_whole)
+
+
+def show(results: Path, names: list[str], say: Say) -> bool:
+    """Draws and prints what there is of these studies; returns whether all of it could be."""
+    from analysis.show import show as draw  # pandas and matplotlib: only now
+
+    try:
+        return draw(results, names)
+    except (ConfigError, OSError) as error:  # no reason to keep the last lines from the user
+        say(f"error: {error}", style="red")
+        return False
 
 
 def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[Beside]:
@@ -201,12 +207,11 @@ def train_round(
     if failed := [record for record, state in states.items() if state == "failed"]:
         say(f"{len(failed)} failed before and are left alone: `retry` forgets that", style="yellow")
     if missing:
-        warm_up()  # on another core, while we go on
         for dataset in dict.fromkeys(record.config.dataset for record in missing):
             arrays = load(dataset, data_dir)
             for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
                 held_out(arrays, recipe)  # refuses what the data cannot give, and this
-                pick_step(recipe.step, machine.device)  # a step that cannot be; else compiles it
+                prepare_step(recipe.step, machine.device)  # a step that cannot be, or compiles it
     for study in studies:
         records.write_study(results, study.record())
         if study.code:
@@ -215,7 +220,7 @@ def train_round(
         return ""
 
     row, is_here = pick_launcher(options), options.launcher == "local"
-    expected = seconds(missing, machine.device, ask_apart, is_here)
+    expected = seconds(missing, machine.device, seconds_of_an_image, is_here)
     slots = machine.slots
     if is_here and options.workers is None:
         slots = widened(slots, missing, say)
@@ -246,21 +251,6 @@ def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_g
         if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
             return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"
     return ""
-
-
-def ask_apart(record: Record, device: str) -> float | None:
-    """The seconds of an image in training, None where that cannot be measured."""
-    return ask(probe_apart, record, device)
-
-
-def probe_apart(record: Record, device: str) -> float:
-    """The seconds of an image in training, for `ask`: somebody's own block may crash."""
-    from experiments.estimate import probe
-    from senet.own import load_own
-
-    if record.config.code:
-        load_own(record.code_path)
-    return probe(record.config, device)
 
 
 def wide_studies(studies: list[Study], results: Path, until: float, say: Say) -> set[str]:

@@ -1,31 +1,19 @@
-"""Which runs may share a process, and how many train best beside each other on one GPU."""
+"""Which runs may share a process, and how many go at a time on each GPU."""
 
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from functools import partial
 
-import numpy as np
-import torch
-
-from experiments.config import RunConfig
-from experiments.data import Images
 from experiments.datasets import Say
-from experiments.environment import pick_precision
-from experiments.loop import Captured, draws_nothing
 from experiments.processes import ask
 from experiments.record import Record
-from experiments.step import arithmetic, build_network
-
-MOST = 32
-STEPS = 50  # of each run, timed
-WORTH = 1.05  # so many times faster has a doubling to be
-SPARE = 0.2  # of the GPU's memory: for evaluations, and for larger cells of the grid
 
 
 def shareable(records: Iterable[Record]) -> set[Record]:
-    """The runs whose step is captured, and whose networks draw no random numbers."""
+    """Returns the runs whose step is captured, and whose networks draw no random numbers."""
     captured = [record for record in records if record.config.recipe.step == "captured"]
+    if not captured:
+        return set()
+    from experiments.loop import draws_nothing  # torch, of which a CPU's driver needs nothing
+
     cells = {record.config.cell: record.config for record in captured}
     draws = {cell: not draws_nothing(config) for cell, config in cells.items()}
     return {record for record in captured if not draws[record.config.cell]}
@@ -38,73 +26,10 @@ def widened(slots: list[str], records: Sequence[Record], say: Say) -> list[str]:
     first = next((record for record in records if record in together), None)
     if first is None:
         return slots
-    found = ask(rates, first.config, slots[0], patience=600.0) or {}
+    from experiments.rates import best, rates
+
+    found = ask(rates, first.config, slots[0]) or {}
     count = best(found)
     measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
     say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")
     return slots * count
-
-
-def rates(config: RunConfig, device: str, most: int = MOST) -> dict[int, float]:
-    """Images a second of 1, 2, 4, ... runs at once, until more of them are no faster or no room."""
-    found: dict[int, float] = {}
-    runs: list[tuple[Captured, torch.Generator]] = []
-    images = some_images(config, device)
-    while (count := 2 * len(runs) or 1) <= most:
-        try:
-            while len(runs) < count:
-                runs.append(begun(config, images, device))
-            found[count] = rate(runs, config.recipe.batch_size)
-        except torch.OutOfMemoryError:
-            break
-        if not has_room(device) or found[count] < WORTH * found.get(count // 2, 0.0):
-            break
-    return found
-
-
-def best(found: dict[int, float]) -> int:
-    """The number of runs that trains the most images: the smaller one where it hardly matters."""
-    return min((n for n in found if WORTH * found[n] >= max(found.values())), default=1)
-
-
-def some_images(config: RunConfig, device: str) -> Images:
-    """Black ones: their values change no time."""
-    number = config.recipe.batch_size
-    black = np.zeros((number, 32, 32, 3), np.uint8)
-    labels = np.zeros(number, np.int64)
-    return Images(black, labels, (0.0,) * 3, (1.0,) * 3, torch.device(device), padded=True)
-
-
-def begun(config: RunConfig, images: Images, device: str) -> tuple[Captured, torch.Generator]:
-    model = build_network(config).to(device, memory_format=torch.channels_last).train()
-    autocast = arithmetic(device, pick_precision(config.recipe.precision, device))
-    run = Captured(model, images, config.recipe, STEPS + 1, autocast), torch.Generator(device)
-    next(run[0].epoch(run[1], 0, 0))  # captures
-    return run
-
-
-def rate(runs: list[tuple[Captured, torch.Generator]], batch_size: int) -> float:
-    """Images a second of runs that go on side by side, each on a stream of its own."""
-    device = runs[0][0].images.device
-    is_gpu = device.type == "cuda"
-    streams = [
-        torch.cuda.stream(torch.cuda.Stream(device)) if is_gpu else nullcontext() for _ in runs
-    ]
-    wait = partial(torch.cuda.synchronize, device) if is_gpu else lambda: None
-    wait()
-    began = time.perf_counter()
-    for step in range(STEPS):
-        for (run, _), stream in zip(runs, streams, strict=True):
-            with stream:
-                run.step.fill_(step), run.batch.zero_()
-                run.launch(batch_size)
-    wait()
-    return STEPS * batch_size * len(runs) / (time.perf_counter() - began)
-
-
-def has_room(device: str) -> bool:
-    """Whether the GPU's memory would hold as many runs again, and something to spare."""
-    if "cuda" not in device:
-        return True
-    free, everything = torch.cuda.mem_get_info(device)
-    return free > everything - free + SPARE * everything

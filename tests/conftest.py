@@ -1,17 +1,22 @@
 """What several tests need: a tiny prepared data set, and settings that train in a moment."""
 
+import io
 import multiprocessing.util
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from analysis import __main__ as analysis
 from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
 from experiments.lock import holder
@@ -95,12 +100,65 @@ def bare() -> dict[str, str]:
     return kept | {"TRACK": "off"}
 
 
-def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
-    """`python -m experiments` as a user calls it."""
+def call(*words: str, main=cli.main, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m experiments` as a user calls it, but in this process, whose fork server is warm.
+
+    What it prints is caught at the file descriptors: what its processes print is in it, too. Only
+    this process sees the environment: its fork server was started before.
+
+    Args:
+        main: of another command line.
+    """
+    before, old = os.environ.copy(), sys.argv
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    sys.argv = ["-m", *words]
+    os.environ.clear()
+    os.environ.update(bare() | environment)
+    try:
+        with caught(1, "stdout") as output, caught(2, "stderr") as errors:
+            try:
+                status = main()
+            except SystemExit as ended:
+                status = ended.code
+        return subprocess.CompletedProcess(words, status or 0, output.getvalue(), errors.getvalue())
+    finally:
+        sys.argv = old
+        os.environ.clear()
+        os.environ.update(before)
+        for number, action in signals.items():
+            signal.signal(number, action)
+
+
+@contextmanager
+def caught(descriptor: int, name: str) -> Iterator[io.StringIO]:
+    """Gives what is written to a file descriptor and to its stream of Python's, once it is over."""
+    text, stream, there = io.StringIO(), getattr(sys, name), os.dup(descriptor)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), descriptor)
+        setattr(sys, name, os.fdopen(descriptor, "w", buffering=1, closefd=False))
+        try:
+            yield text
+        finally:
+            getattr(sys, name).flush()
+            setattr(sys, name, stream)
+            os.dup2(there, descriptor)
+            os.close(there)
+            file.seek(0)
+            text.write(file.read().decode())
+
+
+def call_apart(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m experiments` in a process of its own, for what its processes read from the
+    environment, and for what ends or changes a process."""
     command = [sys.executable, "-m", "experiments", *words]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=bare() | environment
     )
+
+
+def analyse(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m analysis`, as `call`."""
+    return call(*words, main=analysis.main, **environment)
 
 
 def start(*words: str, **environment: str) -> subprocess.Popen:

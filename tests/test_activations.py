@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from analysis import activations, interventions, walk
+from analysis import activations, interventions, replacements, walk
 from analysis.stats import interval
 from analysis.style import METADATA, STYLE
 from experiments.config import ConfigError
@@ -86,7 +86,7 @@ FIGURES = {
     "figure 7": lambda: activations.figure7(gates()),
     "specificity": lambda: activations.specificity([gates(), gates(seed=50)]),
     "walk": lambda: walk.walk(gates()),
-    "interventions": lambda: interventions.interventions(frame()),
+    "interventions": lambda: replacements.interventions(frame()),
 }
 
 
@@ -347,12 +347,12 @@ def test_runs_that_replaced_nothing_give_no_rows_and_no_figure(runs):
     found = interventions.intervention_frame(runs)
     assert list(found) == ["seed", "where", "how", "rise", "n_images"] and found.empty
     with pytest.raises(ConfigError, match=r"^no gates were replaced in these runs$"):
-        interventions.interventions(found)
+        replacements.interventions(found)
 
 
 def test_interventions_draw_seeds_their_mean_and_its_interval():
     errors = frame()
-    figure = interventions.interventions(errors)
+    figure = replacements.interventions(errors)
     left, right = drawn(figure)
     assert [text.get_text() for text in left.get_yticklabels()] == [
         "mean over images", "another image's", "1/2", "1"
@@ -376,7 +376,7 @@ def test_interventions_draw_seeds_their_mean_and_its_interval():
 
 
 def test_one_seed_of_a_network_with_one_stage_has_one_panel_and_no_interval():
-    figure = interventions.interventions(frame(seeds=1, stages=()))
+    figure = replacements.interventions(frame(seeds=1, stages=()))
     [ax] = drawn(figure)
     [text] = figure.legends[0].get_texts()
     assert text.get_text() == "the one seed: no interval"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import analyse
 from typer import Exit
 
 from analysis import __main__ as analysis_main
@@ -265,7 +266,7 @@ def test_a_record_that_was_changed_is_named_and_left_out_whole(tmp_path, capsys,
     assert "Not in the means: 1 damaged." in said and f"DAMAGED: {path}" in said
     assert len(found.curves[found.curves.row == "r = 4"]) == 2  # of the other seed
     with pytest.raises(Exit):
-        analysis_main.name_damaged([found])
+        analysis_main.end([found])
     assert str(path) in capsys.readouterr().err
 
 
@@ -388,14 +389,11 @@ def test_analysis_and_status_need_no_torch(code):
 
 def test_the_command_line_rebuilds_everything(tmp_path):
     study(tmp_path, 2)
-    command = [sys.executable, "-m", "analysis", "show", "ratio", "--results", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = analyse("show", "ratio", "--results", str(tmp_path))
     assert done.returncode == 0 and "Reduction ratio r (Table 10 of the paper)" in done.stdout
-    names = {
-        path.name for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()
-    }
+    names = {path.name for name in ("tables", "figures") for path in (tmp_path / name).glob("r*.*")}
+    names |= {path.name for path in (tmp_path / "figures").glob("forest-*")}
     assert len(names) == 3 + 2 * 5  # a table; errors, ratio, curves, cost and the forest plot
-    command = [*command[:3], "tables", "gate", *command[5:]]
-    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    wrong = analyse("tables", "gate", "--results", str(tmp_path))
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert json.loads((tmp_path / "studies/ratio-cifar10-resnet29b-fast.json").read_text())

@@ -7,8 +7,9 @@ import torchvision.transforms.functional as TF
 
 from experiments import datasets
 from experiments.config import ConfigError, Recipe
-from experiments.data import PAD, Images, held_out
+from experiments.data import PAD, Images
 from experiments.datasets import Arrays, load, prepare
+from experiments.holdout import held_out
 
 SILENT = lambda text, style=None: None  # noqa: E731
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

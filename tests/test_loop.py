@@ -12,7 +12,7 @@ import torch
 from conftest import tiny, tiny_settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from experiments import loop, together, train
+from experiments import loop, rates, train
 from experiments.config import ConfigError
 from experiments.data import Images
 from experiments.environment import pick_step
@@ -254,24 +254,24 @@ def test_the_next_loop_of_another_cell_is_a_new_one():
 
 def test_how_many_at_once_is_measured_until_it_does_not_pay(monkeypatch):
     """With a machine that has room for three: its rate is known in closed form."""
-    monkeypatch.setattr(together, "rate", lambda runs, batch: 1000.0 * min(len(runs), 3))
-    monkeypatch.setattr(together, "begun", lambda *args: None)
-    found = together.rates(config(), "cpu")
-    assert found == {1: 1000.0, 2: 2000.0, 4: 3000.0, 8: 3000.0} and together.best(found) == 4
-    monkeypatch.setattr(together, "has_room", lambda device: False)
-    assert together.rates(config(), "cpu") == {1: 1000.0}
+    monkeypatch.setattr(rates, "rate", lambda runs, batch: 1000.0 * min(len(runs), 3))
+    monkeypatch.setattr(rates, "begun", lambda *args: None)
+    found = rates.rates(config(), "cpu")
+    assert found == {1: 1000.0, 2: 2000.0, 4: 3000.0, 8: 3000.0} and rates.best(found) == 4
+    monkeypatch.setattr(rates, "has_room", lambda device: False)
+    assert rates.rates(config(), "cpu") == {1: 1000.0}
 
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(together, "begun", full)
-    assert together.rates(config(), "cpu") == {} and together.best({}) == 1
+    monkeypatch.setattr(rates, "begun", full)
+    assert rates.rates(config(), "cpu") == {} and rates.best({}) == 1
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_rates_are_of_real_steps(monkeypatch, device):
-    monkeypatch.setattr(together, "STEPS", 2)
-    found = together.rates(config(), device, most=2)
+    monkeypatch.setattr(rates, "STEPS", 2)
+    found = rates.rates(config(), device, most=2)
     assert found[1] > 0 and set(found) == {1, 2}
 
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from experiments.config import recipes
-from experiments.estimate import check
 from experiments.grid import list_grids
+from experiments.measure import check
 from experiments.record import read_studies, write_study
 from experiments.study import expand
 from senet.own import check_own

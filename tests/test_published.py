@@ -17,7 +17,7 @@ from test_claims import around, made
 from analysis import answer, readme, runs
 from analysis.claims import judge, list_claims
 from analysis.comparisons import MARGINS
-from analysis.forest import CAPTION
+from analysis.kinds import CAPTION
 from analysis.limits import limits
 from analysis.records import PLAIN, Study, by_group, find_studies
 from analysis.stats import difference

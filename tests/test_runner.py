@@ -6,7 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny, tiny_study, tiny_words, wait_for, workers, write_grid
+from conftest import (
+    call,
+    call_apart,
+    start,
+    tiny,
+    tiny_study,
+    tiny_words,
+    wait_for,
+    workers,
+    write_grid,
+)
 from scipy import stats
 
 from experiments.config import RunConfig, parse
@@ -162,7 +172,7 @@ def test_a_temporary_folder_too_deep_for_sockets_gets_a_sentence(tmp_path, data_
     deep = tmp_path / ("deep" * 20)
     deep.mkdir()
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path / "r")}
-    done = call("run", "squeeze", *WORDS, TMPDIR=str(deep), **there)
+    done = call_apart("run", "squeeze", *WORDS, TMPDIR=str(deep), **there)
     assert done.returncode == 2
     assert f"TMPDIR {deep}: {len(str(deep))} characters are too many" in done.stderr
     assert not list(tmp_path.glob("r/runs/*"))
@@ -172,7 +182,7 @@ def test_all_gpus_of_a_machine_are_used(monkeypatch):
     from experiments import environment
 
     monkeypatch.setitem(environment.DEVICES, "cuda", lambda: True)
-    monkeypatch.setattr(environment.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(environment, "count_gpus", lambda: 3)
     all_of_them = ["cuda:0", "cuda:1", "cuda:2"]
     assert environment.pick_devices("auto") == environment.pick_devices("cuda") == all_of_them
     assert environment.pick_devices("cuda:1") == ["cuda:1"]

@@ -1,0 +1,17 @@
+"""Which figures there are, in their order on the page. No matplotlib: it is for those who draw."""
+
+STUDIES = ("errors", "ratio", "curves", "figure4", "cost", "factorial")  # `figures.FIGURES`
+TITLES = {  # of the figures of gates, `cells.draw`
+    "figure6": "Mean gate of each channel (Figure 6)",
+    "figure7": "Gates within a class (Figure 7)",
+    "specificity": "What the gates say, by depth",
+    "walk": "One image through one block",
+    "interventions": "Error with other gates",
+}
+KINDS = (*STUDIES, *TITLES)
+# Of the forest plot.
+CAPTION = (
+    "Filled is ours, with 95 % intervals where there are several seeds (Dunnett); hollow is the "
+    "paper's, on its own data; in the band two networks count as alike. A row is better or worse "
+    "where Welch's interval, which does not take all rows to spread alike, agrees."
+)

@@ -1,0 +1,61 @@
+"""What the driver of a grid asks of a process that has torch: it starts at once, without it.
+
+Each question is a function that imports what it needs in the process that answers it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import ConfigError
+from experiments.environment import pick_step
+from experiments.processes import ask
+from experiments.record import Record
+from experiments.study import Study
+
+if TYPE_CHECKING:
+    from senet.cost import Cost
+
+
+def refuse_unbuildable(studies: Sequence[Study]) -> None:
+    """Raises ConfigError, which names grid and row, where a network cannot be built."""
+    answered(build, studies)
+
+
+def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
+    """Returns the cost of each cell. Raises ConfigError as `refuse_unbuildable` does."""
+    return answered(count, studies)
+
+
+def prepare_step(name: str, device: str) -> None:
+    """Compiles what a step of training needs. Raises ConfigError where it cannot be had."""
+    answered(pick_step, name, device)
+
+
+def seconds_of_an_image(record: Record, device: str) -> float | None:
+    """Returns the seconds of an image in training, None where that cannot be measured."""
+    return ask(probe, record, device)
+
+
+def answered(function: Callable, *args: Any) -> Any:
+    """Returns what a process of its own returns, which has to come to an end of it."""
+    if (found := ask(function, *args, quiet=False)) is None:
+        raise ConfigError(f"the process that should {function.__name__} the networks has ended")
+    return found
+
+
+def build(studies: Sequence[Study]) -> int:
+    from experiments.measure import check
+
+    return len(check(studies))
+
+
+def count(studies: Sequence[Study]) -> dict[str, "Cost"]:
+    from experiments.measure import prices
+
+    return prices(studies)
+
+
+def probe(record: Record, device: str) -> float:
+    from experiments.measure import probe_run
+
+    return probe_run(record, device)
