@@ -15,7 +15,7 @@ ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard cluster-tools
-.PHONY: bench bench-size test test-fast check-grids soak lint format clean $(GRIDS:%=ablation-%)
+.PHONY: bench bench-size test test-all check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
@@ -78,11 +78,11 @@ wandb-sync: $(READY) ## send W&B what it lacks
 dashboard: $(READY) ## create or update the dashboard on W&B: a view of each study, and a report
 	@$(PYTHON) -m experiments dashboard
 
-test: $(READY) ## every test, in less than half an hour on two cores
-	@$(PYTHON) -m pytest -n 2 --dist worksteal
+test: $(READY) ## the quick tests of every module, in minutes
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not cluster"
 
-test-fast: $(READY) ## the tests that train nothing
-	@$(PYTHON) -m pytest -m "not slow"
+test-all: $(READY) ## every test: whole studies, kills, a browser, and Slurm and Ray where they are
+	@$(PYTHON) -m pytest -n 2 --dist worksteal --durations 20
 
 check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smoke), and rebuild all of it
 	@RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar10 $(PYTHON) -m experiments run $(ABLATIONS) cifar10 \

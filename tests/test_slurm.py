@@ -184,8 +184,11 @@ def test_a_job_can_hold_a_ray_cluster(tmp_path, there):
     asked = ["--nodes=1", "--cpus-per-task=2", "--mem=2000", f"--output={log}"]
     del there["LAUNCHER"], there["CLUSTER"]
     command = ["sbatch", "--wait", *asked, str(script), *words]
-    done = subprocess.run(command, cwd=ROOT, env=bare() | there, capture_output=True, timeout=300)
+    (home := tmp_path / "home").mkdir()  # no token of an earlier Ray is there
+    environment = bare() | there | {"HOME": str(home)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
     assert done.returncode == 0, log.read_text()
+    assert not list(ROOT.glob(".ray-*"))  # and the token goes with its job
     assert log.read_text().count("\ndone     ") == 2
     assert len(list(tmp_path.glob("results/runs/*/seed0/summary.json"))) == 2
 
