@@ -15,7 +15,7 @@ from analysis.records import Group, Study, by_group
 from analysis.subjects import subjects
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
-Known = dict[str, dict[str, Table]]  # name of a study -> its tables: Dunnett's test takes its time
+Known = dict[str, dict[str, Table]]  # name of a study -> its tables
 
 
 def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
@@ -68,8 +68,12 @@ def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
     if found:
         folder.mkdir(parents=True, exist_ok=True)
     for name, (title, shown, lines, numbers) in found.items():
-        contents = {k: write(title, shown, lines) for k, write in tabled.WRITERS.items()}
-        for suffix, content in (contents | {"csv": tabled.csv(numbers)}).items():
+        contents = {
+            "md": tabled.markdown(title, shown, lines),
+            "tex": tabled.latex(title, shown, lines, name),
+            "csv": tabled.csv(numbers),
+        }
+        for suffix, content in contents.items():
             paths.append(folder / f"{name}.{suffix}")
             paths[-1].write_text(content)
     return paths
