@@ -61,7 +61,7 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
     ours = "several networks" if network == "all" else f"`{network}`"
     where = f"On {NAMES.get(dataset, dataset)} with {ours} and the recipe `{recipe}`"
     first = next((s for s in studies if s.asked["grid"] == CONTROL), studies[0])
-    finding = found(first)
+    finding = found(first, every=first.asked["grid"] != CONTROL)
     start = finding if finding.startswith(("SE", "`")) else finding[0].lower() + finding[1:]
     text = [f"{where}: {start}", *status(group)]
     return [*text, of_claims(verdicts), *unfinished(studies)]
@@ -75,14 +75,14 @@ def status(group: Group) -> list[str]:
     return [f"This is exploratory: the rule was changed on {groups.changed}, after these records."]
 
 
-def found(study: Study) -> str:
-    """What a study found, in plain sentences, from its records."""
-    known = [one for one in answers(study) if not math.isnan(one.found.estimate)]
+def found(study: Study, every: bool = False) -> str:
+    """What a study found, in plain sentences, from its records; `every` as for `answers`."""
+    declared = answers(study, every) or answers(study, every=True)
+    known = [one for one in declared if not math.isnan(one.found.estimate)]
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
-    if not known:
-        texts = ["No comparison of this study was declared, so none has a verdict."]
+    if not answers(study):
         words = {row: verdict(study, row) for row in study.references}
         rest = [one for row, one in against_reference(study).items() if not words[row]]
         texts += [text for text in [by_chance(rest)] if text]

@@ -54,12 +54,16 @@ def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
     return declared(asked["dataset"], asked["network"], asked["recipe"], asked["settings"])
 
 
-def answers(study: Study) -> list[Answer]:
-    """What became of the comparisons that are declared for this grid; [] where none is."""
+def answers(study: Study, every: bool = False) -> list[Answer]:
+    """What became of the comparisons that are declared for this grid; [] where none is.
+
+    With `every` also of those of another grid whose rows are all here.
+    """
     return [
         Answer(comparison, study.pool.contrast(weights), judge(study, weights, comparison.steps))
         for comparison, weights in declared_in(study)
-        if comparison.grid == study.asked["grid"] and set(weights) <= set(study.cells.values())
+        if (every or comparison.grid == study.asked["grid"])
+        and set(weights) <= set(study.cells.values())
     ]
 
 

@@ -110,7 +110,7 @@ class Contrasts(Strict):
 
 @cache
 def read_contrasts(path: Path = PATH) -> Contrasts:
-    """Reads and checks the file. Raises ConfigError on an unknown data set, recipe, study or row."""
+    """Reads and checks it. Raises ConfigError on an unknown data set, recipe, study or row."""
     found = parse(Contrasts, yaml.safe_load(path.read_text()), path.name)
     for dataset, _, recipe in (found.groups.confirmatory, found.groups.exploratory):
         checked(choose, f"{path.name}: data set", dataset, dict.fromkeys(DATASETS))
