@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.calibration import measure_calibration
 from analysis.pool import Pool
 from experiments.config import ConfigError
 from experiments.files import read_lines
@@ -21,6 +22,7 @@ from experiments.record import failure, read_result, read_studies, seeds_of_cell
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
+OUTCOMES = ("test_error", "test_loss", "ece")  # the primary one, and those behind it
 PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 
 Group = tuple[str, str, str]  # data set, network, recipe
@@ -39,7 +41,7 @@ class Study:
     curves    one row an epoch: row, seed, epoch, train_error, val_error, ...
     paper     the published row of each row that has one: top1, top5, gflops, mparams
     paper_of  what the published rows were measured on
-    shared    the test errors of all cells of its group (`with_pools`); None takes its own alone
+    shared    outcome -> that of all cells of its group (`with_pools`); None takes its own alone
     """
 
     asked: dict[str, Any]
@@ -47,12 +49,16 @@ class Study:
     curves: pd.DataFrame
     paper: pd.DataFrame
     paper_of: str
-    shared: Pool | None = None
+    shared: Mapping[str, Pool] | None = None
 
     @cached_property
     def pool(self) -> Pool:
         """What its rows are compared by: all cells of its data set, network and recipe."""
-        return self.shared or pool_of([self])
+        return self.pool_in("test_error")
+
+    def pool_in(self, outcome: str) -> Pool:
+        """The same of another outcome: a row of OUTCOMES."""
+        return self.shared[outcome] if self.shared else pool_of([self], values_of(outcome))
 
     @property
     def cells(self) -> dict[str, str]:
@@ -62,7 +68,8 @@ class Study:
     @cached_property
     def digest(self) -> str:
         """Changes with everything that a table or a figure of the study is made of."""
-        pooled = json.dumps([sorted(self.pool.values.items()), sorted(self.pool.watched)])
+        pools = [self.pool_in(outcome) for outcome in OUTCOMES]
+        pooled = json.dumps([[sorted(p.values.items()), sorted(p.watched)] for p in pools])
         asked, paper = json.dumps(self.asked, sort_keys=True), self.paper.to_csv()
         runs = self.runs.drop(columns="path").to_csv()
         text = "\n".join([asked, runs, self.curves.to_csv(), paper, self.paper_of, pooled])
@@ -165,13 +172,15 @@ def in_the_papers_order(study: Study) -> tuple[float, str]:
     return float(study.asked["table"] or first), study.name
 
 
-def measured(study: Study, row: str) -> list[float]:
-    return study.errors(row)
+Measure = Callable[[Study, str], list[float]]
 
 
-def pool_of(
-    studies: Iterable[Study], measure: Callable[[Study, str], list[float]] = measured
-) -> Pool:
+def values_of(outcome: str) -> Measure:
+    """(study, row) -> a number a run."""
+    return lambda study, row: [x for x in study.of(row).get(outcome, []) if not pd.isna(x)]
+
+
+def pool_of(studies: Iterable[Study], measure: Measure) -> Pool:
     """All distinct cells of some studies, of one group, with a number a run."""
     values: dict[str, tuple[float, ...]] = {}
     watched: set[str] = set()
@@ -189,7 +198,10 @@ def with_pools(studies: Sequence[Study]) -> list[Study]:
     members: dict[str, list[Study]] = {}
     for study in studies:
         members.setdefault(group_key(study), []).append(study)
-    pools = {key: pool_of(some) for key, some in members.items()}
+    pools = {
+        key: {outcome: pool_of(some, values_of(outcome)) for outcome in OUTCOMES}
+        for key, some in members.items()
+    }
     return [replace(study, shared=pools[group_key(study)]) for study in studies]
 
 
@@ -276,6 +288,7 @@ def read_run(path: Path) -> dict[str, Any]:
     run["hidden"] = hidden_text(result.summary["hidden"])
     whole = [line for line in timings if line.get("images") and line.get("seconds")]
     paces = [line["seconds"] / line["images"] for line in whole]
+    run["ece"] = measure_calibration(path / "predictions.npz")
     run["pace"] = min(paces) if paces else None
     run["delay"] = median(paces) / min(paces) if paces else None
     run |= {f"config.{key}": value for key, value in flat(result.config.model_dump(mode="json"))}

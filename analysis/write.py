@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import claims as claimed
 from analysis import effects as crossed
 from analysis import interventions as replaced
+from analysis import secondary
 from analysis import tables as tabled
 from analysis.drawing import Drawing, draw
 from analysis.notes import notes
@@ -39,6 +40,11 @@ def compute_tables(study: Study) -> dict[str, Table]:
             tabled.numbers(study),
         )
     }
+    if study.done.get("ece", pd.Series(dtype=float)).notna().any():
+        found[f"{study.name}-secondary"] = (
+            f"{study.asked['title']}: secondary outcomes", secondary.cells(study),
+            secondary.NOTES, secondary.numbers(study),
+        )  # fmt: skip
     if len(effects := crossed.effects(study)):
         text = crossed.notes(study, effects)
         found[f"{study.name}-effects"] = (
