@@ -77,6 +77,8 @@ def status(group: Group) -> list[str]:
 
 def found(study: Study, every: bool = False) -> str:
     """What a study found, in plain sentences, from its records; `every` as for `answers`."""
+    if not is_judged(study):
+        return "Nothing that holds: demonstrations and synthetic data are not judged."
     declared = answers(study, every) or answers(study, every=True)
     known = [one for one in declared if not math.isnan(one.found.estimate)]
     texts = [sentence(study, one) for one in known]

@@ -90,11 +90,11 @@ def test_paper_rebuilds_the_published_study_and_the_readme_to_the_byte(published
 @pytest.mark.slow
 def test_the_readme_opens_with_the_answer_and_its_links_lead_somewhere(published):
     text = (published / "README.md").read_text()
-    assert text.index("SE ends at") < text.index("![") < text.index("| verdict |")
+    assert text.index("and the recipe `smoke`: ") < text.index("![") < text.index("| verdict |")
     assert text.index("| verdict |") < text.index("## Two commands")
     for target in re.findall(r"\]\((results/published[^)]+)\)", text):
         assert (published / target).exists(), target
-    assert "forest-cifar10-resnet29b-smoke.png" in text and "The error hardly depends on r" in text
+    assert "forest-cifar10-resnet29b-smoke.png" in text and "the error hardly depends on r" in text
     assert "NOT the official archive: 108 of its 60,000 images" in text
     page = (published / readme.HOME / "report.html").read_text()
     assert f"*{CAPTION}*" in text

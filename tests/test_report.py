@@ -122,7 +122,7 @@ def test_the_report_needs_no_other_file_and_says_everything(rebuilt):
         assert study.asked["title"] in said and study.asked["command"] in said
         for row in study.rows:
             assert row in said
-    assert "The error hardly depends on r" in said and "not decided" in said
+    assert "the error hardly depends on r" in said and "not decided" in said
     commit = find_studies(rebuilt, ["ratio"])[0].runs["env.commit"].iloc[0]
     assert commit in said and "4db441c3e4de56a6" in said  # the data's fingerprint
 
