@@ -123,10 +123,9 @@ def block(title: str, table: pd.DataFrame, notes: list[str]) -> str:
     for row in table.values.tolist():
         grid.add_row(*map(Text, map(str, row)))
     console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
-    console.print(Text(title), grid)
-    for note in notes:
-        console.print(Text(note))
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+    console.print(grid)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    return "\n".join([title, *lines, *notes, ""])  # a note may have a command: it is not broken
 
 
 def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:

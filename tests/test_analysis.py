@@ -394,3 +394,10 @@ def test_the_command_line_rebuilds_everything(tmp_path):
     wrong = analyse("tables", "gate", "--results", str(tmp_path))
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert json.loads((tmp_path / "studies/ratio-cifar10-resnet29b-fast.json").read_text())
+
+
+def test_the_terminals_table_fits_a_hundred_columns(tmp_path):
+    study(tmp_path, 3)
+    [text] = write.texts(find_studies(tmp_path, []))
+    table = text.split("Data cifar10")[0]
+    assert max(map(len, table.splitlines())) <= 100 and "worse" in table
