@@ -1,25 +1,46 @@
-"""The answer in two sentences, and the verdicts in one table: computed, whatever came out."""
+"""The finding in plain sentences, and the verdicts in one table: computed, whatever came out."""
 
 import math
 from collections.abc import Sequence
 
 from analysis.claims import Verdict, list_claims
-from analysis.comparisons import MARGINS, against_reference, verdict
+from analysis.comparisons import (
+    MARGINS,
+    Answer,
+    against_reference,
+    answers,
+    by_chance,
+    is_judged,
+    shown,
+    verdict,
+)
+from analysis.contrasts import read_contrasts
+from analysis.interventions import rises
 from analysis.records import CONSTANT, PLAIN, Group, Study, by_group
-from analysis.stats import Difference
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
-# What is said of SE where a row is better or worse than SE, and where SE itself is the row.
-WELCH = {"not decided by Welch": "not decided: Welch's interval holds zero"}
-OF_OTHER = {"better": "higher", "worse": "lower"} | WELCH
-OF_SE = {"better": "lower", "worse": "higher"} | WELCH
+CONTROL = "control"  # the study that comes first
+FIRST = {  # the five rows of the opening, and what they are
+    PLAIN: "the plain network",
+    CONSTANT: "every gate fixed at 1/2",
+    "static gate": "a gate learned for each channel, the same for every image",
+    "squeeze of another image": "the gates that belong to another image",
+    "SE": "Squeeze-and-Excitation",
+}
 
 
 def headline(studies: Sequence[Study]) -> Group | None:
-    """The data set, network and recipe with most finished runs, of those that prove something."""
-    judged = [s for s in studies if not s.asked["demonstration"] and s.asked["dataset"] in MARGINS]
-    groups = by_group(judged)
-    return max(groups, key=lambda group: len(runs(groups[group], "done")), default=None)
+    """The group that is declared as the confirmatory one, or else the exploratory one.
+
+    Where neither has a finished run it is the first that has; None where none proves anything.
+    """
+    groups = by_group([study for study in studies if is_judged(study)])
+    declared = read_contrasts().groups
+    done = [group for group in groups if runs(groups[group], "done")]
+    for group in (declared.confirmatory, declared.exploratory, *done):
+        if group in done:
+            return group
+    return next(iter(groups), None)
 
 
 def runs(studies: Sequence[Study], *states: str) -> set:
@@ -29,79 +50,120 @@ def runs(studies: Sequence[Study], *states: str) -> set:
 
 
 def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> list[str]:
-    """What SE is worth, what became of the claims and, where it is so, that runs are missing.
+    """What was found first, what became of the claims and, where it is so, that runs are missing.
 
     Args:
         group: what they are of.
         studies: its studies, in the paper's order.
         verdicts: on the claims that these studies bear on.
     """
-    return [difference_of_se(group, studies), of_claims(verdicts), *unfinished(studies)]
-
-
-def difference_of_se(group: Group, studies: Sequence[Study]) -> str:
     dataset, network, recipe = group
-    where = f"{NAMES.get(dataset, dataset)} (recipe `{recipe}`)"
-    with_plain = [study for study in studies if PLAIN in study.references]
-    if not with_plain:  # several networks, each with and without SE
-        study = next((s for s in studies if s.references), studies[0])
-        found = against_reference(study)
-        parts = [
-            f"of `{study.references[row]}` by {points(study, row, found[row], OF_SE)}"
-            for row in found
-            if not math.isnan(found[row].estimate)
-        ] or ["by an amount that no run has told yet"]
-        return f"On {where}, SE changes the test error {enumerated(parts)}."
-    study = with_plain[0]  # whose intervals the forest plot shows
-    found, se = against_reference(study), study.references[PLAIN]
-    errors = {row: study.of(row).test_error.mean() for row in (se, PLAIN)}
-    if any(map(math.isnan, errors.values())):
-        return f"With `{network}` on {where}, SE and the plain network have no result yet."
-    text = (
-        f"With `{network}` on {where}, SE ends at {errors[se]:.2f} % test error where the plain "
-        f"network ends at {errors[PLAIN]:.2f} %, "
-        f"a difference of {points(study, PLAIN, reverse(found[PLAIN]), OF_OTHER)}"
-    )
-    if CONSTANT in found and not math.isnan(found[CONSTANT].estimate):
-        against = points(study, CONSTANT, reverse(found[CONSTANT]), OF_OTHER)
-        text += (
-            f"; from the same network with every gate fixed at 1/2, which does not look at the "
-            f"image, it differs by {against}"
-        )
-    return f"{text}."
+    ours = "several networks" if network == "all" else f"`{network}`"
+    where = f"On {NAMES.get(dataset, dataset)} with {ours} and the recipe `{recipe}`"
+    first = next((s for s in studies if s.asked["grid"] == CONTROL), studies[0])
+    finding = found(first, every=first.asked["grid"] != CONTROL)
+    start = finding if finding.startswith(("SE", "`")) else finding[0].lower() + finding[1:]
+    text = [f"{where}: {start}", *status(group)]
+    return [*text, of_claims(verdicts), *unfinished(studies)]
 
 
-def reverse(found: Difference) -> Difference:
-    """The same the other way round."""
-    return Difference(-found.estimate, -found.high, -found.low, found.p)
+def status(group: Group) -> list[str]:
+    """A sentence where the records were seen before the rule was made."""
+    groups = read_contrasts().groups
+    if group != groups.exploratory:
+        return []
+    return [f"This is exploratory: the rule was changed on {groups.changed}, after these records."]
 
 
-def points(study: Study, row: str, found: Difference, words: dict[str, str]) -> str:
-    """`-1.20 points [-1.80, -0.60] (lower; n = 3 and 3)`: SE minus what it is compared with."""
-    text, reference = f"{found.estimate:+z.2f} points", study.references[row]
-    if not math.isnan(found.low):
-        text += f" [{found.low:+z.2f}, {found.high:+z.2f}]"
-    sides = (row, reference) if words is OF_SE else (reference, row)
-    seeds = " and ".join(f"{len(study.errors(side))}" for side in sides)
-    word, _, rest = verdict(study, row, against_reference(study)[row]).partition(", ")
-    word = words.get(word, word) or "no interval, nothing is decided"
-    return f"{text} ({word}{', ' + rest if rest else ''}; n = {seeds})"
+def found(study: Study, every: bool = False) -> str:
+    """What a study found, in plain sentences, from its records; `every` as for `answers`."""
+    if not is_judged(study):
+        return "Nothing that holds: demonstrations and synthetic data are not judged."
+    declared = answers(study, every) or answers(study, every=True)
+    known = [one for one in declared if not math.isnan(one.found.estimate)]
+    texts = [sentence(study, one) for one in known]
+    if not any(map(len, map(study.errors, study.rows))):
+        return "No run is finished yet."
+    if not answers(study):
+        words = {row: verdict(study, row) for row in study.references}
+        rest = [one for row, one in against_reference(study).items() if not words[row]]
+        texts += [text for text in [by_chance(rest)] if text]
+    return " ".join([*texts, *dependence(study)])
+
+
+def sentence(study: Study, one: Answer) -> str:
+    """`SE ends 1.30 points lower than the plain network (-1.30 [-2.26, -0.35]).`"""
+    who, than = one.comparison.who, one.comparison.than
+    measured, by = shown(one.found), abs(one.found.estimate)
+    word, margin = one.verdict.split(":")[0].split(",")[0], MARGINS.get(study.asked["dataset"], 0)
+    rest = one.verdict.partition(word)[2].lstrip(":, ")
+    more = f"; {rest}" if rest else ""
+    if one.comparison.by:
+        text = {
+            "better": f"{who} lowers the error by {by:.2f} points",
+            "worse": f"{who} raises the error by {by:.2f} points",
+            "alike": f"over all of r the error changes by less than {margin:g} points",
+        }.get(word, f"what {who} does to the error is not decided")
+    else:
+        text = {
+            "better": f"{who} ends {by:.2f} points lower than {than}",
+            "worse": f"{who} ends {by:.2f} points higher than {than}",
+            "alike": f"{who} and {than} differ by less than {margin:g} points",
+        }.get(word, undecided(one))
+    return f"{text[0].upper()}{text[1:]} ({measured}{more})."
+
+
+def undecided(one: Answer) -> str:
+    """What an interval that holds 0 leaves open."""
+    who, than, found = one.comparison.who, one.comparison.than, one.found
+    text = f"between {who} and {than} no difference is decided"
+    if math.isnan(found.low) or not found.low < 0 < found.high:
+        return text
+    return f"{text}, it may end {-found.low:.2f} points lower or {found.high:.2f} higher"
+
+
+def dependence(study: Study) -> list[str]:
+    """What the trained network needs of its gates, which is not what its training gained."""
+    table = rises(study)
+    table = table[(table.row == "SE") & (table["where"] == "all") & (table.how == "mean")]
+    if study.asked["grid"] != CONTROL or table.empty:
+        return []
+    rise, half = table.iloc[0].rise, table.iloc[0].half_width
+    width = "" if math.isnan(half) else f" ± {half:.2f}"
+    return [
+        f"What a trained SE network depends on is another question: with its gates replaced by "
+        f"their means over images its error changes by {rise:+z.2f}{width} points."
+    ]
+
+
+def opening(studies: Sequence[Study]) -> str:
+    """The five rows that say what SE is worth, in Markdown; "" where the study is not there."""
+    study = next((s for s in studies if s.asked["grid"] == CONTROL), None)
+    if study is None or not set(FIRST) <= set(study.rows):
+        return ""
+    lines = ["| network | test error (%) | minus the plain network (points) |", "|---|--:|--:|"]
+    for row, what in FIRST.items():
+        mean, half = study.pool.mean(study.cells[row])
+        error = "–" if math.isnan(mean) else f"{mean:.2f} ± {half:.2f}"
+        against = study.pool.difference(study.cells[row], study.cells[PLAIN])
+        word = "" if row == PLAIN else verdict(study, row, PLAIN)
+        answered = "–" if row == PLAIN else f"{shown(against)} {word}".rstrip()
+        lines.append(f"| {what} | {error} | {answered} |")
+    return "\n".join(lines)
 
 
 def of_claims(verdicts: Sequence[Verdict]) -> str:
+    """How many statements of the paper became what, and ours apart from them."""
     if not verdicts:
         return "No claim of the paper is judged by these runs."
-    said = {word: [v.claim.says for v in verdicts if v.word == word] for word in WORDS}
-    parts = [
-        f"{len(claims)} {'is' if len(claims) == 1 else 'are'} {word}"
-        + ("" if word == "not decided" else f" ({'; '.join(map(QUOTED.format, claims))})")
-        for word, claims in said.items()
-        if claims
-    ]
-    return (
-        f"Of the {len(list_claims())} claims that were written down before any run, these runs "
-        f"bear on {len(verdicts)}: {enumerated(parts)}."
+    paper = [v for v in verdicts if not v.claim.is_ours]
+    total = sum(not claim.is_ours for claim in list_claims())
+    text = (
+        f"Of {total} statements of the paper these runs bear on {len(paper)}: "
+        f"{', '.join(f'{sum(v.word == word for v in paper)} {word}' for word in WORDS)}."
     )
+    ours = [f"{QUOTED.format(v.claim.says)}, {v.word}" for v in verdicts if v.claim.is_ours]
+    return f"{text} Of our own: {'; '.join(ours)}." if ours else text
 
 
 QUOTED = "“{}”"

@@ -1,13 +1,14 @@
 """The paper's claims as statements that records confirm, contradict, or leave undecided.
 
-A claim has parts, each a comparison that was fixed before any run. It is confirmed where all of its
-parts are, and contradicted where one of them is. Parts share an error rate of 5 %: if nothing
-differed at all, a claim would get a wrong verdict in at most 5 % of the studies.
+A claim has parts, each a comparison. It is confirmed where all of its parts are, each with its 95 %
+interval: an intersection-union test, which needs no correction. It is contradicted where one of
+its k parts is, with an interval of 1 - 0.05 / k.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +16,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis.comparisons import MARGINS
-from analysis.records import Group, Study, by_group
-from analysis.stats import Difference, alike, difference
-from experiments.config import Strict, parse
-from senet.config import stage_of
+from analysis.comparisons import CHANCE, MARGINS, is_judged, shown
+from analysis.contrasts import CIFAR, Comparison, check_rows
+from analysis.pool import Pool
+from analysis.records import Group, Study, by_group, pool_of
+from analysis.stats import LEVEL, PRIOR, Difference
+from experiments.config import Strict, checked, parse
+from senet.config import choose
 
 Word = Literal["confirmed", "contradicted", "not decided"]
+PATH = Path(__file__).with_name("claims.yaml")
+OURS = "ours"  # the source of what the paper does not say
 
 # -- what is compared: (study, row) -> one number a run --------------------------------------
 
@@ -52,28 +57,8 @@ def late_rise(study: Study, row: str) -> list[float]:
     ]
 
 
-def share_of(which: int) -> Callable[[Study, str], list[float]]:
-    """Share of the gates' variance that lies between classes, median over a stage's channels."""
-
-    def measure(study: Study, row: str) -> list[float]:
-        shares = []
-        for gates in study.gates(row).values():
-            stages: dict[str, list[np.ndarray]] = {}
-            for name, block in gates.blocks.items():
-                stages.setdefault(stage_of(name), []).append(block.class_share())
-            shares.append(float(np.median(np.concatenate(list(stages.values())[which]))))
-        return shares
-
-    return measure
-
-
 def column(name: str) -> Callable[[Study, str], list[float]]:
     return lambda study, row: [float(value) for value in study.of(row)[name].dropna()]
-
-
-def pace(study: Study, row: str) -> list[float]:
-    """Seconds of a training image; nothing where the runs are of several machines."""
-    return column("pace")(study, row) if study.is_of_one_machine else []
 
 
 MEASURES: dict[str, tuple[str, Callable[[Study, str], list[float]]]] = {
@@ -83,57 +68,51 @@ MEASURES: dict[str, tuple[str, Callable[[Study, str], list[float]]]] = {
     "late": ("held-out error in the last third (points)", curve(2)),
     "parameters": ("parameters (times)", column("parameters")),
     "multiply_adds": ("multiply-adds (times)", column("multiply_adds")),
-    "pace": ("time of a training image (times)", pace),
     "late rise": ("error with the last stage's gates at their mean (points)", late_rise),
-    "first share": ("class-specificity of the first stage", share_of(0)),
-    "last share": ("class-specificity of the last stage", share_of(-1)),
 }
-COSTS = ("parameters", "multiply_adds", "pace")  # compared as quotients
-COUNTED = ("parameters", "multiply_adds")  # the same for every seed: no interval is needed
+COUNTED = ("parameters", "multiply_adds")  # quotients, the same for every seed: no interval
 
 
-class Part(Strict):
-    """One comparison: row minus reference, or their quotient where costs are compared.
+class Part(Comparison):
+    """One comparison of a claim, with what is expected of it.
 
-    grid      the study; "CIFAR" is that of Table 4 or 5
-    expects   lower or higher than the reference; alike, or reaches it (no higher than it), within
-              the margin; at most `limit` times, or more than it
-    measure   a row of MEASURES
-    against   what is measured in the same runs, instead of a reference: the comparison is paired;
-              "nothing" is 0
+    expects   lower or higher; alike, no higher or no lower, within the margin; at most `limit`
+              times, or more than it
+    measure   a row of MEASURES; where `minus` is empty its mean is compared with 0
     dataset   the only one that has these rows, or null
     """
 
-    grid: str
-    row: str
-    reference: str
-    expects: Literal["lower", "higher", "alike", "reaches", "at most", "more than"]
+    expects: Literal["lower", "higher", "alike", "no higher", "no lower", "at most", "more than"]
     measure: str = "error"
-    against: str | None = None
     limit: float = 1.0
     dataset: str | None = None
 
     def wanted(self, margin: float) -> str:
         """What was expected, in words."""
         return {
-            "alike": f"alike, within {margin:g}",
-            "reaches": f"no higher, within {margin:g}",
+            "alike": f"alike, within {margin / self.steps:.3g}",
+            "no higher": f"no higher, within {margin:g}",
+            "no lower": f"no lower, within {margin:g}",
             "at most": f"at most {self.limit:g} times",
             "more than": f"more than {self.limit:g} times",
         }.get(self.expects, self.expects)
 
     def study(self, by_grid: dict[str, Study], dataset: str) -> Study | None:
         """The study that has its rows."""
-        return by_grid.get(dataset if self.grid == "CIFAR" else self.grid)
+        return by_grid.get(dataset if self.grid == CIFAR else self.grid)
 
 
 class Claim(Strict):
-    """A statement of the paper, by its number in our list, and where the paper makes it."""
+    """One statement, by its number in our list, and where the paper makes it; `ours` if we do."""
 
     number: str
     says: str
     source: str
     parts: tuple[Part, ...]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.source == OURS
 
 
 class Claims(Strict):
@@ -142,9 +121,15 @@ class Claims(Strict):
     claims: tuple[Claim, ...]
 
 
-def list_claims() -> tuple[Claim, ...]:
-    path = Path(__file__).with_name("claims.yaml")
-    return parse(Claims, {"claims": yaml.safe_load(path.read_text())}, path.name).claims
+@cache
+def list_claims(path: Path = PATH) -> tuple[Claim, ...]:
+    """Reads and checks claims.yaml. Raises ConfigError on a row that no grid has."""
+    claims = parse(Claims, {"claims": yaml.safe_load(path.read_text())}, path.name).claims
+    for claim in claims:
+        for part in claim.parts:
+            check_rows(part, path.name, part.dataset)
+            checked(choose, f"{path.name}: measure", part.measure, MEASURES)
+    return claims
 
 
 # -- what the records say of it ---------------------------------------------------------------
@@ -172,15 +157,16 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
 
     Demonstrations, synthetic data and studies with changed settings feed none.
     """
-    usable = [s for s in studies if not s.asked["demonstration"] and s.asked["dataset"] in MARGINS]
+    usable = [study for study in studies if is_judged(study)]
     verdicts = []
     for group, members in by_group(usable).items():
         by_grid = {study.asked["grid"]: study for study in members}
+        pools = Pools(members)
         for claim in list_claims():
             parts = [part for part in claim.parts if part.dataset in (None, group[0])]
             if not any(part.study(by_grid, group[0]) for part in parts):
                 continue
-            found = tuple(check(part, by_grid, group[0], len(parts)) for part in parts)
+            found = tuple(check(part, by_grid, group[0], len(parts), pools) for part in parts)
             words = {finding.word for finding in found}
             word = "contradicted" if "contradicted" in words else "not decided"
             verdicts.append(
@@ -189,71 +175,80 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
     return verdicts
 
 
-def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int) -> Finding:
+class Pools(dict[str, Pool]):
+    """Measure -> what was measured of it in all cells of some studies; made when it is asked for.
+
+    Of the test error it is the pool that the studies have, which no choice of studies changes.
+    """
+
+    def __init__(self, studies: Sequence[Study]) -> None:
+        self.studies = studies
+
+    def __missing__(self, measure: str) -> Pool:
+        is_error = measure == "error" and self.studies[0].shared is not None
+        found = pool_of(self.studies, MEASURES[measure][1])
+        self[measure] = self.studies[0].pool if is_error else found
+        return self[measure]
+
+
+def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int, pools: Pools) -> Finding:
     """One part of a claim that has so many."""
     study = part.study(by_grid, dataset)
-    if study is None or not {part.row, part.reference} <= set(study.rows):
-        return Finding(part, "not decided", f"{part.row} minus {part.reference}: no result")
-    values = MEASURES[part.measure][1](study, part.row)
-    if part.against:  # in the same runs: their differences, against 0
-        if part.against != "nothing":
-            early = MEASURES[part.against][1](study, part.row)
-            values = [late - first for late, first in zip(values, early, strict=True)]
-        others = [0.0] * len(values)
-    else:
-        others = MEASURES[part.measure][1](study, part.reference)
-    if part.measure in COSTS:
-        values, others = list(np.log(values)), list(np.log(others))
-    found = difference(values, others, level=1 - 0.05 / parts)
-    if part.measure in COUNTED and values and others:
-        found = Difference(found.estimate, found.estimate, found.estimate)
-    margin = MARGINS[dataset]
-    word = decide(part, found, margin, alike(values, others, margin))
-    text = evidence(part, study, found, values, others)
-    if lost := sum(map(study.lost, {part.row, part.reference})):
-        return Finding(part, "not decided", f"{text}; {lost} runs diverged or failed")
-    if len(study.precisions(part.row, part.reference)) > 1:
+    if study is None or not set(part.labels) <= set(study.rows):
+        return Finding(part, "not decided", f"{part.name}: no result")
+    weights, margin = part.of_cells(study.cells), MARGINS[dataset] / part.steps
+    values = pools[part.measure].values
+    if not all(values[cell] for cell in weights):
+        return Finding(part, "not decided", f"{part.name}: no result")
+    if part.measure in COUNTED:
+        quotient = values[study.cells[part.rows[0]]][0] / values[study.cells[part.minus[0]]][0]
+        text = f"{part.rows[0]} over {part.minus[0]}, {MEASURES[part.measure][0]}: {quotient:.3f}"
+        exact = Difference(quotient, quotient, quotient)
+        return Finding(part, decide(part, exact, exact, margin, False), text)
+    pool = pools[part.measure]
+    prior = PRIOR if part.minus or part.by else 0.0  # of a rise in the same runs Student's interval
+    found = pool.contrast(weights, prior=prior)
+    wide = pool.contrast(weights, level=1 - (1 - LEVEL) / parts, prior=prior)
+    word = decide(part, found, wide, margin, pool.is_alike(weights, margin))
+    text = evidence(part, study, found, [len(values[cell]) for cell in weights])
+    if lost := sum(map(study.lost, part.labels)):
+        return Finding(part, "not decided", f"{text}; {lost} runs were lost")
+    if len(study.precisions(*part.labels)) > 1:
         return Finding(part, "not decided", f"{text}; their precisions differ")
     return Finding(part, word, text)
 
 
-def decide(part: Part, found: Difference, margin: float, is_alike: bool) -> Word:
-    """A comparison with an interval, as a word; without an interval nothing is decided."""
-    limit = math.log(part.limit)
+def decide(part: Part, found: Difference, wide: Difference, margin: float, is_alike: bool) -> Word:
+    """A comparison as a word: confirmed by its 95 % interval, contradicted by the wider one."""
     yes, no = {
-        "lower": (found.high < 0, found.low > 0),
-        "higher": (found.low > 0, found.high < 0),
-        "alike": (is_alike, found.low > margin or found.high < -margin),
-        "reaches": (found.high < margin, found.low > margin),
-        "at most": (found.high <= limit, found.low > limit),
-        "more than": (found.low > limit, found.high <= limit),
+        "lower": (found.high < 0, wide.low > 0),
+        "higher": (found.low > 0, wide.high < 0),
+        "alike": (is_alike, wide.low > margin or wide.high < -margin),
+        "no higher": (found.high < margin, wide.low > margin),
+        "no lower": (found.low > -margin, wide.high < -margin),
+        "at most": (found.high <= part.limit, wide.low > part.limit),
+        "more than": (found.low > part.limit, wide.high <= part.limit),
     }[part.expects]
     return "confirmed" if yes else "contradicted" if no else "not decided"
 
 
-def evidence(part: Part, study: Study, found: Difference, values: list, others: list) -> str:
+def evidence(part: Part, study: Study, found: Difference, counts: list[int]) -> str:
     """`r = 2 minus r = 16: +0.05 [-0.10, +0.20], n = 5 and 5 (paper +0.01)`."""
-    is_cost = part.measure in COSTS
     what = "" if part.measure == "error" else f", {MEASURES[part.measure][0]}"
-    if part.against == "nothing":
-        who = f"{part.row}{what}"
-    elif part.against:
-        who = f"{part.row}, {MEASURES[part.measure][0]} minus that of the first"
-    else:
-        who = f"{part.row} {'over' if is_cost else 'minus'} {part.reference}{what}"
-    if not values or not others:
-        return f"{who}: no result"
-    form = (lambda x: f"{math.exp(x):.3f}") if is_cost else (lambda x: f"{x:+z.2f}")
-    text = f"{who}: {form(found.estimate)}"
-    if part.measure not in COUNTED:
-        if not math.isnan(found.low):
-            text += f" [{form(found.low)}, {form(found.high)}]"
-        text += f", n = {len(values)}" + ("" if part.against else f" and {len(others)}")
-    paper = study.paper.top1
-    published = paper.get(part.row, math.nan) - paper.get(part.reference, math.nan)
+    text = f"{part.name}{what}: {shown(found)}"
+    text += f", n = {counted(counts)}"
+    rows, paper = part.weights(), study.paper.top1
+    published = sum(weight * paper.get(row, math.nan) for row, weight in rows.items())
     if part.measure == "error" and not math.isnan(published):
         text += f" (paper {published:+z.2f})"
     return text
+
+
+def counted(counts: list[int]) -> str:
+    """`3`, `3 and 5`, or `3 each` of more than two."""
+    if len(counts) > 2 and len(set(counts)) == 1:
+        return f"{counts[0]} each"
+    return " and ".join(map(str, counts))
 
 
 def numbers(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -295,10 +290,10 @@ def notes(group: Group) -> list[str]:
     margin = MARGINS[group[0]]
     return [
         f"Data {group[0]}, network {group[1]}, recipe {group[2]}. Differences are in points of "
-        "test error unless a part says otherwise, with intervals (Welch) that share 5 % among the "
-        "parts of a claim. Those of a table, Dunnett's, hold for all of its rows instead.",
-        f"Likeness is confirmed by two one-sided tests within {margin:g} points, set beforehand, "
-        "and contradicted by an interval beyond them. An interval that holds zero confirms no "
-        "difference.",
+        "test error unless a part says otherwise, each with its 95 % interval, which is the same "
+        "in every table.",
+        "A claim is confirmed where each of its parts is, and contradicted where one of its k "
+        f"parts is at a level of 1 - {CHANCE:g} / k. Likeness is confirmed by two one-sided tests "
+        f"within {margin:g} points, set beforehand, and contradicted by an interval beyond them.",
         "Demonstrations, synthetic data and changed settings feed no claim.",
     ]

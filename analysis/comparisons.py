@@ -1,55 +1,131 @@
-"""Each row of a study against its reference: the difference, its interval, and a verdict."""
+"""What records say of two rows: difference, interval, and a verdict where one was declared.
+
+A pair of cells has one answer, whichever study, table or figure asks.
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from analysis.contrasts import Declared, declared
+from analysis.pool import Weights
 from analysis.records import Study
-from analysis.stats import Difference, alike, compare, difference
+from analysis.stats import Difference, diverges_more
 
 # Points of test error within which two networks count as alike, by data set: stated before any run.
 MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
-MOST = 20  # rows that one reference is compared with
+CHANCE = 0.05  # of the intervals of networks that do not differ leave out 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a declared comparison."""
+
+    comparison: Declared
+    found: Difference
+    verdict: str
 
 
 def against_reference(study: Study) -> dict[str, Difference]:
-    """Row -> its test error minus that of its reference in points, by Dunnett's test.
+    """Row -> its test error minus that of its reference in points."""
+    return {row: pair(study, row, reference) for row, reference in study.references.items()}
 
-    The rows that share a reference are one family. One of more than MOST is not compared: its
-    table has the effects of what was varied instead.
+
+def pair(study: Study, row: str, reference: str) -> Difference:
+    """A row's mean test error minus another's, with the one interval of these two cells."""
+    return study.pool.difference(study.cells[row], study.cells[reference])
+
+
+def verdict(study: Study, row: str, reference: str | None = None) -> str:
+    """In a word: what is said of a row against its reference; "" where nothing was declared."""
+    cells, reference = study.cells, reference or study.references[row]
+    for one in declared_in(study):
+        weights = one[1]
+        if weights == {cells[row]: 1, cells[reference]: -1}:
+            return judge(study, weights)
+        if weights == {cells[reference]: 1, cells[row]: -1}:
+            return judge(study, {cell: -weight for cell, weight in weights.items()})
+    return ""
+
+
+def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
+    """The comparisons that are declared for the study's data, network, recipe and settings."""
+    asked = study.asked
+    return declared(asked["dataset"], asked["network"], asked["recipe"], asked["settings"])
+
+
+def answers(study: Study, every: bool = False) -> list[Answer]:
+    """What became of the comparisons that are declared for this grid; [] where none is.
+
+    With `every` also of those of another grid whose rows are all here.
     """
-    families: dict[str, list[str]] = {}
-    for row, reference in study.references.items():
-        families.setdefault(reference, []).append(row)
-    found: dict[str, Difference] = {}
-    for reference, rows in families.items():
-        if len(rows) <= MOST:
-            found |= compare({r: study.errors(r) for r in rows}, study.errors(reference))
-    return found
+    return [
+        Answer(comparison, study.pool.contrast(weights), judge(study, weights, comparison.steps))
+        for comparison, weights in declared_in(study)
+        if (every or comparison.grid == study.asked["grid"])
+        and set(weights) <= set(study.cells.values())
+    ]
 
 
-def verdict(study: Study, row: str, found: Difference) -> str:
-    """In a word: what these runs say of a row against its reference.
+def is_judged(study: Study) -> bool:
+    """Tells whether its numbers can prove something: no demonstration, no synthetic data."""
+    return study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
 
-    "better" and "worse" need Dunnett's interval, which takes all rows to spread alike, and Welch's,
-    which does not; "alike" needs two one-sided tests within MARGINS. A demonstration, synthetic
-    data and single seeds say nothing, "".
+
+def judge(study: Study, weights: Weights, steps: float = 1.0) -> str:
+    """In a word: "better", "worse", "alike" or "not decided"; "" for a demonstration.
+
+    Better and worse need an interval that leaves out 0; alike needs two one-sided tests within
+    MARGINS. Rows that lost runs are judged by how many diverged, with Fisher's exact test.
     """
-    is_judged = study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
-    if math.isnan(found.low) or not is_judged:
+    if not is_judged(study):
         return ""
-    reference = study.references[row]
-    if study.lost(row) or study.lost(reference):
-        return "not decided: runs were lost"
-    if len(study.precisions(row, reference)) > 1:
+    rows = {row: weights[cell] for row, cell in study.cells.items() if cell in weights}
+    if sum(map(study.lost, rows)):
+        return of_lost(study, rows)
+    if len(study.precisions(*rows)) > 1:
         return "not decided: precisions differ"
-    margin = MARGINS[study.asked["dataset"]]
-    is_alike = alike(study.errors(row), study.errors(reference), margin)
-    welch = difference(study.errors(row), study.errors(reference))
-    excludes, agrees = (x.low > 0 or x.high < 0 for x in (found, welch))
-    if is_alike and not (excludes and agrees):
-        return "alike"
-    if not excludes:
-        return "not decided"
-    if not agrees:
-        return "not decided by Welch"
+    found, margin = study.pool.contrast(weights), MARGINS[study.asked["dataset"]] / steps
+    if math.isnan(found.low):
+        return "not decided: no interval"
+    is_alike = study.pool.is_alike(weights, margin)
+    if not found.leaves_out_zero:
+        return "alike" if is_alike else "not decided"
     word = "worse" if found.estimate > 0 else "better"
     return f"{word}, within the margin" if is_alike else word
+
+
+def of_lost(study: Study, rows: dict[str, float]) -> str:
+    """The verdict where a run has no number."""
+    states = {
+        sign: [s for row, w in rows.items() if w * sign > 0 for s in study.states(row)]
+        for sign in (1, -1)
+    }
+    lost = {sign: some.count("diverged") for sign, some in states.items()}
+    kept = {sign: some.count("done") for sign, some in states.items()}
+    for sign, word in ((1, "worse"), (-1, "better")):
+        if diverges_more(lost[sign], kept[sign], lost[-sign], kept[-sign]):
+            more = f"{lost[sign]} of {len(states[sign])} diverged"
+            return f"{word}: {more}, against {lost[-sign]} of {len(states[-sign])}"
+    return "not decided: runs were lost"
+
+
+def by_chance(found: Sequence[Difference]) -> str:
+    """How many intervals leave out 0, and how many would if nothing differed; "" for none."""
+    known = [one for one in found if not math.isnan(one.low)]
+    if not known:
+        return ""
+    beyond = sum(one.leaves_out_zero for one in known)
+    return (
+        f"{beyond} of {len(known)} intervals that belong to no declared comparison leave out 0; if "
+        f"nothing differed, {CHANCE * len(known):.1f} would, by chance."
+    )
+
+
+def shown(found: Difference) -> str:
+    """`+0.05 [-0.10, +0.20]`, the same wherever a difference stands."""
+    if math.isnan(found.estimate):
+        return "–"
+    if math.isnan(found.low):
+        return f"{found.estimate:+z.2f}"
+    return f"{found.estimate:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]"

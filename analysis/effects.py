@@ -5,10 +5,10 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from analysis.comparisons import CHANCE
 from analysis.records import Study
-from analysis.stats import pooled_spread
+from analysis.stats import UNKNOWN, Spread, contrast
 
 
 def factors(study: Study) -> dict[str, list[str]]:
@@ -27,8 +27,9 @@ def effects(study: Study) -> pd.DataFrame:
 
     A main effect is the mean over the rows with a level minus that over all rows. An interaction is
     what two levels do together beyond the sum of their main effects. Every row counts the same,
-    whatever its seeds. The intervals hold together with 95 % (Bonferroni); they are NaN where no
-    row has two seeds. Empty where nothing is crossed, or a row has no result.
+    whatever its seeds. Each has its own 95 % interval. With one seed a row the spread is that of
+    the pool's other cells or, where no cell has two, of the interactions of three and more. Empty
+    where nothing is crossed, or a row has no result.
 
     Returns:
         term, level, effect, low, high: a row an effect.
@@ -37,23 +38,33 @@ def effects(study: Study) -> pd.DataFrame:
     groups = [np.asarray(study.errors(row)) for row in study.varied]
     if not crossed or not all(map(len, groups)):
         return pd.DataFrame(columns=columns)
-    means = np.array([group.mean() for group in groups])
-    counts = np.array([len(group) for group in groups])
-    freedom = int((counts - 1).sum())
     rows = [
         (" x ".join(term), ", ".join(levels), weights(study, dict(zip(term, levels, strict=True))))
         for size in (1, 2)
         for term in combinations(crossed, size)
         for levels in product(*(crossed[name] for name in term))
     ]
-    spread = pooled_spread(groups)
-    limit = stats.t.ppf(1 - 0.05 / 2 / len(rows), freedom) if freedom else math.nan
+    means = np.array([group.mean() for group in groups])
+    spread = study.pool.spread
+    if not spread.is_known:
+        spread = high_order(np.array([weight for *_, weight in rows]), means)
     found = []
     for term, level, weight in rows:
-        half = limit * spread * math.sqrt((weight**2 / counts).sum())
-        effect = float(weight @ means)
-        found.append((term, level, effect, effect - half, effect + half))
+        one = contrast(groups, weight, spread)
+        found.append((term, level, one.estimate, one.low, one.high))
     return pd.DataFrame(found, columns=columns)
+
+
+def high_order(weights: np.ndarray, means: np.ndarray) -> Spread:
+    """The variance of (rows,) means that the effects, (effects, rows), do not account for.
+
+    The interactions of three and more choices: what is random where they do not exist, and more
+    than that where they do.
+    """
+    model = np.vstack([np.ones(len(means)), weights])
+    left = means - np.linalg.pinv(model) @ (model @ means)
+    freedom = len(means) - int(np.linalg.matrix_rank(model))
+    return Spread(float((left**2).sum() / freedom), freedom) if freedom else UNKNOWN
 
 
 def weights(study: Study, levels: dict[str, str]) -> np.ndarray:
@@ -93,13 +104,13 @@ def notes(study: Study, table: pd.DataFrame) -> list[str]:
     if table.low.notna().any():
         beyond = int(((table.low > 0) | (table.high < 0)).sum())
         lines.append(
-            f"The 95 % intervals hold for all {len(table)} effects together (Bonferroni); "
-            f"{beyond} of them exclude 0."
+            f"{beyond} of {len(table)} intervals leave out 0; if nothing had an effect, "
+            f"{CHANCE * len(table):.1f} would, by chance."
         )
-    else:
-        lines.append("One seed a row: no intervals.")
+    if not study.pool.spread.is_known:
+        lines.append("One seed a cell: the spread is that of the interactions of three and more.")
     if lost := sum(map(study.lost, study.varied)):
-        lines.append(f"{lost} runs diverged or failed, and are in no mean.")
+        lines.append(f"{lost} runs were lost, and are in no mean.")
     if study.asked["demonstration"]:
         lines.append("A DEMONSTRATION: rank nothing by it.")
     return lines

@@ -14,14 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.effects import effects
 from analysis.records import Study
-from analysis.stats import interval
 from analysis.style import CONTROLS, OURS, PAPER, STYLE, entitled, seeds_text, where, write
 from analysis.tables import numbers
 from analysis.training import curves, figure4, has_curves, pairs
 
 RATIO = re.compile(r"r = \d+")
 MOST_LINES = 20
-TIME = "training time (times plain)"
 
 
 def errors(study: Study) -> Figure:
@@ -39,7 +37,7 @@ def errors(study: Study) -> Figure:
 def draw_errors(study: Study, ax: Axes) -> Axes:
     for place, row in enumerate(study.rows):
         values = study.errors(row)
-        mean, half = interval(values)
+        mean, half = study.pool.mean(study.cells[row])
         if len(values) > 1:
             ax.plot(values, [place] * len(values), "o", mfc="none", mec=OURS, ms=4, alpha=0.6)
             ax.errorbar(mean, place, xerr=half, fmt="D", color=OURS, ms=5, capsize=3)
@@ -121,13 +119,12 @@ def draw_against_ratio(
 
 
 def cost(study: Study) -> Figure:
-    """Error against parameters, operations and training time; plain networks are joined."""
+    """Error against parameters and operations; plain networks are joined."""
     table = numbers(study).set_index("row").astype({"parameters": float, "multiply_adds": float})
     plain = plain_rows(study)
     axes_of = {
         "parameters (M)": table.parameters / 1e6,
         "multiply-adds (M)": table.multiply_adds / 1e6,
-        TIME: table.relative_time,
     }
     axes_of = {name: values for name, values in axes_of.items() if values.notna().any()}
     figure = Figure(figsize=(8.4, max(3.4, 1.6 + 0.19 * len(table))))
@@ -142,7 +139,7 @@ def cost(study: Study) -> Figure:
                 fmt="s" if is_plain else "o", color="0.3" if is_plain else colors[row],
                 label=row if not is_plain else several if row == plain[0] else None,
             )  # fmt: skip
-        if len(plain) > 1 and name != TIME:
+        if len(plain) > 1:
             curve = pd.DataFrame({"x": values[plain], "y": table.test_error[plain]}).dropna()
             curve = curve.sort_values("x")
             ax.plot(curve.x, curve.y, "-", color="0.6", lw=1, zorder=0)
@@ -166,7 +163,7 @@ def plain_rows(study: Study) -> list[str]:
 
 
 def factorial(study: Study) -> Figure:
-    """Main effects and the largest interactions, with intervals that hold together."""
+    """Main effects and the largest interactions, each with its 95 % interval."""
     table = effects(study)
     main = table[~table.term.str.contains(" x ")]
     pairs_of = table[table.term.str.contains(" x ")]

@@ -38,13 +38,14 @@ def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
         for row, found in against_reference(study).items():
             reference = study.references[row]
             pair = cells[row], cells[reference]
-            if pair in seen or (math.isnan(found.estimate) and not study.lost(row)):
+            is_over = {"diverged", "failed"} & set(study.states(row))
+            if pair in seen or (math.isnan(found.estimate) and not is_over):
                 continue
             seen.add(pair)
             against = study.reference or study.references_in_words
             name = f"{study.asked['title']} (minus {against})"
             paper = study.paper.top1[row] - study.paper.top1[reference]
-            word = verdict(study, row, found)
+            word = verdict(study, row)
             if math.isnan(found.estimate):  # no run of it ended in a number
                 word = "diverged" if "diverged" in set(study.states(row)) else "failed"
             seeds = min(len(study.errors(row)), len(study.errors(reference)))
@@ -89,7 +90,7 @@ def forest(studies: Sequence[Study]) -> Figure:
     figure.suptitle(f"Every variant against its reference · {where}, {marks(studies[0])}")
     handles = [
         ax.errorbar([], [], xerr=[], fmt="D", color=OURS, ms=4, capsize=2,
-                    label="ours, 95 % interval (Dunnett)"),
+                    label="ours, 95 % interval"),
         *ax.plot([], [], "D", mfc="none", mec=PAPER, ms=5, label="the paper's, on its own data"),
         ax.axvspan(0, 0, color="0.92", label=f"within {margin:g} points: alike"),
     ]  # fmt: skip

@@ -58,8 +58,9 @@ def notes(study: Study, rises: pd.DataFrame) -> list[str]:
         f"Rise of the test error in points, of each run over its own, on {images} test images; "
         f"n = {' or '.join(map(str, seeds))}"
         + ("." if seeds == [1] else ", ± is the 95 % interval over seeds (Student)."),
-        "Replaced after the training, and nothing was selected by it. What a network needs at the "
-        "end is not what its training gained.",
+        "Replaced after the training, and nothing was selected by it. A rise says what the trained "
+        "network depends on; what its training gained is the difference from gates that never see "
+        "the image.",
     ]
     return lines + (
         ["A DEMONSTRATION: rank nothing by it."] if study.asked["demonstration"] else []

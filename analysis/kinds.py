@@ -11,7 +11,7 @@ TITLES = {  # of the figures of gates, `cells.draw`
 KINDS = (*STUDIES, *TITLES)
 # Of the forest plot.
 CAPTION = (
-    "Filled is ours, with 95 % intervals where there are several seeds (Dunnett); hollow is the "
-    "paper's, on its own data; in the band two networks count as alike. A row is better or worse "
-    "where Welch's interval, which does not take all rows to spread alike, agrees."
+    "Filled is ours, with 95 % intervals, the same as in every table; hollow is the paper's, on "
+    "its own data; in the band two networks count as alike. A verdict stands where the "
+    "comparison was declared beforehand."
 )

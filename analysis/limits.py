@@ -10,7 +10,7 @@ from analysis.claims import Verdict, list_claims
 from analysis.comparisons import MARGINS
 from analysis.power import shown
 from analysis.records import PUBLISHED, Group, Study
-from analysis.stats import pooled_spread, seeds_for_difference, seeds_for_likeness
+from analysis.stats import seeds_for_difference, seeds_for_likeness
 from analysis.stats import smallest_difference as smallest
 from experiments.origin import origin
 
@@ -73,15 +73,11 @@ def data(group: Group, done: pd.DataFrame) -> list[Limit]:
 def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
     """How many there are, and what they can see."""
     counts = [len(study.errors(row)) for study in studies for row in study.rows]
-    asked = max(study.asked["seeds"] for study in studies)
+    asked = max(len(study.states(row)) for study in studies for row in study.rows)
     n = min((count for count in counts if count), default=0)
     ends = " to ".join(dict.fromkeys(f"{count}" for count in (min(counts), max(counts))))
     text = f"Rows have {ends} of the {asked} seeds that were asked for."
-    rows = {}  # a row that several studies share has its seeds counted once
-    for study in studies:
-        cells = {row["label"]: row["cell"] for row in study.asked["rows"]}
-        rows |= {cells[row]: study.errors(row) for row in study.rows}
-    spread, margin = pooled_spread(list(rows.values())), MARGINS.get(group[0], 0.5)
+    spread, margin = studies[0].pool.spread.deviation, MARGINS.get(group[0], 0.5)
     if math.isnan(spread) or n < 2:
         return [("Seeds", f"{text} How far seeds differ cannot be said: no interval, no verdict.")]
     to_see = shown(seeds_for_difference(margin, spread))
@@ -89,7 +85,7 @@ def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
     text += (
         f" Seeds of one network differ by {spread:.2f} points (standard deviation): with n = {n} "
         f"only a true difference of {smallest(spread, n):.1f} points or more is likely to be seen "
-        "(power 0.8, one comparison alone), and smaller ones may be missed. To see "
+        "(power 0.8), and smaller ones may be missed. To see "
         f"{margin:g} points would take {to_see} seeds a row, to show likeness within "
         f"{margin:g} points {to_show}."
     )

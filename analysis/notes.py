@@ -1,13 +1,16 @@
 """What has to be known to read a study's table, a sentence each."""
 
 import math
-from statistics import stdev
 
-from analysis.comparisons import MARGINS, MOST
+from analysis.comparisons import MARGINS, against_reference, by_chance, verdict
+from analysis.pool import WIDE
 from analysis.records import PLAIN, Study
-from analysis.stats import pooled_spread, sampling_difference, smallest_difference
+from analysis.stats import PRIOR, sampling_difference, smallest_difference
 
-UNEVEN = 4  # times: with five seeds of equal spread a factor of 3 is common in seven rows
+INTERVALS = (
+    "Intervals hold 95 %: each row's variance is drawn towards that of all cells of this data set, "
+    f"network and recipe, which counts as {PRIOR:g} degrees of freedom."
+)
 
 
 def notes(study: Study) -> list[str]:
@@ -24,8 +27,7 @@ def notes(study: Study) -> list[str]:
         images = int(done.test_images.max())
         lines.append(
             f"Test error on {images:,} images, read after the last epoch; nothing was selected by "
-            "it. Hidden units are those of the gate's first layer, by stage from 2 on; time is "
-            "that of a training image, in the fastest epoch, over that of the plain network."
+            "it."
         )
     if study.paper.top1.notna().any():
         lines.append(f"The paper's columns: {study.paper_of}, arXiv 1709.01507v4.")
@@ -60,14 +62,15 @@ def resolution(study: Study) -> list[str]:
         return []
     groups = [study.errors(row) for row in study.rows]
     n = min((len(group) for group in groups if group), default=0)
-    measured = pooled_spread(groups)
+    measured = study.pool.spread.deviation
     spread = asked["spread"] if math.isnan(measured) else measured
     lines = []
     if n > 1:
-        lines.append("± is the 95 % interval of the mean over seeds (Student).")
+        lines.append(INTERVALS)
         if study.references:
-            lines.append(comparing(study))
-            lines += uneven(groups)
+            lines += comparing(study)
+        if any(map(study.pool.is_wide, study.cells.values())):
+            lines.append(f"* spreads more: its variance is over {WIDE:g} times the pool's.")
     if spread is not None:
         source = "these runs" if not math.isnan(measured) else "this recipe, measured before"
         lines.append(
@@ -91,27 +94,17 @@ def resolution(study: Study) -> list[str]:
     return lines
 
 
-def comparing(study: Study) -> str:
-    """How the differences were tested."""
-    if max(map(list(study.references.values()).count, study.references.values())) > MOST:
-        return "So many rows are not compared one by one: see the effects of what was varied."
-    margin = MARGINS.get(study.asked["dataset"])
-    return (
-        "Differences have Dunnett's 95 % intervals, which hold together for all rows with one "
-        "reference, and his p-values."
-        + (f" Alike means within {margin:g} points, a margin set beforehand." if margin else "")
-    )
-
-
-def uneven(groups: list[list[float]]) -> list[str]:
-    """A warning where rows spread so differently that Dunnett's test does not fit."""
-    spreads = [stdev(group) for group in groups if len(group) > 2]
-    if len(spreads) < 2 or max(spreads) <= UNEVEN * min(spreads):
-        return []
-    return [
-        f"The rows' standard deviations reach from {min(spreads):.2f} to {max(spreads):.2f} "
-        "points, and Dunnett's test takes them as equal: trust its narrowest intervals less."
-    ]
+def comparing(study: Study) -> list[str]:
+    """What has a verdict, and what the others are by chance."""
+    margin, compared = MARGINS.get(study.asked["dataset"]), against_reference(study)
+    words = {row: verdict(study, row) for row in compared}
+    lines = [by_chance([found for row, found in compared.items() if not words[row]])]
+    if any(words.values()):
+        lines.append(
+            "A verdict stands where a comparison was declared beforehand (analysis/contrasts.yaml)"
+            + (f"; alike means within {margin:g} points." if margin else ".")
+        )
+    return [line for line in lines if line]
 
 
 def expectation(study: Study) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from analysis.records import Study
-from analysis.stats import MOST_SEEDS, pooled_spread, seeds_for_difference, seeds_for_likeness
+from analysis.stats import MOST_SEEDS, PRIOR, seeds_for_difference, seeds_for_likeness
 
 POINTS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 
@@ -16,7 +16,7 @@ def texts(studies: Sequence[Study], power: float) -> list[str]:
     """One table a study, or a sentence that says why there is none."""
     found = []
     for study in studies:
-        spread = pooled_spread([study.errors(row) for row in study.rows])
+        spread = study.pool.spread.deviation
         if math.isnan(spread) and study.asked["spread"] is None:
             found.append(f"{study.name}: no row has two seeds: give the spread as --spread\n")
         elif math.isnan(spread):
@@ -42,7 +42,11 @@ def text(source: str, spread: float, power: float) -> str:
     )
     body = tabulate(table, "keys", "simple", showindex=False, disable_numparse=True)
     head = f"Seeds differ by {spread:.2f} points (standard deviation; {source}); power {power:g}"
-    note = "So many seeds on each side of one comparison alone; several at once need more."
+    note = (
+        "So many seeds on each side of one comparison, by the interval of the tables: variances "
+        f"drawn towards the pool's, which counts as {PRIOR:g} degrees of freedom. A declared "
+        "comparison needs no correction for the others."
+    )
     return f"{head}\n\n{body}\n\n{note}\n"
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis import report
 from analysis.figures import is_readable
-from analysis.records import Study, load
+from analysis.records import Study, load, with_pools
 from analysis.report import Picture
 from analysis.style import STYLE
 from analysis.training import COLUMNS, curves, has_curves
@@ -26,7 +26,7 @@ from experiments.config import ConfigError
 from experiments.display import duration
 from experiments.files import read_lines
 from experiments.lock import holder
-from experiments.record import failure, read_study, runs_of, state
+from experiments.record import failure, read_study, runs_of, seeds_of_cells, state
 
 THERE = ("done", "diverged", "other data")  # states with a result
 # States with curves that are not in `Study.curves`.
@@ -158,7 +158,9 @@ class Page:
             if (when := written(path / "summary.json"))
         }
         known = {p: r for p, r in self.runs.items() if stamps.get(p) == self.stamps[p]}
-        studies = [s for of in asked if (s := self.attempt(load, self.results, of, known))]
+        seeds = seeds_of_cells(asked)
+        loaded = [self.attempt(load, self.results, of, known, seeds) for of in asked]
+        studies = with_pools([study for study in loaded if study])
         is_whole = {path: run["state"] in THERE for path, run in known.items()}
         self.runs = {path: known[path] for path in stamps if is_whole.get(path)}
         self.stamps = {path: stamps[path] for path in self.runs}
@@ -170,7 +172,8 @@ class Page:
     def key(self, study: Study) -> str:
         """What the tables of a study are made of: they change with it."""
         stamps = [self.stamps.get(path) for path in study.runs.path]
-        return json.dumps([study.asked, stamps, *study.runs[["state", "reason"]].values.tolist()])
+        states = study.runs[["state", "reason"]].values.tolist()
+        return json.dumps([study.asked, stamps, sorted(study.pool.values.items()), *states])
 
     def progress(self, study: Study, runs: dict[Path, Run]) -> Progress:
         tables = self.attempt(tables_of, study, self.tables) or {}

@@ -59,7 +59,8 @@ def opening(group: Group, groups: dict[Group, list[Study]], judged: Judged) -> s
         f"*{CAPTION}*",
     ]
     texts = [
-        f"**{answered(group)}**",
+        answered(group),
+        answer.opening(groups[group]),
         *(figure if lines(groups[group]) else []),
         answer.table(judged[group]),
         " ".join(notes(group)),

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -13,13 +13,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.calibration import measure_calibration
+from analysis.pool import Pool
 from experiments.config import ConfigError
 from experiments.files import read_lines
 from experiments.gates import Gates, unpack
-from experiments.record import failure, read_result, read_studies, state
+from experiments.record import failure, read_result, read_studies, seeds_of_cells, state
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
+OUTCOMES = ("test_error", "test_loss", "ece")  # the primary one, and those behind it
 PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 
 Group = tuple[str, str, str]  # data set, network, recipe
@@ -38,6 +41,7 @@ class Study:
     curves    one row an epoch: row, seed, epoch, train_error, val_error, ...
     paper     the published row of each row that has one: top1, top5, gflops, mparams
     paper_of  what the published rows were measured on
+    shared    outcome -> that of all cells of its group (`with_pools`); None takes its own alone
     """
 
     asked: dict[str, Any]
@@ -45,13 +49,30 @@ class Study:
     curves: pd.DataFrame
     paper: pd.DataFrame
     paper_of: str
+    shared: Mapping[str, Pool] | None = None
+
+    @cached_property
+    def pool(self) -> Pool:
+        """What its rows are compared by: all cells of its data set, network and recipe."""
+        return self.pool_in("test_error")
+
+    def pool_in(self, outcome: str) -> Pool:
+        """The same of another outcome: a row of OUTCOMES."""
+        return self.shared[outcome] if self.shared else pool_of([self], values_of(outcome))
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """Row -> its cell: the name of the config, which several studies may share."""
+        return {row["label"]: row["cell"] for row in self.asked["rows"]}
 
     @cached_property
     def digest(self) -> str:
         """Changes with everything that a table or a figure of the study is made of."""
+        pools = [self.pool_in(outcome) for outcome in OUTCOMES]
+        pooled = json.dumps([[sorted(p.values.items()), sorted(p.watched)] for p in pools])
         asked, paper = json.dumps(self.asked, sort_keys=True), self.paper.to_csv()
         runs = self.runs.drop(columns="path").to_csv()
-        text = "\n".join([asked, runs, self.curves.to_csv(), paper, self.paper_of])
+        text = "\n".join([asked, runs, self.curves.to_csv(), paper, self.paper_of, pooled])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -110,8 +131,8 @@ class Study:
         return list(self.runs[self.runs.row == row].state)
 
     def lost(self, row: str) -> int:
-        """Runs of a row that diverged or failed: a mean over the others may flatter it."""
-        return sum(state in ("diverged", "failed") for state in self.states(row))
+        """Counts the runs of a row without a number: a mean over the others may flatter it."""
+        return sum(state != "done" for state in self.states(row))
 
     def precisions(self, *rows: str) -> set[str]:
         """What the runs of some rows were computed in."""
@@ -146,8 +167,47 @@ def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
 
 
 def in_the_papers_order(study: Study) -> tuple[float, str]:
-    """By the number of the table; what the paper lacks comes last."""
-    return float(study.asked["table"] or "inf"), study.name
+    """What SE is judged against comes first, then by the table's number, then what has none."""
+    first = -1.0 if study.asked["grid"] == "control" else math.inf
+    return float(study.asked["table"] or first), study.name
+
+
+Measure = Callable[[Study, str], list[float]]
+
+
+def values_of(outcome: str) -> Measure:
+    """(study, row) -> a number a run."""
+    return lambda study, row: [x for x in study.of(row).get(outcome, []) if not pd.isna(x)]
+
+
+def pool_of(studies: Iterable[Study], measure: Measure) -> Pool:
+    """All distinct cells of some studies, of one group, with a number a run."""
+    values: dict[str, tuple[float, ...]] = {}
+    watched: set[str] = set()
+    for study in studies:
+        for row, cell in study.cells.items():
+            if cell not in values:
+                values[cell] = tuple(map(float, measure(study, row)))
+        looks = study.asked.get("looks", [])
+        watched |= {study.cells[row] for look in looks for row in look["rows"]}
+    return Pool(values, frozenset(watched))
+
+
+def with_pools(studies: Sequence[Study]) -> list[Study]:
+    """The same, each with the pool of its data set, network, recipe and settings."""
+    members: dict[str, list[Study]] = {}
+    for study in studies:
+        members.setdefault(group_key(study), []).append(study)
+    pools = {
+        key: {outcome: pool_of(some, values_of(outcome)) for outcome in OUTCOMES}
+        for key, some in members.items()
+    }
+    return [replace(study, shared=pools[group_key(study)]) for study in studies]
+
+
+def group_key(study: Study) -> str:
+    names = ("dataset", "network", "recipe", "settings")
+    return json.dumps([study.asked[name] for name in names], sort_keys=True)
 
 
 def find_studies(results: Path, names: list[str]) -> list[Study]:
@@ -163,21 +223,29 @@ def find_studies(results: Path, names: list[str]) -> list[Study]:
             grids = ", ".join(dict.fromkeys(study["grid"] for study in asked))
             raise ConfigError(f"no study {name!r} in {results}: there are studies of {grids}")
     runs: dict[Path, dict[str, Any]] = {}  # read once, though several studies share them
+    seeds = seeds_of_cells(asked)
+    found = with_pools([load(results, study, runs, seeds) for study in asked])
     return [
-        load(results, study, runs)
-        for study in asked
-        if not names or study["name"] in names or study["grid"] in names
+        study for study in found if not names or study.name in names or study.asked["grid"] in names
     ]
 
 
 def load(
-    results: Path, asked: dict[str, Any], known: dict[Path, dict[str, Any]] | None = None
+    results: Path,
+    asked: dict[str, Any],
+    known: dict[Path, dict[str, Any]] | None = None,
+    seeds: dict[str, int] | None = None,
 ) -> Study:
-    """A study with all of its runs, of which those that are `known` are not read again."""
+    """A study with all of its runs, of which those that are `known` are not read again.
+
+    Args:
+        seeds: cell -> how many it has, where other studies share it: from `seeds_of_cells`.
+    """
     known = {} if known is None else known
+    seeds = seeds_of_cells([asked]) if seeds is None else seeds
     runs, curves = [], []
     for row in asked["rows"]:
-        for seed in range(asked["seeds"]):
+        for seed in range(seeds[row["cell"]]):
             path = results / "runs" / row["cell"] / f"seed{seed}"
             who = {"row": row["label"], "seed": seed}
             if path not in known:
@@ -220,6 +288,7 @@ def read_run(path: Path) -> dict[str, Any]:
     run["hidden"] = hidden_text(result.summary["hidden"])
     whole = [line for line in timings if line.get("images") and line.get("seconds")]
     paces = [line["seconds"] / line["images"] for line in whole]
+    run["ece"] = measure_calibration(path / "predictions.npz")
     run["pace"] = min(paces) if paces else None
     run["delay"] = median(paces) / min(paces) if paces else None
     run |= {f"config.{key}": value for key, value in flat(result.config.model_dump(mode="json"))}

@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from analysis import claims
-from analysis.answer import sentences
+from analysis.answer import found, sentences
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
 from analysis.kinds import CAPTION, KINDS
@@ -143,6 +143,7 @@ def section(study: Study, figures: dict[str, Path], known: Known) -> Section:
     asked = {
         "Asked": study.asked["about"],
         "Expected": study.asked["expected"],
+        "Found": found(study),
         "Command": study.asked["command"],
     }
     return Section(

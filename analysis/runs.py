@@ -72,6 +72,8 @@ COLUMNS = (
            "whole"),
     Column("test_error", "wrong among these, %", "number"),
     Column("test_loss", "their mean cross-entropy, nats", "number"),
+    Column("ece", "their expected calibration error in 15 bins, points; from predictions.npz",
+           "number"),
     Column("val_error", "wrong among the held-out images after the last epoch, %", "number"),
     Column("train_error", "wrong in the last epoch of training, with crops and flips, %", "number"),
     Column("parameters", "trainable numbers of the network", "whole"),

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import report, write
-from analysis.records import Study, find_studies, load
-from experiments.record import read_studies
+from analysis.records import Study, find_studies
 
 
 def show(results: Path, names: Sequence[str] = ()) -> bool:
@@ -33,7 +32,7 @@ def show(results: Path, names: Sequence[str] = ()) -> bool:
 def other_studies(results: Path, found: Sequence[Study]) -> list[Study]:
     """Returns the studies in RESULTS that are not among those that were found."""
     names = {study.name for study in found}
-    return [load(results, a) for a in read_studies(results) if a["name"] not in names]
+    return [study for study in find_studies(results, []) if study.name not in names]
 
 
 def name_damaged(studies: Sequence[Study]) -> list[str]:

@@ -1,7 +1,6 @@
 """Intervals, comparisons, and what a number of seeds can see. Pure functions of numbers."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,19 +9,45 @@ from scipy import optimize, stats
 
 MOST_SEEDS = 10_000
 ROUNDING = 1e-9  # values that lie no further apart are the same: 0.3 - 0.1 is not 0.2
+PRIOR = 8.0  # d0, fixed before the comparisons: the pool counts as so many degrees of freedom
+LEVEL = 0.95
+TUNED = 10.0  # n* of the boundary: it is narrowest, for its level, near so many seeds
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two means, with its interval and the p-value of "there is none"; NaN where not known."""
+    """A contrast of means, with its interval and the p-value of "it is 0"; NaN where not known."""
 
     estimate: float
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan
 
+    @property
+    def leaves_out_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+
+@dataclass(frozen=True)
+class Spread:
+    """A variance of single values within cells, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+    @property
+    def is_known(self) -> bool:
+        return self.freedom > 0 and self.variance > ROUNDING**2
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(self.variance) if self.is_known else math.nan
+
+
+UNKNOWN = Spread(math.nan, 0.0)
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
     """(mean, half-width) of Student's interval for the mean of (n,) values.
 
     The half-width is NaN for a single value, and for values that are all the same: one seed has no
@@ -37,11 +62,11 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 
 def vary(values: np.ndarray) -> bool:
-    """Whether (n,) values differ by more than rounding."""
+    """Tells whether (n,) values differ by more than rounding."""
     return bool(np.ptp(values) > ROUNDING)
 
 
-def prediction(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def prediction(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
     """(low, high) that one more value, drawn as (n,) others were, lies in with this probability.
 
     mean -+ t s sqrt(1 + 1/n), with Student's t of n - 1. NaN for less than two values, and for
@@ -53,66 +78,122 @@ def prediction(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     return mean - reach, mean + reach
 
 
-def difference(
-    values: Sequence[float], reference: Sequence[float], level: float = 0.95
+# -- the one interval: moderated variances ----------------------------------------------------
+
+
+def pool(groups: Sequence[Sequence[float]]) -> Spread:
+    """Pools the variances within (n_i,) values: sum of squares over sum of n_i - 1."""
+    groups = [np.asarray(group, dtype=float) for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return UNKNOWN
+    return Spread(float(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom), freedom)
+
+
+def moderate(values: Sequence[float], pooled: Spread, prior: float = PRIOR) -> Spread:
+    """Draws the variance of (n,) values towards the pool's: (d0 s_pool^2 + (n-1) s^2)/(d0 + n-1).
+
+    `prior` is d0: 0 leaves the values' own variance, infinity the pool's. As in Smyth (2004), but
+    with a d0 that was fixed beforehand. The degrees of freedom are d0 + n - 1.
+    """
+    values = np.asarray(values, dtype=float)
+    own = max(len(values) - 1, 0)
+    squares = float(((values - values.mean()) ** 2).sum()) if own and vary(values) else 0.0
+    if math.isinf(prior):
+        return Spread(pooled.variance, math.inf)
+    if not prior + own:
+        return UNKNOWN
+    shared = prior * pooled.variance if prior else 0.0
+    return Spread((shared + squares) / (prior + own), prior + own)
+
+
+def contrast(
+    groups: Sequence[Sequence[float]],
+    weights: Sequence[float],
+    pooled: Spread,
+    level: float = LEVEL,
+    prior: float = PRIOR,
+    is_watched: bool = False,
 ) -> Difference:
-    """Mean of (n,) values minus the mean of (m,) others, unpaired, by Welch's t-test.
+    """A weighted sum of means, with its interval by moderated variances.
 
-    The interval is not known where one of them has less than two values, or neither varies.
+    se^2 = sum w_i^2 s~_i^2 / n_i, with Satterthwaite's degrees of freedom, no more than the pool's.
+
+    Args:
+        groups: (k,) cells of (n_i,) values each.
+        weights: (k,) of their means: 1 and -1 for a difference of two.
+        pooled: from `pool`, over all cells of which these are some.
+        level: of the interval.
+        prior: as in `moderate`.
+        is_watched: the number of values was chosen by looking at them: the interval is `boundary`
+            wide, which holds however often one looks.
+
+    Returns:
+        Without an interval where the spread is not known; NaN where a cell has no value.
     """
-    a, b = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
-    if not len(a) or not len(b):
+    groups = [np.asarray(group, dtype=float) for group in groups]
+    if not all(map(len, groups)):
         return Difference(math.nan)
-    estimate = float(a.mean() - b.mean())
-    if min(len(a), len(b)) < 2 or not (vary(a) or vary(b)):
+    estimate = float(sum(w * g.mean() for w, g in zip(weights, groups, strict=True)))
+    if not pooled.is_known:
         return Difference(estimate)
-    with warnings.catch_warnings():  # that one of them does not vary is no loss of precision
-        warnings.simplefilter("ignore", RuntimeWarning)
-        test = stats.ttest_ind(a, b, equal_var=False)
-    low, high = test.confidence_interval(level)
-    return Difference(estimate, float(low), float(high), float(test.pvalue))
+    spreads = [moderate(group, pooled, prior) for group in groups]
+    counts = np.array([len(group) for group in groups], dtype=float)
+    shares = np.square(weights) / counts
+    if not all(s.freedom > 0 for s in spreads):
+        return Difference(estimate)
+    parts = shares * [s.variance for s in spreads]
+    error = math.sqrt(parts.sum())
+    if not error > ROUNDING:
+        return Difference(estimate)
+    own = sum(p**2 / s.freedom for p, s in zip(parts, spreads, strict=True))
+    freedom = min(parts.sum() ** 2 / own if own else math.inf, pooled.freedom)
+    tail = (1 - level) / 2
+    if is_watched:
+        n = float(np.square(weights).sum() / shares.sum())  # of a pair: 2 n_a n_b / (n_a + n_b)
+        tail = float(stats.norm.sf(boundary(n, 1 - level)))
+    half = float(stats.t.isf(tail, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(estimate) / error, freedom))
+    return Difference(estimate, estimate - half, estimate + half, math.nan if is_watched else p)
 
 
-def compare(
-    groups: Mapping[str, Sequence[float]], reference: Sequence[float], level: float = 0.95
-) -> dict[str, Difference]:
-    """Each group's mean minus the reference's, by Dunnett's test (1955).
+def difference(
+    values: Sequence[float], reference: Sequence[float], pooled: Spread, **more
+) -> Difference:
+    """Mean of (n,) values minus the mean of (m,) others; `more` as for `contrast`."""
+    return contrast([values, reference], [1, -1], pooled, **more)
 
-    The intervals hold together with probability `level`, however many groups there are. A group of
-    less than two values, or a reference of less than two, has no interval.
+
+def boundary(n: float, alpha: float = 1 - LEVEL) -> float:
+    """How many standard errors from 0 a mean of n values may lie, however often one looks.
+
+    A normal mixture (Robbins 1970): with probability 1 - alpha no n from 1 on lies beyond
+    sqrt((n + eta) / n * ln((n + eta) / (eta alpha^2))); eta makes it narrowest near TUNED.
     """
-    plain = {name: Difference(difference(g, reference).estimate) for name, g in groups.items()}
-    many = {name: np.asarray(g, dtype=float) for name, g in groups.items() if len(g) > 1}
-    reference = np.asarray(reference, dtype=float)
-    if not many or len(reference) < 2 or not any(map(vary, [*many.values(), reference])):
-        return plain
-    # The p-value is an integral over random points: the same ones on every rebuild.
-    test = stats.dunnett(*many.values(), control=reference, rng=np.random.default_rng(0))
-    bounds = test.confidence_interval(level)
-    found = zip(many, bounds.low, bounds.high, test.pvalue, strict=True)
-    return plain | {
-        name: Difference(plain[name].estimate, float(low), float(high), float(p))
-        for name, low, high, p in found
-    }
+    eta = TUNED / (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha)))
+    return math.sqrt((n + eta) / n * math.log((n + eta) / (eta * alpha**2)))
 
 
-def alike(values: Sequence[float], reference: Sequence[float], margin: float) -> bool:
-    """Whether two one-sided t-tests at 5 % find two means less than `margin` apart."""
-    found = difference(values, reference, level=0.90)
-    return -margin < found.low and found.high < margin
+def diverges_more(lost: int, ended: int, lost_there: int, ended_there: int) -> bool:
+    """Tells by Fisher's exact test at 5 % (two-sided) whether more runs diverge than elsewhere."""
+    table = [[lost, ended], [lost_there, ended_there]]
+    more = lost * (lost_there + ended_there) > lost_there * (lost + ended)
+    return more and float(stats.fisher_exact(table).pvalue) < 1 - LEVEL
+
+
+# -- what seeds can see -----------------------------------------------------------------------
 
 
 def smallest_difference(spread: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The true difference of two means that a t-test of n against n finds with this power.
+    """The true difference of two means that n against n find with this power.
+
+    By the interval of `contrast`, where all cells spread alike and the pool is large.
 
     Args:
         spread: standard deviation of a single value.
-        n: values on each side; for n = 1 the spread is taken as known (a z-test).
+        n: values on each side.
     """
-    error = spread * math.sqrt(2 / n)  # of the difference
-    if n == 1:
-        return error * float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    freedom = 2 * n - 2
+    error, freedom = spread * math.sqrt(2 / n), 2 * (PRIOR + n - 1)
     limit = stats.f.ppf(1 - alpha, 1, freedom)  # of t squared
 
     def lacking(shift: float) -> float:
@@ -122,16 +203,16 @@ def smallest_difference(spread: float, n: int, power: float = 0.8, alpha: float 
 
 
 def seeds_for_difference(true: float, spread: float, power: float = 0.8) -> int:
-    """How many seeds on each side a t-test needs to find a true difference with this power."""
+    """How many seeds on each side it takes to find a true difference with this power."""
     return fewest(lambda n: smallest_difference(spread, n, power) <= true)
 
 
 def seeds_for_likeness(margin: float, spread: float, power: float = 0.8) -> int:
-    """How many it takes to show that two equal networks lie within `margin` (`alike`)."""
+    """How many it takes to show that two equal networks lie within `margin`."""
 
     def chance(n: int) -> float:
-        freedom, error = 2 * n - 2, spread * math.sqrt(2 / n)
-        limit = float(stats.t.ppf(0.95, freedom))
+        freedom, error = 2 * (PRIOR + n - 1), spread * math.sqrt(2 / n)
+        limit = float(stats.t.ppf(LEVEL, freedom))
         return 1 - 2 * float(stats.nct.cdf(limit, freedom, margin / error))
 
     return fewest(lambda n: chance(n) >= power)
@@ -149,7 +230,7 @@ def fewest(is_enough) -> int:
     return high
 
 
-def sampling_difference(error: float, images: int, level: float = 0.95) -> float:
+def sampling_difference(error: float, images: int, level: float = LEVEL) -> float:
     """How far two equally good networks lie apart by the choice of the test images alone.
 
     In points; `error` in %, measured on `images` images: two independent binomial shares. Networks
@@ -162,8 +243,12 @@ def sampling_difference(error: float, images: int, level: float = 0.95) -> float
 
 def pooled_spread(groups: Sequence[Sequence[float]]) -> float:
     """Standard deviation within groups of values; NaN where no group has two."""
-    groups = [np.asarray(group, dtype=float) for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in groups)
-    if not freedom:
-        return math.nan
-    return math.sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom)
+    found = pool(groups)
+    return math.sqrt(found.variance) if found.freedom else math.nan
+
+
+def trend(levels: Mapping[str, float]) -> dict[str, float]:
+    """Weights of a least-squares slope: row -> weight, for means at these positions."""
+    middle = sum(levels.values()) / len(levels)
+    squares = sum((x - middle) ** 2 for x in levels.values())
+    return {row: (x - middle) / squares for row, x in levels.items()}

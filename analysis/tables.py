@@ -1,113 +1,101 @@
 """A study as a table: Markdown, LaTeX, CSV, and text for the terminal."""
 
+import io
 import math
-from collections.abc import Callable
 
 import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 from tabulate import tabulate
 
-from analysis.comparisons import against_reference
+from analysis.comparisons import against_reference, verdict
+from analysis.comparisons import shown as shown_difference
 from analysis.notes import notes
 from analysis.records import Study
-from analysis.stats import Difference, interval
+from analysis.stats import Difference
 
 HOLE = "–"
 SENTENCE = 40  # characters
 DIGITS = 10
+PRIORS = {"welch": 0.0, "d0_4": 4.0, "d0_16": 16.0}  # the interval with another d0
+WIDTH = 100  # columns of a terminal
 STATES = ("diverged", "failed", "damaged", "other data")
 
 
 def numbers(study: Study) -> pd.DataFrame:
     """One row a variant, in numbers: what the CSV holds."""
-    compared, paces = against_reference(study), relative_paces(study)
+    compared, pool = against_reference(study), study.pool
     rows = []
     for label in study.rows:
-        of_row, done = study.runs[study.runs.row == label], study.of(label)
-        mean, half = interval(done.test_error)
+        cell, of_row, done = (
+            study.cells[label],
+            study.runs[study.runs.row == label],
+            study.of(label),
+        )
         first = done.iloc[0] if len(done) else None
+        reference = study.references.get(label)
         against = compared.get(label, Difference(math.nan))
+        mean, half = pool.mean(cell)
+        other = {
+            name: pool.difference(cell, study.cells[reference], prior=prior)
+            if reference
+            else Difference(math.nan)
+            for name, prior in PRIORS.items()
+        }
         rows.append(
             {
                 "row": label,
                 "test_error": mean,
                 "half_width": half,
-                "reference": study.references.get(label),
+                "reference": reference,
                 "difference": against.estimate,
                 "difference_low": against.low,
                 "difference_high": against.high,
                 "p": against.p,
+                "verdict": verdict(study, label) if reference else "",
+                **{f"{n}_low": one.low for n, one in other.items()},
+                **{f"{n}_high": one.high for n, one in other.items()},
+                "spreads_more": pool.is_wide(cell),
                 "seeds": len(done),
                 "asked": len(of_row),
                 **{s.replace(" ", "_"): int((of_row.state == s).sum()) for s in STATES},
                 "parameters": None if first is None else int(first.parameters),
                 "multiply_adds": None if first is None else int(first.multiply_adds),
-                "relative_time": paces.get(label),
                 "hidden": "" if first is None else first.hidden,
                 **{f"paper_{name}": value for name, value in study.paper.loc[label].items()},
             }
         )
-    frame = pd.DataFrame(rows)
-    kinds = {"parameters": "Int64", "multiply_adds": "Int64", "relative_time": "float64"}
-    return frame.astype(kinds)
-
-
-def relative_paces(study: Study) -> dict[str, float]:
-    """Row -> training time of an image over that of the same network without SE.
-
-    Of the fastest seed of each. {} where the runs are of several machines, whose times cannot be
-    compared.
-    """
-    if not study.is_of_one_machine:
-        return {}
-    paces = study.done.groupby("row").pace.min()
-    plain = {row: paces.get(study.plain_of(row), math.nan) for row in paces.index}
-    return {row: pace / plain[row] for row, pace in paces.items()}
+    return pd.DataFrame(rows).astype({"parameters": "Int64", "multiply_adds": "Int64"})
 
 
 def cells(study: Study) -> pd.DataFrame:
-    """The same as text, rounded for reading; a hole shows as a hole."""
+    """The same as text, rounded for reading, in five columns; a hole shows as a hole."""
     table = numbers(study)
     shown = pd.DataFrame({study.asked["title"]: table.row})
     shown["test error (%)"] = [error_text(row) for row in table.itertuples()]
     if study.references:
         name = f"minus {study.reference or study.references_in_words} (points)"
         shown[name] = [difference_text(row) for row in table.itertuples()]
-    if table.p.notna().any():
-        shown["p"] = [number(x, "{:.3f}") if not x < 0.001 else "< 0.001" for x in table.p]
-    shown["seeds"] = [
-        f"{row.seeds}" if row.seeds == row.asked else f"{row.seeds}/{row.asked}"
-        for row in table.itertuples()
-    ]
     shown["parameters"] = [number(x, "{:,}") for x in table.parameters]
-    if table.hidden.any():
-        shown["hidden units"] = [text or HOLE for text in table.hidden]
-    shown["M mult-adds"] = [number(x, "{:.2f}", 1e-6) for x in table.multiply_adds]
-    shown["time (x plain)"] = [number(x, "{:.2f}") for x in table.relative_time]
-    published = {
-        "paper top-1 (%)": (table.paper_top1, "{:.2f}"),
-        "paper top-5 (%)": (table.paper_top5, "{:.2f}"),
-        "paper G mult-adds": (table.paper_gflops, "{:.2f}"),
-        "paper M param.": (table.paper_mparams, "{:.1f}"),
-    }
-    for name, (values, form) in published.items():
-        if values.notna().any():
-            shown[name] = [number(x, form) for x in values]
+    if table.paper_top1.notna().any():
+        shown["paper's error (%)"] = [number(x, "{:.2f}") for x in table.paper_top1]
     return shown
 
 
 def error_text(row) -> str:
     if row.seeds:
         half = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
-        return f"{row.test_error:.2f}{half}"
+        wide = " *" if row.spreads_more else ""
+        lost = "" if row.seeds == row.asked else f" ({row.seeds} of {row.asked} runs)"
+        return f"{row.test_error:.2f}{half}{wide}{lost}"
     return next((state for state in STATES if getattr(row, state.replace(" ", "_"))), HOLE)
 
 
 def difference_text(row) -> str:
-    if math.isnan(row.difference):
-        return HOLE
-    if math.isnan(row.difference_low):
-        return f"{row.difference:+z.2f}"
-    return f"{row.difference:+z.2f} [{row.difference_low:+z.2f}, {row.difference_high:+z.2f}]"
+    found = Difference(row.difference, row.difference_low, row.difference_high)
+    return f"{shown_difference(found)} {row.verdict}".rstrip()
 
 
 def number(value, form: str, scale: float = 1) -> str:
@@ -128,10 +116,16 @@ def plainly(table: pd.DataFrame) -> dict:
 
 
 def block(title: str, table: pd.DataFrame, notes: list[str]) -> str:
-    """A table for the terminal, with what has to be known to read it."""
-    return "\n".join(
-        [title, "", tabulate(table, "keys", "simple", **plainly(table)), "", *notes, ""]
-    )
+    """A table for the terminal, within WIDTH columns, with what has to be known to read it."""
+    grid = RichTable(box=box.SIMPLE, pad_edge=False)
+    for name, side in zip(table, plainly(table)["colalign"], strict=True):
+        grid.add_column(Text(name), justify=side, overflow="fold")
+    for row in table.values.tolist():
+        grid.add_row(*map(Text, map(str, row)))
+    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
+    console.print(grid)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    return "\n".join([title, *lines, *notes, ""])  # a note may have a command: it is not broken
 
 
 def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:
@@ -140,15 +134,32 @@ def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:
     return f"## {title}\n\n{body}\n\n{listed}\n"
 
 
-def latex(title: str, table: pd.DataFrame, notes: list[str]) -> str:
-    """A booktabs tabular; the notes are comments."""
+def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") -> str:
+    """A table with caption and label, no wider than the text; the notes are comments.
+
+    It needs booktabs and graphicx.
+    """
     safe = table.map(lambda text: f"{{}}{text}" if str(text)[:1] in ("[", "*") else text)
     body = tabulate(safe, "keys", "latex_booktabs", **plainly(table))
     body = body.replace(r"\{\}", "{}")  # a line may not begin with [ or *, which belong to \\
+    caption = tabulate([[title]], tablefmt="latex_booktabs", disable_numparse=True)
+    caption = caption.split("\n")[2].strip().removesuffix(r"\\").strip()
+    sides = plainly(table)["colalign"]
+    wide = [max(map(len, map(str, table[name])), default=0) >= SENTENCE for name in table]
+    if any(wide):  # sentences are broken into lines
+        share = round(1.2 / sum(wide), 2)
+        columns = [
+            f"p{{{share}\\textwidth}}" if w else s[0] for w, s in zip(wide, sides, strict=True)
+        ]
+        body = body.replace(
+            "{" + "".join(s[0] for s in sides) + "}", "{" + "".join(columns) + "}", 1
+        )
     for sign, code in LATEX.items():
-        body = body.replace(sign, code)
+        body, caption = body.replace(sign, code), caption.replace(sign, code)
     comments = "\n".join(f"% {line}" for line in [title, *notes])
-    return f"{comments}\n{body}\n"
+    fit = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
+    head = f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{label}}}"
+    return f"{comments}\n{head}\n{fit}\n{body}}}\n\\end{{table}}\n"
 
 
 def csv(table: pd.DataFrame) -> str:
@@ -160,9 +171,8 @@ def write(study: Study, suffix: str) -> str:
     """A study's table as the content of a file with this suffix."""
     if suffix == "csv":
         return csv(numbers(study))
-    return WRITERS[suffix](title(study), cells(study), notes(study))
+    parts = title(study), cells(study), notes(study)
+    return latex(*parts, study.name) if suffix == "tex" else markdown(*parts)
 
 
 LATEX = {"±": r"$\pm$", HOLE: "--", "×": r"$\times$"}
-WRITERS: dict[str, Callable[[str, pd.DataFrame, list[str]], str]] = {"md": markdown, "tex": latex}
-SUFFIXES = (*WRITERS, "csv")

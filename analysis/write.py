@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import claims as claimed
 from analysis import effects as crossed
 from analysis import interventions as replaced
+from analysis import secondary
 from analysis import tables as tabled
 from analysis.drawing import Drawing, draw
 from analysis.notes import notes
@@ -15,7 +16,7 @@ from analysis.records import Group, Study, by_group
 from analysis.subjects import subjects
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
-Known = dict[str, dict[str, Table]]  # name of a study -> its tables: Dunnett's test takes its time
+Known = dict[str, dict[str, Table]]  # name of a study -> its tables
 
 
 def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
@@ -39,6 +40,11 @@ def compute_tables(study: Study) -> dict[str, Table]:
             tabled.numbers(study),
         )
     }
+    if study.done.get("ece", pd.Series(dtype=float)).notna().any():
+        found[f"{study.name}-secondary"] = (
+            f"{study.asked['title']}: secondary outcomes", secondary.cells(study),
+            secondary.NOTES, secondary.numbers(study),
+        )  # fmt: skip
     if len(effects := crossed.effects(study)):
         text = crossed.notes(study, effects)
         found[f"{study.name}-effects"] = (
@@ -68,8 +74,12 @@ def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
     if found:
         folder.mkdir(parents=True, exist_ok=True)
     for name, (title, shown, lines, numbers) in found.items():
-        contents = {k: write(title, shown, lines) for k, write in tabled.WRITERS.items()}
-        for suffix, content in (contents | {"csv": tabled.csv(numbers)}).items():
+        contents = {
+            "md": tabled.markdown(title, shown, lines),
+            "tex": tabled.latex(title, shown, lines, name),
+            "csv": tabled.csv(numbers),
+        }
+        for suffix, content in contents.items():
             paths.append(folder / f"{name}.{suffix}")
             paths[-1].write_text(content)
     return paths

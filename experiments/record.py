@@ -22,6 +22,7 @@ No torch here: `status` reads a thousand of these in a moment.
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -244,8 +245,23 @@ def load(path: Path) -> Record:
 
 def runs_of(study: dict[str, Any], results: Path) -> list[Path]:
     """The folders of a study's runs, there or not, in whole rounds of seeds."""
-    cells, seeds = [row["cell"] for row in study["rows"]], range(study["seeds"])
-    return [results / "runs" / cell / f"seed{seed}" for seed in seeds for cell in cells]
+    cells = seeds_of_cells([study])
+    return [
+        results / "runs" / cell / f"seed{seed}"
+        for seed in range(max(cells.values()))
+        for cell, seeds in cells.items()
+        if seed < seeds
+    ]
+
+
+def seeds_of_cells(studies: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Cell -> how many seeds it was asked for: the most of all studies that share it."""
+    found: dict[str, int] = {}
+    for study in studies:
+        for row in study["rows"]:
+            seeds = max(study["seeds"], row.get("seeds", 0))  # those that --decide has added
+            found[row["cell"]] = max(seeds, found.get(row["cell"], 0))
+    return found
 
 
 def find_run(results: Path, name: str) -> Path:
@@ -295,7 +311,18 @@ def write_study(results: Path, study: dict[str, Any]) -> None:
     path = results / "studies" / f"{study['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        study = study | {"seeds": max(study["seeds"], read_study(path)["seeds"])}
+        before = read_study(path)
+        study = study | {"seeds": max(study["seeds"], before["seeds"])}
+        more = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
+        study["rows"] = [
+            row | {"seeds": max(row.get("seeds", 0), more.get(row["cell"], 0))}
+            if row["cell"] in more
+            else row
+            for row in study["rows"]
+        ]
+        if looks := before.get("looks", []):
+            added = [look for look in study.get("looks", []) if look not in looks]
+            study["looks"] = looks + added
     write_json(path, study)
 
 

@@ -254,24 +254,22 @@ def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_g
 
 
 def wide_studies(studies: list[Study], results: Path, until: float, say: Say) -> set[str]:
-    """The names of the studies that need another seed: a row's interval is wider than ± `until`."""
-    from analysis.stats import interval  # the same one as in the tables
+    """The names of the studies that need another seed: a row's interval is wider than ± `until`.
 
-    wide = set()
-    for study in studies:
-        halves = {}
-        for cell in study.cells:
-            runs = [
-                Record(results, cell.config.model_copy(update={"seed": seed}))
-                for seed in range(study.seeds)
-            ]
-            errors = [run.summary()["test_error"] for run in runs if run.state == "done"]
-            if len(errors) > 1:
-                half = interval(errors)[1]
-                halves[cell.label] = 0.0 if math.isnan(half) else half  # all the same
-            else:
-                say(f"{study.name}: {cell.label!r} has {len(errors)} results and no interval: "
+    The intervals are those of the tables: a row whose seeds tie by chance has the pool's spread.
+    """
+    from analysis.records import find_studies
+
+    wide, names = set(), {study.name: study for study in studies}
+    for found in find_studies(results, list(names)):
+        study, halves = names[found.name], {}
+        for row, cell in found.cells.items():
+            if (n := len(found.errors(row))) < 2:
+                say(f"{study.name}: {row!r} has {n} results and no interval: "
                     "--until does not wait for it", style="yellow")  # fmt: skip
+                continue
+            half = found.pool.mean(cell)[1]
+            halves[row] = math.inf if math.isnan(half) else half  # all of the pool tie
         if halves and (worst := max(halves, key=halves.get)) and halves[worst] > until:
             known = f"with {study.seeds} seeds {worst!r} is known to ± {halves[worst]:.2f}"
             say(f"{study.name}: {known}, not yet to ± {until:g}")

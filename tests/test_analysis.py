@@ -71,36 +71,32 @@ def study(
 def test_a_table_to_the_character(tmp_path):
     study(tmp_path, 3, skip=[("r = 4", 2)])
     [found] = find_studies(tmp_path, ["ratio"])
-    half = 4.302653 * 0.1 / math.sqrt(3)
     lines = tables.write(found, "md").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
     assert rows[0] == [
-        "Reduction ratio r", "test error (%)", "minus r = 16 (points)", "p", "seeds", "parameters",
-        "hidden units", "M mult-adds", "time (x plain)", "paper top-1 (%)", "paper top-5 (%)",
-        "paper G mult-adds", "paper M param.",
+        "Reduction ratio r", "test error (%)", "minus r = 16 (points)", "parameters",
+        "paper's error (%)",
     ]  # fmt: skip
-    groups = {row: [e, e + 0.1, e + 0.2][: 2 if row == "r = 4" else 3] for row, e in ERRORS.items()}
-    control = groups.pop("r = 16")
-    theirs = scipy.stats.dunnett(*groups.values(), control=control, rng=np.random.default_rng(0))
-    bounds = theirs.confidence_interval(0.95)
-    low, high, p = (
-        dict(zip(groups, numbers, strict=True))
-        for numbers in (bounds.low, bounds.high, theirs.pvalue)
-    )
+    # Every row of three has the variance 0.01, that of two 0.005; the pool has 13 degrees.
+    pooled = (6 * 2 * 0.01 + 0.005) / 13
+    two, three = (8 * pooled + 0.005) / 9, (8 * pooled + 2 * 0.01) / 10
+    t = scipy.stats.t.ppf(0.975, 13)  # of a difference: Satterthwaite's are more than the pool's
+    one = scipy.stats.t.ppf(0.975, 10) * math.sqrt(three / 3)
+    full, part = t * math.sqrt(2 * three / 3), t * math.sqrt(two / 2 + three / 3)
     assert rows[2] == [
-        "no SE", f"9.10 ± {half:.2f}", f"+0.90 [{low['no SE']:+.2f}, {high['no SE']:+.2f}]",
-        "< 0.001", "3", "313,114", "–", "47.11", "1.00", "23.30", "6.55", "3.86", "25.6",
+        "no SE", f"9.10 ± {one:.2f}", f"+0.90 [{0.9 - full:+.2f}, {0.9 + full:+.2f}] worse",
+        "313,114", "23.30",
     ]  # fmt: skip
-    assert rows[3][9:] == ["–", "–", "–", "–"]
+    assert rows[3][4] == "–"
+    half = scipy.stats.t.ppf(0.975, 9) * math.sqrt(two / 2)
     assert rows[5] == [
-        "r = 4", f"8.25 ± {12.7062 * 0.0707107 / math.sqrt(2):.2f}",
-        f"+0.05 [{low['r = 4']:+.2f}, {high['r = 4']:+.2f}]", f"{p['r = 4']:.3f}", "2/3",
-        "313,364", "16 / 32", "47.11", "1.25", "22.25", "6.09", "–", "35.7",
+        "r = 4", f"8.25 ± {half:.2f} (2 of 3 runs)",
+        f"+0.05 [{0.05 - part:+.2f}, {0.05 + part:+.2f}]", "313,364", "22.25",
     ]  # fmt: skip
-    assert rows[7][2:4] == ["–", "–"]  # the reference itself
+    assert rows[7][2] == "–"  # the reference itself
     said = "\n".join(notes(found))
-    assert "Not in the means: 1 missing." in said and "Student" in said
+    assert "Not in the means: 1 missing." in said and "8 degrees of freedom" in said
     assert "Seeds differ by 0.10 points" in said and "with n = 2" in said
     assert "DEMONSTRATION" not in said
 
@@ -111,7 +107,9 @@ def test_the_csv_holds_the_unrounded_numbers(tmp_path):
     rows = list(csv.DictReader(tables.write(found, "csv").splitlines()))
     assert [row["row"] for row in rows] == list(ERRORS)
     assert float(rows[0]["test_error"]) == pytest.approx(9.05)
-    assert float(rows[0]["half_width"]) == pytest.approx(12.7062 * 0.0707107 / math.sqrt(2), 1e-4)
+    half = scipy.stats.t.ppf(0.975, 7) * math.sqrt(0.005 / 2)  # no more degrees than the pool's
+    assert float(rows[0]["half_width"]) == pytest.approx(half, 1e-4)
+    assert float(rows[0]["welch_low"]) < float(rows[0]["difference_low"])
     assert rows[0]["parameters"] == "313114" and rows[1]["paper_top1"] == ""
 
 
@@ -126,7 +124,7 @@ def test_latex_is_booktabs(tmp_path):
 def test_one_seed_and_a_demonstration_say_so(tmp_path):
     study(tmp_path, 1, recipe="demo")
     [found] = find_studies(tmp_path, [])
-    [text] = write.texts([found])
+    text = " ".join(write.texts([found])[0].split())
     assert "±" not in text.split("Data cifar10")[0]
     assert (
         "A DEMONSTRATION" in text
@@ -156,9 +154,9 @@ def test_a_run_that_diverged_or_failed_is_shown_and_never_averaged(tmp_path):
     runs["r = 32", 0].fail("out of memory", "no room")
     [found] = find_studies(tmp_path, [])
     shown = tables.cells(found).set_index("Reduction ratio r")
-    assert shown["test error (%)"]["r = 2"] == "8.20" and shown.seeds["r = 2"] == "1/2"
+    assert shown["test error (%)"]["r = 2"].endswith("(1 of 2 runs)")
     assert shown["test error (%)"]["r = 8"] == "diverged"
-    assert shown["test error (%)"]["r = 32"] == "8.60"
+    assert shown["test error (%)"]["r = 32"].startswith("8.60")
     assert "Not in the means: 3 diverged, 1 failed." in notes(found)
 
 
@@ -179,16 +177,14 @@ def test_runs_of_different_precision_are_named(tmp_path):
     [found] = find_studies(tmp_path, [])
     assert any("MIXED" in note and "bf16, fp32" in note for note in notes(found))
     assert any("times are not compared" in note for note in notes(found))
-    assert tables.numbers(found).relative_time.isna().all()
 
 
-def test_a_fused_run_beside_plain_ones_is_named_and_its_times_are_not_compared(tmp_path):
+def test_a_fused_run_beside_plain_ones_is_named(tmp_path):
     asked = study(tmp_path, 1)
     path = Record(tmp_path, asked.cells[0].config).path / "env.json"
     write_sealed(path, read_sealed(path) | {"step": "fused"})
     [found] = find_studies(tmp_path, [])
     assert any("MIXED" in note and "fused, plain" in note for note in notes(found))
-    assert tables.numbers(found).relative_time.isna().all()
 
 
 def test_runs_on_other_data_are_shown_and_never_averaged(tmp_path):
@@ -199,7 +195,8 @@ def test_runs_on_other_data_are_shown_and_never_averaged(tmp_path):
     assert len(found.of("r = 4")) == 2
     said = " ".join(notes(found))
     assert "OTHER DATA: 1 runs" in said and "fingerprint y, not x" in said
-    assert tables.cells(found).set_index("Reduction ratio r").seeds["r = 4"] == "2/3"
+    shown = tables.cells(found).set_index("Reduction ratio r")["test error (%)"]
+    assert shown["r = 4"].endswith("(2 of 3 runs)")
 
 
 def test_fewer_seeds_asked_for_later_hide_none(tmp_path):
@@ -214,7 +211,7 @@ def test_a_study_without_any_result_is_all_holes(tmp_path):
     asked = expand("ratio", dataset="cifar10", network="resnet29b", recipe="demo")
     found = load(tmp_path, asked.record())
     assert set(tables.cells(found)["test error (%)"]) == {"–"}
-    assert set(tables.cells(found).seeds) == {"0/1"}
+    assert set(tables.numbers(found).seeds) == {0}
     assert figures.errors(found) and figures.ratio(found)
 
 
@@ -329,7 +326,7 @@ def test_timings_that_lost_a_number_cost_a_time_and_no_record(tmp_path):
     path.write_text('{"epoch": 1, "images": 100}\n')
     [found] = find_studies(tmp_path, [])
     table = tables.numbers(found).set_index("row")
-    assert math.isnan(table.relative_time["r = 4"]) and table.seeds["r = 4"] == 1
+    assert table.seeds["r = 4"] == 1
 
 
 def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):
@@ -397,3 +394,10 @@ def test_the_command_line_rebuilds_everything(tmp_path):
     wrong = analyse("tables", "gate", "--results", str(tmp_path))
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert json.loads((tmp_path / "studies/ratio-cifar10-resnet29b-fast.json").read_text())
+
+
+def test_the_terminals_table_fits_a_hundred_columns(tmp_path):
+    study(tmp_path, 3)
+    [text] = write.texts(find_studies(tmp_path, []))
+    table = text.split("Data cifar10")[0]
+    assert max(map(len, table.splitlines())) <= 100 and "worse" in table

@@ -1,6 +1,7 @@
 """The published study: what the README says of it is computed, up to date, and true."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -14,13 +15,14 @@ import pandas as pd
 import pytest
 from test_claims import around, made
 
-from analysis import answer, readme, runs
+from analysis import answer, readme, runs, tables
 from analysis.claims import judge, list_claims
 from analysis.comparisons import MARGINS
+from analysis.contrasts import read_contrasts
+from analysis.forest import lines
 from analysis.kinds import CAPTION
 from analysis.limits import limits
 from analysis.records import PLAIN, Study, by_group, find_studies
-from analysis.stats import difference
 from experiments.config import ConfigError
 from experiments.origin import origin
 from experiments.record import read_studies
@@ -88,17 +90,17 @@ def test_paper_rebuilds_the_published_study_and_the_readme_to_the_byte(published
 @pytest.mark.slow
 def test_the_readme_opens_with_the_answer_and_its_links_lead_somewhere(published):
     text = (published / "README.md").read_text()
-    assert text.index("SE ends at") < text.index("![") < text.index("| verdict |")
+    assert text.index("and the recipe `smoke`: ") < text.index("![") < text.index("| verdict |")
     assert text.index("| verdict |") < text.index("## Two commands")
     for target in re.findall(r"\]\((results/published[^)]+)\)", text):
         assert (published / target).exists(), target
-    assert "forest-cifar10-resnet29b-smoke.png" in text and "The error hardly depends on r" in text
+    assert "forest-cifar10-resnet29b-smoke.png" in text and "the error hardly depends on r" in text
     assert "NOT the official archive: 108 of its 60,000 images" in text
     page = (published / readme.HOME / "report.html").read_text()
     assert f"*{CAPTION}*" in text
     assert f"<figcaption>{CAPTION}<" in page.replace("&#39;", "'")
     assert "What these runs cannot show" in page and "NOT the official archive" in page
-    sentence = re.search(r"\*\*(With `resnet29b`.*?)\*\*", text)[1].replace("`", "")
+    sentence = re.search(r"^(On CIFAR-10 with `resnet29b`.*?)$", text, re.M)[1].replace("`", "")
     assert sentence in re.sub(r"\s+", " ", page).replace("&#39;", "'").replace("&amp;", "&")
 
 
@@ -164,11 +166,12 @@ def test_a_study_that_no_claim_is_about_is_published_all_the_same():
     study = made("excitation", {})
     study.runs["epochs"], study.runs["train_images"] = 30, 45_000
     found = readme.parts([study])
-    assert "SE ends at 9.00 %" in found["published"] and "forest" in found["published"]
+    assert "differ by less than 0.5 points" in found["published"] and "forest" in found["published"]
     assert "No claim of the paper is judged" in found["published"]
+    study = made("excitation", {})
     study.runs[["state", "test_error"]] = ["missing", float("nan")]
     found = readme.parts([study])
-    assert "no result yet" in found["published"] and "forest" not in found["published"]
+    assert "no run is finished" in found["published"] and "forest" not in found["published"]
 
 
 def said(studies: list[Study]) -> tuple[str, ...]:
@@ -178,37 +181,57 @@ def said(studies: list[Study]) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("shift", "word"),
-    [(-2.0, "lower"), (2.0, "higher"), (0.0, "alike"), (-0.2, "lower, within the margin")],
+    ("shift", "text"),
+    [
+        (-2.0, "SE ends 2.00 points lower than the plain network (-2.00 ["),
+        (2.0, "SE ends 2.00 points higher than the plain network (+2.00 ["),
+        (0.0, "SE and the plain network differ by less than 0.5 points (+0.00 ["),
+        (-0.2, "within the margin)"),
+    ],
 )
-def test_the_first_sentence_says_which_way_it_went_and_how_far(shift, word):
+def test_the_first_sentence_is_the_finding(shift, text):
     """SE minus plain, whichever of the two the study takes as its reference."""
-    errors = {"r = 16": around(9 + shift), PLAIN: around(9.0)}
-    for row in ("r = 2", "r = 4", "r = 8", "r = 32", "gate fixed at 1/2"):
-        errors[row] = around(9 + shift)
-    first, second = said([made("ratio", errors)])
-    assert f"SE ends at {9 + shift:.2f} % test error" in first and "ends at 9.00 %" in first
-    sign = re.escape(f"{shift:+.2f}")
-    assert re.search(rf"difference of {sign} points \[.*?\] \({word}; n = 3 and 3\)", first)
-    assert "differs by +0.00 points" in first
-    assert second.startswith(f"Of the {len(list_claims())} claims")
+    rows = made("control", {}).rows
+    errors = {row: around(9 + shift) for row in rows} | {PLAIN: around(9.0)}
+    for study in (made("control", errors), made("squeeze", {"avg": around(9 + shift)})):
+        first, second = said([study])[:2]
+        assert text in first
+        assert second.startswith((f"Of {PAPERS} statements", "No claim of the paper"))
 
 
-def test_its_interval_holds_what_it_should():
-    errors = {"r = 16": [8.0, 8.2, 8.4], PLAIN: [9.1, 9.0, 9.5]}
-    [first, *_] = said([made("ratio", errors)])
-    low, high = map(float, re.search(r"points \[(.*?), (.*?)\]", first).groups())
-    assert low < difference(errors["r = 16"], errors[PLAIN]).estimate < high < 0
+PAPERS = sum(not claim.is_ours for claim in list_claims())
+
+
+def test_its_interval_is_the_one_of_the_table():
+    study = made("control", {"SE": [8.0, 8.2, 8.4], PLAIN: [9.1, 9.0, 9.5]})
+    [first, *_] = said([study])
+    row = tables.numbers(study).set_index("row").loc[PLAIN]
+    assert f"[{-row.difference_high:+.2f}, {-row.difference_low:+.2f}]" in first
 
 
 def test_wild_seeds_decide_nothing_and_one_seed_has_no_interval():
-    wild = {row["label"]: [7.0, 9.0, 11.0] for row in made("ratio", {}).asked["rows"]}
-    first, second = said([made("ratio", wild)])
-    assert "(not decided; n = 3 and 3)" in first and "and 1 is not decided" in second
+    wild = {row["label"]: [7.0, 9.0, 11.0] for row in made("control", {}).asked["rows"]}
+    [first, *_] = said([made("control", wild)])
+    assert "no difference is decided, it may end" in first
     one = {row: [9.0] for row in wild}
-    first, second = said([made("ratio", one | {PLAIN: [9.5]})])
-    assert "-0.50 points (no interval, nothing is decided; n = 1 and 1)" in first
-    assert "[" not in first and "2 are not decided" in second
+    [first, *_] = said([made("control", one | {PLAIN: [9.5]}, seeds=1)])
+    assert "no difference is decided (-0.50; no interval)" in first and "[" not in first
+
+
+def test_the_opening_has_five_rows():
+    lines = answer.opening([made("control", {PLAIN: around(12.0)})]).splitlines()
+    assert len(lines) == 7 and lines[-1].startswith("| Squeeze-and-Excitation | 9.00 ± ")
+    assert lines[-1].endswith("better |") and answer.opening([made("gate", {})]) == ""
+
+
+def test_the_headline_is_of_the_group_that_is_declared_and_not_of_the_one_with_most_runs():
+    declared = read_contrasts().groups
+    seen = made("control", {}, recipe="short")
+    assert declared.confirmatory == GROUP and declared.exploratory[2] == "short"
+    assert answer.headline([seen, made("stage", {}, recipe="short"), made("gate", {})]) == GROUP
+    assert answer.headline([seen]) == declared.exploratory
+    [group] = by_group([seen])
+    assert any("exploratory" in text for text in answer.sentences(group, [seen], []))
 
 
 def test_what_is_missing_or_diverged_is_said():
@@ -222,26 +245,18 @@ def test_nothing_finished_is_no_answer():
     study = made("ratio", {})
     study.runs[["state", "test_error"]] = ["missing", float("nan")]
     first, second, third = said([study])
-    assert first.endswith("SE and the plain network have no result yet.")
-    assert "2 are not decided" in second and "0 of" in third
+    assert first.endswith("no run is finished yet.")
+    assert "3 not decided" in second and "0 of" in third
     assert limits(GROUP, [study], judge([study])) == []
 
 
 def test_what_a_claim_came_to_is_named():
     errors = {"sigmoid": around(8.0), "softmax": around(12.0), "relu": around(7.0)}
     _, second = said([made("gate", errors)])
-    assert "1 is confirmed (“Softmax is a poor gate”)" in second
-    assert "1 is contradicted (“Sigmoid is best, tanh worse, ReLU worse than no SE”)" in second
+    assert "1 confirmed, 2 contradicted, 0 not decided. Of our own: “Softmax" in second
     table = answer.table(judge([made("gate", errors)]))
     assert "| **confirmed** |" in table and "(paper -0.72)" not in table
     assert answer.table([]) == ""
-
-
-def test_several_networks_are_each_compared_with_themselves():
-    study = made("depth", {"SE-resnet20": around(8.0)})
-    group = ("cifar10", "all", "fast")
-    first = answer.difference_of_se(group, [study])
-    assert "of `resnet20` by -1.00 points" in first and "(lower; n = 3 and 3)" in first
 
 
 def test_what_these_runs_cannot_show_is_counted():
@@ -258,7 +273,7 @@ def test_what_these_runs_cannot_show_is_counted():
     study.runs.loc[study.runs.seed == 0, "delay"] = [1.5] * 6 + [2.0]
     found = dict(limits(GROUP, [study], judge([study])))
     assert "In 7 of 21 runs the median epoch took from 1.5 to 2.0 times" in found["Times"]
-    assert "SE helps in each stage" in found["Not asked"]
+    assert "SE in a single stage" in found["Not asked"]
 
 
 @pytest.mark.parametrize(
@@ -274,9 +289,7 @@ def test_only_the_official_images_are_called_so(dataset, fingerprint, is_officia
 
 def test_the_readmes_own_counts_are_those_of_the_code():
     text = (ROOT / "README.md").read_text()
-    numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-               "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"]  # fmt: skip
-    assert f"in {numbers[len(list_claims())]} statements" in text
+    assert f"in {PAPERS} statements" in text and len(list_claims()) == PAPERS + 1
     said = re.search(r"\(± ([\d.]+) points\s+on CIFAR-10, ± ([\d.]+) on CIFAR-100\)", text)
     assert tuple(map(float, said.groups())) == (MARGINS["cifar10"], MARGINS["cifar100"])
 
@@ -286,3 +299,67 @@ def test_every_choice_of_the_block_is_a_column():
     assert len(set(names)) == len(names) and all(column.what for column in runs.COLUMNS)
     assert {f"se_{field.name}" for field in fields(SEConfig)} < set(names)
     assert isinstance(runs.frame([]), pd.DataFrame) and list(runs.frame([])) == names
+
+
+PAIR = re.compile(r"([+-]\d+\.\d\d) \[([+-]\d+\.\d\d), ([+-]\d+\.\d\d)\]")
+
+
+@pytest.mark.skipif(not HAS_STUDY, reason="no study is published yet")
+def test_each_pair_has_one_difference_interval_and_verdict_wherever_it_stands():
+    """README, report, every .md, .tex and .csv, the claims and the forest plot's data, as kept."""
+    studies = find_studies(STUDY, [])
+    seen: dict[tuple[str, str], set[tuple]] = {}
+
+    def see(study: Study, row: str, reference: str, text: str) -> None:
+        match = PAIR.search(text)
+        assert match, (row, reference, text)
+        numbers = tuple(sorted(map(float, match.groups())))
+        cells = study.cells[row], study.cells[reference]
+        flipped = tuple(sorted(-x for x in numbers))
+        seen.setdefault(tuple(sorted(cells)), set()).add(
+            numbers if cells == tuple(sorted(cells)) else flipped
+        )
+
+    words: dict[tuple, set] = {}
+    for study in studies:
+        tex = (STUDY / "tables" / f"{study.name}.tex").read_text().replace(r"\$", "$")
+        md = (STUDY / "tables" / f"{study.name}.md").read_text()
+        page = (STUDY / "report.html").read_text()
+        csv_rows = csv.DictReader((STUDY / "tables" / f"{study.name}.csv").read_text().splitlines())
+        of_csv = {line["row"]: line for line in csv_rows}
+        for row, reference in study.references.items():
+            [line] = [x for x in md.splitlines() if x.startswith(f"| {row} ")]
+            see(study, row, reference, line)
+            name = row.replace("_", r"\_")
+            [code] = [x for x in tex.splitlines() if re.match(rf" {re.escape(name)} +&", x)]
+            see(study, row, reference, code)
+            figures = [float(of_csv[row][f"difference{k}"]) for k in ("", "_low", "_high")]
+            text = "{:+z.2f} [{:+z.2f}, {:+z.2f}]".format(*figures)
+            see(study, row, reference, text)
+            assert f"{text} {of_csv[row]['verdict']}".rstrip() in page
+            key = tuple(sorted((study.cells[row], study.cells[reference])))
+            words.setdefault(key, set()).add(of_csv[row]["verdict"])
+    by_name = {study.asked["grid"]: study for study in studies}
+    for found in judge(studies):
+        for finding in found.findings:
+            part = finding.part
+            if len(part.rows) == len(part.minus) == 1 and part.measure == "error":
+                see(by_name[part.grid], part.rows[0], part.minus[0], finding.evidence)
+                assert finding.evidence in html.unescape((STUDY / "report.html").read_text())
+                assert finding.evidence in (ROOT / "README.md").read_text()
+    control = by_name["control"]
+    for row, what in answer.FIRST.items():
+        if row != PLAIN:
+            [line] = [
+                x
+                for x in (ROOT / "README.md").read_text().splitlines()
+                if what in x and x[0] == "|"
+            ]
+            see(control, row, PLAIN, line)
+    for name, block in lines(studies).items():
+        [study] = [s for s in studies if name.startswith(f"{s.asked['title']} (minus")]
+        for line in block:
+            see(study, line.label, study.references[line.label], answer.shown(line.found))
+    assert len(seen) > 20
+    assert {pair: found for pair, found in seen.items() if len(found) > 1} == {}
+    assert {pair: found for pair, found in words.items() if len(found) > 1} == {}

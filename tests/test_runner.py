@@ -1,10 +1,12 @@
 """What `run` and `status` do with a whole grid: when they stop, go on, wait, and follow."""
 
+import math
 import os
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import (
     call,
@@ -92,12 +94,16 @@ def test_seeds_are_added_until_every_interval_is_narrow_enough(tmp_path, data_di
     n = len(errors[0])
     assert n >= 3 and len(errors[1]) == n  # whole rounds
 
-    def half(values):
-        return stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    def widest(n):
+        """Of the intervals of n seeds a row, by the spread of both rows."""
+        rows = [row[:n] for row in errors]
+        pooled, freedom = np.mean([np.var(row, ddof=1) for row in rows]), 2 * (n - 1)
+        own = [(8 * pooled + (n - 1) * np.var(row, ddof=1)) / (8 + n - 1) for row in rows]
+        return stats.t.ppf(0.975, min(freedom, 8 + n - 1)) * math.sqrt(max(own) / n)
 
-    assert all(half(row) <= 6 for row in errors)
+    assert widest(n) <= 6
     for fewer in range(3, n):  # it went on no longer than it had to
-        assert max(half(row[:fewer]) for row in errors) > 6
+        assert widest(fewer) > 6
         assert f"with {fewer} seeds" in done.stdout
     assert f"Seeds 0 to {n - 1}." in done.stdout
 

@@ -1,0 +1,32 @@
+"""How far a network's probabilities are from how often it is right."""
+
+from pathlib import Path
+
+import numpy as np
+
+BINS = 15
+
+
+def calibration_error(probability: np.ndarray, is_right: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error in points (Naeini et al. 2015; Guo et al. 2017).
+
+    The mean over images of how far the accuracy of their bin is from its mean probability.
+
+    Args:
+        probability: (n,) of the predicted class, 0 to 1; bins are equally wide, closed above.
+        is_right: (n,) whether it is the true one.
+    """
+    places = np.clip(np.ceil(np.asarray(probability, dtype=float) * bins).astype(int) - 1, 0, None)
+    gaps = np.bincount(places, np.asarray(is_right, dtype=float) - probability, bins)
+    return float(100 * np.abs(gaps).sum() / len(probability))
+
+
+def measure_calibration(path: Path) -> float | None:
+    """A run's calibration error in points; None where it kept no predictions."""
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        if not {"predicted", "probability", "label"} <= set(file.files):  # of an older version
+            return None
+        probability = file["probability"].astype(float)
+        return calibration_error(probability, file["predicted"] == file["label"])

@@ -1,0 +1,167 @@
+"""The comparisons that were declared beforehand, contrasts.yaml, as weights of cells. No torch."""
+
+import json
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field
+
+from analysis.stats import trend
+from experiments.config import ConfigError, Strict, checked, parse, recipes
+from experiments.datasets import DATASETS
+from experiments.grid import list_grids, read_grid
+from experiments.study import ALL, Study, expand
+from senet.config import choose
+
+PATH = Path(__file__).with_name("contrasts.yaml")
+CIFAR = "CIFAR"  # the grid of Table 4 or 5: it is called like its data set
+Group = tuple[str, str, str]  # data set, network, recipe
+
+
+def several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+Rows = Annotated[tuple[str, ...], BeforeValidator(several)]
+
+
+class Comparison(Strict):
+    """Means of rows against each other.
+
+    grid   the study; "CIFAR" is that of Table 4 or 5
+    rows   one row, or several of which the mean is taken
+    minus  what it is compared with
+    by     doubling: instead, the slope over the rows, which are called `... = number`
+    """
+
+    grid: str
+    rows: Rows
+    minus: Rows = ()
+    by: Literal["doubling"] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.rows + self.minus
+
+    @property
+    def name(self) -> str:
+        """`SE minus no SE`."""
+        if self.by:
+            return f"a doubling from {self.rows[0]} to {self.rows[-1]}"
+        return f"{joined(self.rows)} minus {joined(self.minus)}" if self.minus else self.rows[0]
+
+    @property
+    def steps(self) -> float:
+        """How many steps its rows span: likeness is asked of the whole way, not of each step."""
+        numbers = [math.log2(number_in(row)) for row in self.rows] if self.by else [0.0, 1.0]
+        return max(numbers) - min(numbers)
+
+    def weights(self) -> dict[str, float]:
+        """Row -> weight of its mean."""
+        if self.by:
+            return trend({row: math.log2(number_in(row)) for row in self.rows})
+        found = dict.fromkeys(self.rows, 1 / len(self.rows))
+        return found | {row: -1 / len(self.minus) for row in self.minus}
+
+    def of_cells(self, cells: dict[str, str]) -> dict[str, float]:
+        """The same by cell. Raises KeyError where a row is not among the labels of `cells`."""
+        return {cells[row]: weight for row, weight in self.weights().items()}
+
+
+def joined(rows: tuple[str, ...]) -> str:
+    return rows[0] if len(rows) == 1 else f"the mean of {', '.join(rows[:-1])} and {rows[-1]}"
+
+
+def number_in(row: str) -> float:
+    if not (match := re.search(r"= (\d+)$", row)):
+        raise ConfigError(f"contrasts.yaml: the row {row!r} has no number to take a trend over")
+    return float(match[1])
+
+
+class Declared(Comparison):
+    """A comparison that gets a verdict, and its two sides in plain words."""
+
+    who: str
+    than: str = ""
+
+
+class Groups(Strict):
+    """Which records prove something.
+
+    confirmatory  the group that the rule was declared before
+    exploratory   the one whose records were seen before the rule was `changed`
+    """
+
+    confirmatory: tuple[str, str, str]
+    exploratory: tuple[str, str, str]
+    changed: str
+
+
+class Contrasts(Strict):
+    """contrasts.yaml."""
+
+    groups: Groups
+    comparisons: tuple[Declared, ...] = Field(min_length=1)
+
+
+@cache
+def read_contrasts(path: Path = PATH) -> Contrasts:
+    """Reads and checks it. Raises ConfigError on an unknown data set, recipe, study or row."""
+    found = parse(Contrasts, yaml.safe_load(path.read_text()), path.name)
+    for dataset, _, recipe in (found.groups.confirmatory, found.groups.exploratory):
+        checked(choose, f"{path.name}: data set", dataset, dict.fromkeys(DATASETS))
+        checked(choose, f"{path.name}: recipe", recipe, dict.fromkeys(recipes()))
+    for comparison in found.comparisons:
+        check_rows(comparison, path.name)
+        comparison.weights()
+    return found
+
+
+def check_rows(comparison: Comparison, file: str, dataset: str | None = None) -> None:
+    """Raises ConfigError where the study has no such grid, or the grid no such row."""
+    for name in ("cifar10", "cifar100") if comparison.grid == CIFAR else (comparison.grid,):
+        if comparison.grid == CIFAR and dataset not in (None, name):
+            continue
+        checked(choose, f"{file}: study", name, list_grids())
+        labels = labels_of(name)
+        for row in comparison.labels:
+            if row not in labels:
+                rows = ", ".join(labels)
+                raise ConfigError(f"{file}: the study {name!r} has no row {row!r}: it has {rows}")
+
+
+@cache
+def labels_of(grid: str) -> tuple[str, ...]:
+    dataset = read_grid(grid)[1].dataset or "cifar10"
+    return tuple(cell.label for cell in expand(grid, dataset=dataset, recipe="fast").cells)
+
+
+def declared(dataset: str, network: str, recipe: str, settings: dict[str, Any] | None = None):
+    """[(comparison, cell -> weight)] of a group: what is declared, there or not."""
+    return list(declared_of(dataset, network, recipe, json.dumps(settings or {}, sort_keys=True)))
+
+
+@cache
+def declared_of(dataset: str, network: str, recipe: str, settings: str) -> tuple:
+    found = []
+    for comparison in read_contrasts().comparisons:
+        try:
+            study = expand(
+                comparison.grid,
+                dataset=dataset,
+                network="auto" if network == ALL else network,
+                recipe=recipe,
+                settings=json.loads(settings),
+            )
+            found.append((comparison, comparison.of_cells(cells_of(study))))
+        except (ConfigError, KeyError):  # the settings do not fit the grid, or rows are left out
+            continue
+    return tuple(found)
+
+
+def cells_of(study: Study) -> dict[str, str]:
+    return {cell.label: cell.config.cell for cell in study.cells}

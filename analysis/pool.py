@@ -1,0 +1,59 @@
+"""All cells of one data set, network and recipe: the one place where means are compared.
+
+A cell is in it once, however many studies share it, so that a pair of cells has one difference and
+one interval wherever it stands.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analysis.stats import LEVEL, PRIOR, Difference, Spread, contrast, pool
+
+WIDE = 4.0  # times the pool's variance: such a cell is marked
+SENSITIVITY = (0.0, 4.0, 16.0)  # other d0; 0 is Welch's interval
+Weights = Mapping[str, float]  # cell -> weight of its mean
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What was measured in each cell of a group.
+
+    values   cell -> a number a run: of the test error, or of another measure
+    watched  the cells whose number of seeds was chosen by looking at their results
+    """
+
+    values: Mapping[str, Sequence[float]]
+    watched: frozenset[str] = frozenset()
+
+    @cached_property
+    def spread(self) -> Spread:
+        """The variance within cells, pooled over all of them."""
+        return pool(list(self.values.values()))
+
+    def contrast(self, weights: Weights, level: float = LEVEL, prior: float = PRIOR) -> Difference:
+        """A weighted sum of the cells' means, with the interval that is used everywhere."""
+        groups = [self.values.get(cell, ()) for cell in weights]
+        is_watched = not self.watched.isdisjoint(weights)
+        return contrast(groups, list(weights.values()), self.spread, level, prior, is_watched)
+
+    def difference(self, cell: str, reference: str, **more) -> Difference:
+        """A cell's mean minus another's."""
+        return self.contrast({cell: 1.0, reference: -1.0}, **more)
+
+    def mean(self, cell: str) -> tuple[float, float]:
+        """(mean, half-width of its 95 % interval); NaN where not known."""
+        found = self.contrast({cell: 1.0})
+        return found.estimate, (found.high - found.low) / 2
+
+    def is_alike(self, weights: Weights, margin: float) -> bool:
+        """Tells whether two one-sided tests at 5 % find the contrast within -+ `margin`."""
+        found = self.contrast(weights, level=2 * LEVEL - 1)
+        return -margin < found.low and found.high < margin
+
+    def is_wide(self, cell: str) -> bool:
+        """Tells whether a cell's own variance is over WIDE times the pool's."""
+        values = self.values.get(cell, ())
+        return len(values) > 1 and bool(np.var(values, ddof=1) > WIDE * self.spread.variance)

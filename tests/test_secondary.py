@@ -1,0 +1,46 @@
+"""Secondary outcomes: calibration by hand and in records."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.calibration import BINS, calibration_error
+from analysis.records import find_studies
+from analysis.secondary import NOTES
+from analysis.write import tables_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_calibration_by_hand():
+    # Bin (0.8, 0.867]: 0.85 and 0.83, one right: |0.5 - 0.84|; bin (0.533, 0.6]: 0.55, right.
+    found = calibration_error(np.array([0.85, 0.83, 0.55]), np.array([1, 0, 1]))
+    assert found == pytest.approx(100 * (2 * 0.34 + 0.45) / 3)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=1, max_size=50))
+def test_calibration_is_the_loop_of_its_definition(images):
+    p, right = np.array([x for x, _ in images]), np.array([y for _, y in images])
+    total = 0.0
+    for k in range(BINS):
+        inside = np.ceil(p * BINS).astype(int) - 1 == k
+        if inside.any():
+            total += inside.sum() * abs(right[inside].mean() - p[inside].mean())
+    assert calibration_error(p, right) == pytest.approx(100 * total / len(p), abs=1e-9)
+
+
+def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not():
+    assert calibration_error(np.ones(5), np.ones(5)) == 0
+    assert calibration_error(np.ones(5), np.zeros(5)) == 100
+
+
+def test_every_study_has_them_behind_its_table():
+    for study in find_studies(ROOT / "results/published", []):
+        table = tables_of(study)[f"{study.name}-secondary"]
+        assert list(table[3].row) == study.rows and "Brier" in NOTES[-1]
+        nll = study.of(study.rows[0]).test_loss
+        assert table[3].test_loss[0] == pytest.approx(nll.mean())
+        assert table[3].ece.between(0, 100).all()
