@@ -2,7 +2,11 @@
 
 A prepared file holds train_images (uint8, N x 32 x 32 x 3), train_labels, test_images,
 test_labels and class_names. One that is there already is used as it is.
+
+What is slow to import is imported where it is used: the command line's help names the sets.
 """
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -12,8 +16,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -23,9 +27,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from experiments import synthetic
 from experiments.config import ConfigError, checked
 from senet.config import choose
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Say = Callable[..., None]  # (text, style=None): a line for the user
 
@@ -63,7 +69,7 @@ DATASETS: dict[str, Source] = {
     "cifar100": Source(
         100, 50_000, 10_000, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "CIFAR100"
     ),
-    "synthetic": Source(10, synthetic.TRAIN, synthetic.TEST, (0.5, 0.5, 0.5), (0.18, 0.18, 0.18)),
+    "synthetic": Source(10, 15_000, 5_000, (0.5, 0.5, 0.5), (0.18, 0.18, 0.18)),
 }
 
 
@@ -86,6 +92,8 @@ def path_of(name: str, data_dir: Path) -> Path:
 
 def load(name: str, data_dir: Path) -> Arrays:
     """Reads and checks a prepared file. Raises ConfigError where it is missing or damaged."""
+    import numpy as np
+
     source, path = checked(choose, "dataset", name, DATASETS), path_of(name, data_dir)
     try:
         with np.load(path, allow_pickle=False) as file:  # verifies the checksum of each array
@@ -122,6 +130,8 @@ EXPECTED = {
 
 
 def check(array: np.ndarray, shape: tuple[int, ...], classes: int, where: str) -> None:
+    import numpy as np
+
     wanted = " x ".join(["N", *map(str, shape)])
     is_right = array.dtype == np.uint8 if shape else np.issubdtype(array.dtype, np.integer)
     if array.ndim != 1 + len(shape) or array.shape[1:] != shape or not len(array) or not is_right:
@@ -148,6 +158,8 @@ def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) 
         Unreachable: no address answers, or none is fast enough.
         ConfigError: the folder cannot be written, or what is there is damaged.
     """
+    import numpy as np
+
     source, path = checked(choose, "dataset", name, DATASETS), path_of(name, data_dir)
     if path.exists():
         return
@@ -168,6 +180,8 @@ def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) 
 
 
 def made(say: Say) -> dict[str, np.ndarray]:
+    from experiments import synthetic
+
     say("making the synthetic data set: ten textures, 20,000 images")
     return synthetic.make()
 
@@ -176,6 +190,7 @@ def fetch(
     name: str, source: Source, data_dir: Path, say: Say, patience: float | None
 ) -> dict[str, np.ndarray]:
     """The arrays of a torchvision data set, from the archive or folder in `data_dir` if there."""
+    import numpy as np
     import torchvision  # takes seconds, and only the first preparation needs it
 
     dataset = getattr(torchvision.datasets, source.torchvision)

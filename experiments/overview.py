@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -16,12 +15,12 @@ from experiments.display import duration
 from experiments.files import read_lines, read_sealed
 from experiments.lock import holder
 from experiments.record import Record, failure, runs_of, state
-from experiments.simulate import Schedule
 from experiments.squeue import Job
 from experiments.stale import Finding
 from experiments.study import Study
 
 if TYPE_CHECKING:
+    from experiments.simulate import Schedule
     from senet.cost import Cost
 
 NONE: Mapping[Path, Finding] = {}
@@ -46,8 +45,10 @@ def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Grou
     return Group(Text(f"{study.grid.title}\n{study.name}"), table)
 
 
-def schedule_table(schedules: Sequence[Schedule], price: float) -> Table:
+def schedule_table(schedules: Sequence["Schedule"], price: float) -> Table:
     """What simulated schedules of one study come to: medians, and where 90 % of them lie."""
+    import numpy as np
+
     table = Table("", "median", "90 % of simulations")
     hours = "{:,.1f}".format
     rows = {
@@ -69,7 +70,7 @@ def schedule_table(schedules: Sequence[Schedule], price: float) -> Table:
 
 
 def schedule_lines(
-    schedules: Sequence[Schedule],
+    schedules: Sequence["Schedule"],
     expected: Mapping[Record, float],
     spread: float | None,
     names: Mapping[str, str],

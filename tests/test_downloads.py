@@ -13,7 +13,7 @@ import pytest
 import torchvision
 from test_data import SILENT, some
 
-from experiments import datasets
+from experiments import datasets, synthetic
 from experiments.config import ConfigError
 from experiments.datasets import DATASETS, Source, TooSlow, Unreachable, load, prepare
 
@@ -138,10 +138,14 @@ def test_a_folder_of_torchvision_is_used_and_a_damaged_archive_is_refused(
 
 
 def test_the_synthetic_set_is_the_same_wherever_it_is_made():
-    made = datasets.synthetic.make()
+    made = synthetic.make()
     labels = made["train_labels"][:50]
-    once, again = (datasets.synthetic.draw(labels, np.random.default_rng(1)) for _ in range(2))
+    once, again = (synthetic.draw(labels, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(once, again) and len(set(labels.tolist())) == 10
     pixels = made["train_images"].reshape(-1, 3) / 255
+    assert (
+        DATASETS["synthetic"].train,
+        DATASETS["synthetic"].test,
+    ) == (synthetic.TRAIN, synthetic.TEST)
     assert np.allclose(pixels.mean(0), DATASETS["synthetic"].mean, atol=0.01)
     assert np.allclose(pixels.std(0), DATASETS["synthetic"].std, atol=0.01)

@@ -16,7 +16,7 @@ from torch import nn
 
 from experiments import train
 from experiments.config import ConfigError
-from experiments.environment import pick_step
+from experiments.environment import pick_precision, pick_step
 from experiments.record import Record, read_result
 from experiments.step import arithmetic, new_forward, train_step
 from senet import SEConfig, build, kernels
@@ -246,6 +246,10 @@ def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    pick_precision("auto", "cpu") != "bf16",
+    reason="this processor has no bf16 instructions, and takes minutes without",
+)
 def test_a_training_in_bf16_ends_among_plain_ones_of_five_seeds(tmp_path, data_dir):
     plain = [losses("plain", "bf16", seed, tmp_path, data_dir)[-1] for seed in range(5)]
     ours = losses("fused", "bf16", 0, tmp_path, data_dir)[-1]

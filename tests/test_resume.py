@@ -20,7 +20,7 @@ SAME = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
 # Each draws its random numbers in another way, or ends an epoch at another place.
 KINDS = {
-    "SE, bf16": {"se": {"ratio": 4}, "recipe": {"precision": "bf16", "epochs": 3}},
+    "SE": {"se": {"ratio": 4}, "recipe": {"precision": "auto", "epochs": 3}},
     "cutout, nesterov": {"recipe": {"cutout": 8, "nesterov": True, "epochs": 3}},
     "shake-shake": {"network": "shake26_2x96d", "width": 0.125, "recipe": {"epochs": 3}},
     "iterations, milestones": {
@@ -111,7 +111,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     tmp_path, data_dir, whole, monkeypatch, moment
 ):
     """The moments are those between two files that are written, where a kill may hurt."""
-    config, written = tiny(**KINDS["SE, bf16"]), 0
+    config, written = tiny(**KINDS["SE"]), 0
 
     def count(function):
         def counted(*args, **kwargs):
@@ -131,7 +131,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
             patched.setattr(train, name, count(getattr(train, name)))
         run(tmp_path, config, data_dir, Watch(checkpoint_every=0))
         raise Killed  # later than all of them
-    assert_same(run(tmp_path, config, data_dir, Watch(checkpoint_every=0)), whole["SE, bf16"])
+    assert_same(run(tmp_path, config, data_dir, Watch(checkpoint_every=0)), whole["SE"])
 
 
 @pytest.mark.slow
@@ -171,14 +171,14 @@ def stop_in_the_middle(folder, config, data_dir) -> Record:
 def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
     tmp_path, data_dir, whole, damage, reason
 ):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
     bad = damage(record.checkpoint.read_bytes())
     record.checkpoint.write_bytes(bad)
     with pytest.raises(ConfigError, match="is damaged"):
         checkpoint.load(record.checkpoint, "cpu")
     notes = []
     run(tmp_path, record.config, data_dir, Watch(note=notes.append))
-    assert_same(record, whole["SE, bf16"])
+    assert_same(record, whole["SE"])
     assert len(notes) == 1 and str(record.checkpoint) in notes[0] and reason in notes[0]
     assert "starts anew" in notes[0]
     assert (record.path / "checkpoint.old-1.pt").read_bytes() == bad
@@ -200,19 +200,19 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
 def test_a_checkpoint_of_another_device_or_arithmetic_is_not_mixed_in(
     tmp_path, data_dir, whole, key, value, reason
 ):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
     state = checkpoint.load(record.checkpoint, "cpu")
     checkpoint.save(record.checkpoint, state | {key: value})
     notes = []
     run(tmp_path, record.config, data_dir, Watch(note=notes.append))
-    assert_same(record, whole["SE, bf16"])
+    assert_same(record, whole["SE"])
     assert reason in notes[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "first", "then"),
-    [("precision", "bf16", "fp32"), ("step", "fused", "plain"), ("step", "plain", "fused")],
+    [("precision", "fp32", "bf16"), ("step", "fused", "plain"), ("step", "plain", "fused")],
 )
 def test_a_resume_computes_as_its_checkpoint_did(
     tmp_path, data_dir, monkeypatch, what, first, then
@@ -242,12 +242,12 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, data_dir, wh
     def full(path, state):
         raise OSError(28, "No space left on device")
 
-    config, notes = tiny(**KINDS["SE, bf16"]), []
+    config, notes = tiny(**KINDS["SE"]), []
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", full)
         record = run(tmp_path, config, data_dir, Watch(note=notes.append, checkpoint_every=0))
     for name in SAME:
-        theirs = whole["SE, bf16"].path / name
+        theirs = whole["SE"].path / name
         assert (record.path / name).read_bytes() == theirs.read_bytes()
     assert len(notes) == 3 and f"{record.checkpoint}: No space left on device" in notes[0]
 
@@ -271,24 +271,24 @@ def test_the_states_of_all_generators_come_back():
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["lost", "edited"])
 def test_a_lost_environment_costs_provenance_and_no_training(tmp_path, data_dir, whole, how):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
     path = record.path / "env.json"
     path.unlink() if how == "lost" else path.write_text(path.read_text().replace("cpu", "tpu"))
     run(tmp_path, record.config, data_dir)
-    assert_same(record, whole["SE, bf16"])
+    assert_same(record, whole["SE"])
     env = read_result(record.path).env
     assert str(path) in env["lost"] and env["resumed"][0]["step"] == 4 and env["device"] == "cpu"
 
 
 @pytest.mark.slow
 def test_a_checkpoint_that_is_a_folder_is_set_aside(tmp_path, data_dir, whole):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
     record.checkpoint.unlink()
     record.checkpoint.mkdir()
     for number in (1, 2):  # what was set aside before stays
         notes = []
         run(tmp_path, record.config, data_dir, Watch(note=notes.append))
-        assert_same(record, whole["SE, bf16"])
+        assert_same(record, whole["SE"])
         assert f"checkpoint.old-{number}.pt" in notes[0]
         (record.path / "summary.json").unlink()
         record.checkpoint.write_bytes(b"")
@@ -296,9 +296,9 @@ def test_a_checkpoint_that_is_a_folder_is_set_aside(tmp_path, data_dir, whole):
 
 @pytest.mark.slow
 def test_metrics_that_a_kill_cut_in_two_are_mended(tmp_path, data_dir, whole):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE, bf16"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
     for name in ("metrics.jsonl", "timings.jsonl"):
         with (record.path / name).open("a") as file:
             file.write('{"epoch": 2, "tr')
     run(tmp_path, record.config, data_dir)
-    assert_same(record, whole["SE, bf16"])
+    assert_same(record, whole["SE"])

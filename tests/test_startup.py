@@ -1,0 +1,55 @@
+"""What the commands import: their user waits for it before anything happens."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, analyse, bare
+from test_report import RECORDS
+
+TO_DRAW, TO_TRAIN = {"matplotlib", "seaborn"}, {"torch", "torchvision", "wandb", "ray"}
+HEAVY = TO_DRAW | TO_TRAIN | {"numpy", "pandas", "scipy"}
+COMMANDS = {
+    "experiments --help": HEAVY,
+    "experiments run --help": HEAVY,
+    "experiments status": HEAVY,
+    "experiments run squeeze": TO_TRAIN | TO_DRAW,  # which is finished, and drawn
+    "analysis --help": TO_TRAIN | TO_DRAW,
+    "analysis tables": TO_TRAIN | TO_DRAW,
+    "analysis figures squeeze": TO_TRAIN | TO_DRAW,
+}
+TELL = """
+import runpy, sys
+module, *words = sys.argv[1:]
+sys.argv = [module, *words]
+try:
+    runpy.run_module(module, run_name="__main__")
+finally:
+    print("imported", *sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One finished study, with its tables and figures."""
+    folder = tmp_path_factory.mktemp("startup") / "results"
+    shutil.copytree(RECORDS / "runs", folder / "runs")
+    (folder / "studies").mkdir()
+    [study] = (RECORDS / "studies").glob("squeeze-*")
+    shutil.copy(study, folder / "studies")
+    assert analyse("show", RESULTS=str(folder)).returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_imports_only_what_it_uses(results, command):
+    there = bare() | {
+        "RESULTS": str(results), "DATASET": "cifar10", "RECIPE": "smoke", "SEEDS": "1",
+    }  # fmt: skip
+    call = [sys.executable, "-c", TELL, *command.split()]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, env=there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *said, imported = done.stdout.splitlines()
+    assert not COMMANDS[command] & set(imported.split()), said
+    assert command != "experiments run squeeze" or any("0 to train" in line for line in said)
