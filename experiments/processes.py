@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -98,7 +99,8 @@ def answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> No
         found = function(*args), None
     except ConfigError as error:
         found = None, error
-    pipe.send(found)
+    with suppress(OSError):  # whoever asked is gone
+        pipe.send(found)
 
 
 def was_told(process: multiprocessing.Process) -> bool:

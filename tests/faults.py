@@ -1,17 +1,20 @@
 """Gates that go wrong in a training, and a grid of them: what test_faults.py trains.
 
-As a fault comes at the third step, nothing else that tries the network meets it. With FAULTS=off in
-the environment they are all sigmoids: the fault has been mended.
+As a fault comes at the third step, nothing else that tries the network meets it. Once a file
+`mended` is beside the grid they are all sigmoids. RESULTS is the folder `results` beside it.
 """
 
 SOURCE = """
 import ctypes, os, signal, time
+from pathlib import Path
 import torch
 from torch import nn
 from senet.block import GATES
 
+FOLDER = Path({folder!r})
+
 def crowded():
-    if len(list(RUNS.glob("*/*/lock"))) > 1:
+    if len(list(FOLDER.glob("results/runs/*/*/lock"))) > 1:
         raise MemoryError("no room beside another run")
 
 def forks():
@@ -40,7 +43,7 @@ def faulty(name):
             self.steps = 0
 
         def forward(self, logits):
-            if self.training and len(logits) == 16 and os.environ.get("FAULTS") != "off":
+            if self.training and len(logits) == 16 and not (FOLDER / "mended").exists():
                 self.steps += 1
                 if self.steps == 3:
                     if name == "nan":
@@ -50,8 +53,6 @@ def faulty(name):
 
     return Gate
 
-from pathlib import Path
-RUNS = Path(os.environ.get("RESULTS", "")) / "runs"
 GATES.update({name: faulty(name) for name in [*FAULTS, "nan"]})
 """
 
@@ -67,6 +68,6 @@ cells:
 
 def write(folder, *gates: str) -> str:
     """The path of a grid of these gates, beside plain and sigmoid."""
-    (folder / "my_faults.py").write_text(SOURCE)
+    (folder / "my_faults.py").write_text(SOURCE.replace("{folder!r}", repr(str(folder))))
     (folder / "my_faults.yaml").write_text(GRID.format(gates=", ".join(gates)))
     return str(folder / "my_faults.yaml")
