@@ -22,7 +22,6 @@ from conftest import (
     analyse,
     bare,
     call,
-    call_apart,
     start,
     tiny_words,
     wait_for,
@@ -40,6 +39,7 @@ from experiments.told import Told, figures_of, note, run_id, state_of, study_id
 from experiments.train import train
 
 KINDS = ["refuses", "hangs", "drops", "denies"]
+PATIENT = 600.0  # seconds: however busy the machine is
 
 
 @pytest.fixture
@@ -90,6 +90,17 @@ def words_of(tmp_path: Path, data_dir: Path, **changes) -> list[str]:
     return ["run", write_grid(tmp_path), *tiny_words(**changes), *where, "--seeds", "1"]
 
 
+def run_apart(
+    words: list[str], patience: float, stdin=subprocess.DEVNULL, **environment: str
+) -> subprocess.CompletedProcess:
+    """A grid in a process of its own, which waits so many seconds for W&B at its end."""
+    main = f"from experiments import __main__, beside; beside.PATIENCE = {patience}"
+    return subprocess.run(
+        [sys.executable, "-c", f"{main}; __main__.main()", *words],
+        cwd=ROOT, stdin=stdin, capture_output=True, text=True, env=bare() | environment,
+    )  # fmt: skip
+
+
 def is_told(results: Path, records: list[dict]) -> None:
     """Whether W&B has all that the record says."""
     run = run_of(records)
@@ -135,11 +146,8 @@ def test_a_grid_is_kept_without_a_network_and_nobody_is_asked_for_a_key(
     tmp_path, data_dir, home, short_folder
 ):
     ours, terminal = os.openpty()  # where the library could ask
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments", *words_of(tmp_path, data_dir)],
-        cwd=ROOT, stdin=terminal, capture_output=True, text=True,
-        env=bare() | home | {"TRACK": "auto", "TMPDIR": str(short_folder)},
-    )  # fmt: skip
+    where = home | {"TMPDIR": str(short_folder)}
+    done = run_apart(words_of(tmp_path, data_dir), PATIENT, terminal, TRACK="auto", **where)
     os.close(ours), os.close(terminal)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("W&B: kept in") == 1 and "lost" not in done.stdout
@@ -158,8 +166,9 @@ def test_a_grid_is_kept_without_a_network_and_nobody_is_asked_for_a_key(
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_and_went_on_is_one_run(tmp_path, data_dir, home):
-    results, words = tmp_path / "results", words_of(tmp_path, data_dir, epochs=30)
+def test_a_run_that_was_killed_and_went_on_is_one_run(tmp_path, data_dir, home, monkeypatch):
+    monkeypatch.setattr("experiments.beside.PATIENCE", PATIENT)
+    results, words = tmp_path / "results", words_of(tmp_path, data_dir, epochs=12)
     words = [*words, "--checkpoint-every", "0s", "--workers", "1", "--track", "offline"]
     process = start(*words, **home)
     [run] = wait_for(lambda: list(results.glob("runs/*/*/checkpoint.pt")) and workers(results))
@@ -278,7 +287,8 @@ def test_sync_without_a_key_says_what_is_missing_and_ends_with_2(some_records, h
 def test_a_grid_is_told_live_where_there_is_a_key(tmp_path, data_dir, home):
     results = tmp_path / "results"
     with Server() as server:
-        done = call_apart(*words_of(tmp_path, data_dir), TRACK="auto", **home, **server.environment)
+        where = home | server.environment
+        done = run_apart(words_of(tmp_path, data_dir), PATIENT, TRACK="auto", **where)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("W&B: http") == 1  # where it is to be seen, as the service says
     finished = [read_result(p.parent) for p in results.glob("runs/*/*/summary.json")]
@@ -344,12 +354,8 @@ def test_what_a_server_begins_to_refuse_is_kept_and_sent_later(
 @pytest.mark.slow
 def test_training_ends_with_the_same_records_beside_a_server_that_hangs(tmp_path, data_dir, home):
     words, results = words_of(tmp_path, data_dir), tmp_path / "results"
-    impatient = "from experiments import __main__, beside; beside.PATIENCE = 1.0; __main__.main()"
     with UselessServer("hangs") as server:
-        done = subprocess.run(
-            [sys.executable, "-c", impatient, *words, "--track", "online"],
-            cwd=ROOT, capture_output=True, text=True, env=bare() | home | server.environment,
-        )  # fmt: skip
+        done = run_apart([*words, "--track", "online"], 1.0, **home, **server.environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("W&B: ") == 0 or done.stdout.count("not to be reached") == 1
     assert "W&B has not got everything: `make wandb-sync`" in done.stdout
