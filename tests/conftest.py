@@ -1,8 +1,10 @@
 """What several tests need: a tiny prepared data set, and settings that train in a moment."""
 
 import io
+import json
 import multiprocessing.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ torch.set_num_threads(1)  # as in a run
 multiprocessing.util.get_temp_dir()  # its sockets lie there: before a test names a deeper folder
 
 ROOT = Path(__file__).parents[1]
+RECORDS = Path(__file__).parent / "records"
 VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS",
              "BUDGET", "UNTIL", "TRACK", "LAUNCHER", "CLUSTER")  # fmt: skip
 
@@ -55,6 +58,20 @@ def data_dir(tmp_path_factory):
         test_images=images[120:], test_labels=labels[120:],
         class_names=np.array([f"class {i}" for i in range(10)]),
     )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rebuilt(tmp_path_factory) -> Path:
+    """The kept records, as if their trainings had been long enough to prove something, and all that
+    `python -m analysis paper` makes of them. To be read only."""
+    folder = tmp_path_factory.mktemp("rebuilt") / "results"
+    shutil.copytree(RECORDS, folder)
+    for path in (folder / "studies").glob("*.json"):
+        study = json.loads(path.read_text())
+        path.write_text(json.dumps(study | {"demonstration": False}))
+    done = analyse("paper", RESULTS=str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 

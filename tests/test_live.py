@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, bare, start, tiny_words, wait_for
-from test_report import RECORDS, Page
+from conftest import RECORDS, ROOT, analyse, start, tiny_words, wait_for
+from test_report import Page
 
 from analysis import live, progress, report
 from analysis.__main__ import offline_runs, open_in_browser
@@ -224,7 +224,7 @@ def look(page: Path, profile: Path) -> tuple[str, list[str]]:
     """
     log = profile.with_suffix(".json")
     words = (f"--log-net-log={log}", "--dump-dom", page.as_uri())
-    done = subprocess.run(chromium(profile, *words), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(chromium(profile, *words), capture_output=True, text=True)
     asked = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     of_page = [a for a in asked if a.get("initiator", "not an origin") != "not an origin"]
     return done.stdout, [facts["url"] for facts in of_page if "url" in facts]
@@ -255,7 +255,7 @@ def test_an_open_page_goes_with_a_real_grid_to_its_end(tmp_path, data_dir):
         assert wait_for(lambda: "of 4 runs" in title(profile))
         wait_for(lambda: re.match("[1-4] of 4", title(profile)))  # nobody but the page reloads it
         dom, fetched = look(page, tmp_path / "profile")
-        output, errors = training.communicate(timeout=300)
+        output, errors = training.communicate()
         assert training.returncode == 0, output + errors
         wait_for(lambda: title(profile) == "Squeeze-and-Excitation, ablated")  # the whole report
     finally:
@@ -285,7 +285,7 @@ def test_after_ctrl_c_the_page_says_how_far_it_went(tmp_path, data_dir):
     training = start("run", "squeeze", *tiny_words(epochs=400), **there)
     wait_for(says(tmp_path, "running"))
     training.send_signal(signal.SIGINT)
-    training.communicate(timeout=120)
+    training.communicate()
     assert "As far as it went 0 of 5 runs are there" in said(tmp_path)
     assert not live.refreshes_itself(tmp_path / "report.html")
 
@@ -294,15 +294,14 @@ def test_after_ctrl_c_the_page_says_how_far_it_went(tmp_path, data_dir):
 
 
 def browse(results: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "analysis", "browse", "--results", str(results), *words]
-    windows = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    kept = {name: value for name, value in bare().items() if name not in windows}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=kept | environment)
+    nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
+    return analyse("browse", "--results", str(results), *words, **nowhere | environment)
 
 
 @pytest.fixture
-def browser(tmp_path) -> Path:
-    """A browser that notes what it is shown."""
+def browser(tmp_path, monkeypatch) -> Path:
+    """A browser that notes what it is shown, in however much time it takes."""
+    monkeypatch.setattr("analysis.__main__.PATIENCE", 600.0)
     path = tmp_path / "browser"
     path.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path / "shown"}\n')
     path.chmod(0o755)
@@ -341,15 +340,15 @@ def test_browse_leaves_a_page_that_refreshes_itself_alone(results, browser, tmp_
 
 
 def test_a_browser_that_stays_is_not_waited_for_and_one_that_fails_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.__main__.PATIENCE", 1.0)
-    for word, is_shown in (("sleep 30", True), ("exit 1", False)):
-        path = tmp_path / "browser"
-        path.write_text(f"#!/bin/sh\necho $$ > {tmp_path / 'pid'}\nexec {word}\n")
+    path, pid = tmp_path / "browser", tmp_path / "pid"
+    for word, patience, is_shown in (("sleep 1000", 0.5, True), ("exit 1", 600.0, False)):
+        monkeypatch.setattr("analysis.__main__.PATIENCE", patience)
+        path.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec {word}\n")
         path.chmod(0o755)
         monkeypatch.setenv("BROWSER", str(path))
         assert open_in_browser(tmp_path / "report.html") == is_shown
         if is_shown:
-            os.kill(int((tmp_path / "pid").read_text()), 9)
+            os.kill(int(wait_for(lambda: pid.exists() and pid.read_text())), signal.SIGKILL)
 
 
 def test_browse_without_a_study_is_one_sentence(tmp_path):

@@ -50,8 +50,9 @@ def shows_something(source: str) -> bool:
 def execute(name: str, folder: Path, temporary: Path, **environment: str):
     """The notebook as it comes out, started in `folder`. An error in a cell is raised."""
     notebook = read(name)
+    where = {"metadata": {"path": str(folder)}}
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook, timeout=None, startup_timeout=600, kernel_name="python3", resources=where
     )
     own = {"TMPDIR": str(temporary), "IPYTHONDIR": str(temporary / "ipython")}
     before = sorted(NOTEBOOKS.iterdir())

@@ -1,13 +1,15 @@
 """Whatever is typed or written into a grid ends in exit status 2 and one sentence."""
 
+from pathlib import Path
+
 import pytest
 import yaml
-from conftest import VARIABLES, wrong
-from hypothesis import HealthCheck, given, settings
+from conftest import VARIABLES, call, tiny_study, tiny_words, wrong
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from experiments.config import Recipe
-from experiments.grid import list_grids
+from experiments.config import ConfigError, Recipe
+from experiments.grid import Grid, list_grids
 from senet.config import SEConfig
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1)
@@ -85,28 +87,44 @@ SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=F
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)
 )
-KEYS = ["title", "table", "about", "cost", "expect", "controls", "code", "reference", "cells"]
+TYPES = {
+    "title": str, "table": str | None, "about": str, "cost": str, "expect": str, "controls": list,
+    "code": str | None, "reference": str | None, "cells": list,
+}  # fmt: skip
+RIGHT = {"title": "T", "reference": "no SE", "cells": [{"se.ratio": 4}]}
 
 
-@JUNK
-@given(grid=st.dictionaries(st.sampled_from(KEYS) | WORDS, ANYTHING))
-def test_grid_files_with_anything_in_them(capsys, tmp_path, grid):
-    path = tmp_path / "junk.yaml"
+def plan_of(capsys, path: Path, grid: dict) -> bool:
+    """Whether a grid file is right: then it is planned, and else refused in one sentence."""
     path.write_text(yaml.safe_dump(grid, allow_unicode=True))
-    plan(capsys, str(path))
+    try:
+        tiny_study(str(path))
+    except ConfigError:
+        plan(capsys, str(path), *tiny_words())
+        return False
+    done = call("plan", str(path), *tiny_words())
+    assert done.returncode == 0, done.stderr
+    return True
 
 
 @JUNK
-@given(key=st.sampled_from(KEYS), value=ANYTHING)
-def test_grid_files_with_one_thing_wrong(capsys, tmp_path, key, value):
-    right = {"title": "T", "reference": "no SE", "cells": [{"se.ratio": 4}]}
-    if key in ("title", "about", "cost", "expect", "table") and isinstance(value, str):
-        return  # that is right
-    if (key, value) in (("table", None), ("code", None), ("reference", None), ("controls", [])):
-        return  # that is right, too
-    path = tmp_path / "junk.yaml"
-    path.write_text(yaml.safe_dump(right | {key: value}, allow_unicode=True))
-    plan(capsys, str(path))
+@given(grid=st.dictionaries(st.sampled_from(list(TYPES)) | WORDS, ANYTHING))
+def test_grid_files_with_anything_in_them(capsys, tmp_path, grid):
+    if plan_of(capsys, tmp_path / "junk.yaml", grid):
+        assert {"title", "cells"} <= set(grid) <= set(Grid.model_fields)
+
+
+@JUNK
+@given(key=st.sampled_from(list(TYPES)), value=ANYTHING)
+@example(key="cells", value=[{}])  # a row with the standard block
+@example(key="cells", value=[{}, {}])
+@example(key="reference", value="4")  # the row's own label
+@example(key="title", value="Another")
+def test_grid_files_with_one_thing_changed(capsys, tmp_path, key, value):
+    is_right = plan_of(capsys, tmp_path / "junk.yaml", RIGHT | {key: value})
+    assert isinstance(value, TYPES[key]) or not is_right
+    if key in ("title", "about", "cost", "expect"):  # any text is right
+        assert is_right == isinstance(value, str)
 
 
 @JUNK
