@@ -15,7 +15,7 @@ ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard cluster-tools
-.PHONY: bench bench-size test test-all check-grids soak lint format clean $(GRIDS:%=ablation-%)
+.PHONY: bench bench-size simulate test test-all check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
@@ -98,6 +98,9 @@ bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmar
 
 bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: the README's tables
 	@$(PYTHON) -m benchmarks.size
+
+simulate: $(READY) ## simulate what DECIDE=1 gets wrong and what it costs, in about ten minutes: docs/STOPPING.md
+	@$(PYTHON) -m benchmarks.stopping
 
 lint: $(READY) ## check style and formatting
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

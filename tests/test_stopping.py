@@ -1,12 +1,16 @@
 """`--decide`: which rows get another seed, when it stops, and that it goes on where it was."""
 
 import math
+import os
+import re
+import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_words, wrong
+from conftest import call, start, tiny_words, wait_for, workers, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 from test_claims import around, made
@@ -15,6 +19,7 @@ from analysis import contrasts
 from analysis.contrasts import read_contrasts
 from analysis.stats import contrast, pool
 from analysis.stopping import look, seeds_needed
+from benchmarks import stopping
 from experiments.record import read_studies, write_study
 from experiments.study import expand
 
@@ -122,7 +127,11 @@ def write_own(folder: Path, declares: str) -> str:
         (["--decide", "--until", "1"], "", "--decide and --until exclude each other"),
         (["--decide", "--most-seeds", "2"], "", "most seeds 2: from 3 to 10,000 are allowed"),
         (["--most-seeds", "some"], "", "'some' is not a whole number"),
-        ([], "declares: [{rows: '4', minus: '5'}]", "unknown row that 'own' declares '5': allowed are"),
+        (
+            [],
+            "declares: [{rows: '4', minus: '5'}]",
+            "row that 'own' declares '5'",
+        ),
         ([], "declares: [{rows: '4', minus: ['4', '8']}]", "'4' is compared with itself"),
         ([], "declares: [{rows: '4'}]", "declares"),
         ([], "declares: [{rows: [], minus: '4'}]", "declares"),
@@ -162,28 +171,101 @@ def test_contrasts_that_are_wrong_end_decide_before_anything_is_written(
     assert not (tmp_path / "results").exists()
 
 
-DECLARES = "declares: [{rows: '4', minus: no SE}, {rows: '2', minus: '4'}]"
+# Rows that learn, and two that cannot: "idle" is worse than "plain" after any number of seeds.
+DECIDED = """title: Own
+controls: []
+reference: plain
+declares: [{rows: '4', minus: plain}, {rows: idle, minus: plain}]
+cells:
+  - {label: plain, se: null, width: 0.5}
+  - {label: '{ratio}', se.ratio: [4], width: 0.5}
+  - {label: idle, se: null, width: 0.5, recipe.lr: 1.0e-9}
+  - {label: undeclared, se.ratio: 4, width: 0.5, recipe.lr: 1.0e-9}
+"""
 
 
-@pytest.fixture
-def there(tmp_path, data_dir):
-    return {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
-
-
-def errors_of(study, results: Path) -> dict[str, list[float]]:
-    """Row -> its test errors, seed by seed."""
-    folders = {row["label"]: results / "runs" / row["cell"] for row in study["rows"]}
+def folders(study: dict, results: Path) -> dict[str, list[str]]:
+    """Row -> the folders of its seeds."""
     return {
-        row: [
-            read_result(folder / f"seed{k}").summary["test_error"]
-            for k in range(len(list(folder.glob("seed*"))))
-        ]
-        for row, folder in folders.items()
+        row["label"]: sorted(path.name for path in (results / "runs" / row["cell"]).iterdir())
+        for row in study["rows"]
     }
 
 
 @pytest.mark.slow
-def test_a_grid_of_real_runs_ends_by_itself_and_undecided_rows_alone_get_seeds(tmp_path, there):
-    """The row of 512 classes' worth of width is so bad that it is decided at once."""
-    done = call("run", write_own(tmp_path, DECLARES), *WORDS, **there)
+def test_real_runs_end_by_themselves_and_go_on_after_a_kill(tmp_path, data_dir):
+    grid = tmp_path / "own.yaml"
+    grid.write_text(DECIDED)
+    longer = tiny_words(epochs=16, batch_size=8, train_images=80, test_images=80)
+    words = ["run", str(grid), *longer, "--decide", "--most-seeds", "5"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    there = {"DATA_DIR": str(data_dir), "WORKERS": "2"}
+    done = call(*words, RESULTS=str(whole), **there)
     assert done.returncode == 0, done.stdout + done.stderr
+
+    [study] = read_studies(whole)
+    first = {look["comparison"]: look["verdict"] for look in study["looks"][:2]}
+    assert first == {"4 minus plain": "not decided", "idle minus plain": "worse"}
+    counts = {row: len(seeds) for row, seeds in folders(study, whole).items()}
+    most = counts["4"]
+    assert 3 < most <= 5
+    assert counts == {"plain": most, "4": most, "idle": 3, "undeclared": 3}
+    last = study["looks"][-2]
+    assert last["rows"] == ["4", "plain"] and last["seeds"] == [most, most]
+    assert last["verdict"] != "not decided" or most == 5
+    again = call(*words, RESULTS=str(whole), **there)
+    assert f"{sum(counts.values())} of {sum(counts.values())} runs are there" in again.stdout
+    assert read_studies(whole) == [study]
+
+    for run in whole.glob("runs/*/seed[012]"):  # the first round, which is not killed
+        shutil.copytree(run, killed / run.relative_to(whole))
+    runner = start(*words, RESULTS=str(killed), **there)
+    try:
+        wait_for(lambda: workers(killed, steps=1))
+        [before] = read_studies(killed)
+        assert before["looks"] == study["looks"][:2]
+    finally:
+        os.killpg(runner.pid, signal.SIGKILL)
+        runner.wait()
+    resumed = call(*words, RESULTS=str(killed), **there)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    asked = re.search(r"\d+ of (\d+) runs are there", resumed.stdout)[1]
+    assert asked == "14"  # from the beginning: it does not look at the first round again
+    [after] = read_studies(killed)
+    assert (after["rows"], after["looks"]) == (study["rows"], study["looks"])
+    assert folders(after, killed) == folders(study, whole)
+    for run in whole.glob("runs/*/seed*"):
+        ours = (killed / run.relative_to(whole) / "summary.json").read_bytes()
+        assert ours == (run / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("family", "spreads"),
+    [
+        *(("one, which is never alike", spreads) for spreads in stopping.SPREADS),
+        ("the three of `control`", "equal spreads"),
+    ],
+)
+def test_looking_after_every_round_calls_at_most_one_in_twenty_different(family, spreads):
+    """The quick form of `make simulate`."""
+    studies, (comparisons, margin) = 40, stopping.FAMILIES[family]
+    ends = stopping.many(7, studies, comparisons, stopping.SPREADS[spreads], margin)
+    wrong = stopping.share(ends, [one.name for one in comparisons])
+    assert wrong <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / studies)
+    assert any(one.seeds["SE"] == stopping.MOST for one in ends)  # it did look that often
+
+
+def test_a_large_difference_is_found_with_few_seeds():
+    ends = stopping.many(7, 40, stopping.CONTROL[:1], np.ones(27), stopping.MARGIN, 1.3)
+    assert all(end.words["SE minus no SE"].startswith("better") for end in ends)
+    assert np.mean([end.seeds["SE"] for end in ends]) < 10
+    assert {end.seeds["static gate"] for end in ends} == {3}
+
+
+def test_the_page_says_at_most_five_percent_beyond_the_simulations_error():
+    text = stopping.PAGE.read_text()
+    sampling = float(re.search(r"own error is ± ([\d.]+) %", text)[1])
+    table = text[text.index("| where nothing differs") : text.index("## Seeds")]
+    shares = [float(share) for share in re.findall(r"([\d.]+) %", table)]
+    assert len(shares) == len(stopping.SPREADS) * len(stopping.FAMILIES)
+    assert max(shares) <= 5 + sampling
