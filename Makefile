@@ -1,8 +1,8 @@
 # `make` or `make help` lists what there is. Everything sets itself up: a target that needs the
 # environment makes .venv first, exactly as requirements.lock says, and does nothing the next time.
 #
-# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS LAUNCHER CLUSTER DATA_DIR RESULTS BUDGET UNTIL TRACK reach
-# every command, from make's command line or from the environment: make ablation-ratio SEEDS=3
+# DATASET NETWORK RECIPE SEEDS DEVICE WORKERS LAUNCHER CLUSTER DATA_DIR RESULTS BUDGET UNTIL DECIDE MOST_SEEDS TRACK
+# reach every command, from make's command line or from the environment: make ablation-ratio SEEDS=3
 # RESULTS is results/local unless it is given; of `paper` results/published, once that holds a study.
 
 SHELL := /bin/bash
@@ -15,11 +15,12 @@ ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard cluster-tools
-.PHONY: bench bench-size test test-all check-grids soak lint format clean $(GRIDS:%=ablation-%)
+.PHONY: bench bench-size simulate test test-all check-grids soak lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
-	@echo "            [DATA_DIR=data] [RESULTS=results/local] [BUDGET=8h] [UNTIL=0.2] [TRACK=off] [GRIDS='ratio gate']"
+	@echo "            [DATA_DIR=data] [RESULTS=results/local] [BUDGET=8h] [TRACK=off] [GRIDS='ratio gate']"
+	@echo "            [UNTIL=0.2] [DECIDE=1] [MOST_SEEDS=30]"
 	@echo "            [LAUNCHER=local|slurm|ray] [CLUSTER=my_slurm.yaml]"
 	@echo
 	@awk -F':.*## ' '/^[a-z%$$][^=]*:.*## / { \
@@ -97,6 +98,9 @@ bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmar
 
 bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: the README's tables
 	@$(PYTHON) -m benchmarks.size
+
+simulate: $(READY) ## simulate what DECIDE=1 gets wrong and what it costs, in about ten minutes: docs/STOPPING.md
+	@$(PYTHON) -m benchmarks.stopping
 
 lint: $(READY) ## check style and formatting
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

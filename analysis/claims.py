@@ -122,8 +122,9 @@ class Claims(Strict):
 
 
 @cache
-def list_claims(path: Path = PATH) -> tuple[Claim, ...]:
+def list_claims(path: Path | None = None) -> tuple[Claim, ...]:
     """Reads and checks claims.yaml. Raises ConfigError on a row that no grid has."""
+    path = path or PATH
     claims = parse(Claims, {"claims": yaml.safe_load(path.read_text())}, path.name).claims
     for claim in claims:
         for part in claim.parts:

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.contrasts import Declared, declared
-from analysis.pool import Weights
+from analysis.contrasts import Declared, declared, own_comparison
+from analysis.pool import Pool, Weights
 from analysis.records import Study
 from analysis.stats import Difference, diverges_more
 
 # Points of test error within which two networks count as alike, by data set: stated before any run.
 MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
+UNDECIDED, NO_INTERVAL = "not decided", "not decided: no interval"  # more seeds may change that
 CHANCE = 0.05  # of the intervals of networks that do not differ leave out 0
 
 
@@ -49,9 +50,12 @@ def verdict(study: Study, row: str, reference: str | None = None) -> str:
 
 
 def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
-    """The comparisons that are declared for the study's data, network, recipe and settings."""
+    """The comparisons that are declared for the study's data, network, recipe and settings, and
+    those of its own grid."""
     asked = study.asked
-    return declared(asked["dataset"], asked["network"], asked["recipe"], asked["settings"])
+    ours = declared(asked["dataset"], asked["network"], asked["recipe"], asked["settings"])
+    own = [own_comparison(asked["grid"], one) for one in asked.get("declares", [])]
+    return ours + [(one, one.of_cells(study.cells)) for one in own]
 
 
 def answers(study: Study, every: bool = False) -> list[Answer]:
@@ -73,26 +77,37 @@ def is_judged(study: Study) -> bool:
 
 
 def judge(study: Study, weights: Weights, steps: float = 1.0) -> str:
-    """In a word: "better", "worse", "alike" or "not decided"; "" for a demonstration.
+    """In a word: "better", "worse", "alike" or "not decided"; "" for a demonstration."""
+    return conclude(study, weights, steps) if is_judged(study) else ""
 
-    Better and worse need an interval that leaves out 0; alike needs two one-sided tests within
-    MARGINS. Rows that lost runs are judged by how many diverged, with Fisher's exact test.
+
+def conclude(study: Study, weights: Weights, steps: float = 1.0) -> str:
+    """The word for a contrast of a study's cells, also of a demonstration.
+
+    Rows that lost runs are judged by how many diverged, with Fisher's exact test.
     """
-    if not is_judged(study):
-        return ""
     rows = {row: weights[cell] for row, cell in study.cells.items() if cell in weights}
     if sum(map(study.lost, rows)):
         return of_lost(study, rows)
     if len(study.precisions(*rows)) > 1:
         return "not decided: precisions differ"
-    found, margin = study.pool.contrast(weights), MARGINS[study.asked["dataset"]] / steps
+    return word(study.pool, weights, MARGINS.get(study.asked["dataset"], 0.0) / steps)
+
+
+def word(pool: Pool, weights: Weights, margin: float) -> str:
+    """The word for a contrast of numbers.
+
+    Better and worse need an interval that leaves out 0; alike needs two one-sided tests within
+    -+ `margin`.
+    """
+    found = pool.contrast(weights)
     if math.isnan(found.low):
-        return "not decided: no interval"
-    is_alike = study.pool.is_alike(weights, margin)
+        return NO_INTERVAL
+    is_alike = pool.is_alike(weights, margin)
     if not found.leaves_out_zero:
-        return "alike" if is_alike else "not decided"
-    word = "worse" if found.estimate > 0 else "better"
-    return f"{word}, within the margin" if is_alike else word
+        return "alike" if is_alike else UNDECIDED
+    side = "worse" if found.estimate > 0 else "better"
+    return f"{side}, within the margin" if is_alike else side
 
 
 def of_lost(study: Study, rows: dict[str, float]) -> str:

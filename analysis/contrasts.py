@@ -5,16 +5,15 @@ import math
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from analysis.stats import trend
-from experiments.config import ConfigError, Strict, checked, parse, recipes
+from experiments.config import ConfigError, Strict, checked, parse, read_yaml, recipes
 from experiments.datasets import DATASETS
-from experiments.grid import list_grids, read_grid
-from experiments.study import ALL, Study, expand
+from experiments.grid import Declaration, Rows, list_grids, read_grid, several
+from experiments.study import ALL, DEFAULT_NETWORK, Study, expand
 from senet.config import choose
 
 PATH = Path(__file__).with_name("contrasts.yaml")
@@ -22,15 +21,8 @@ CIFAR = "CIFAR"  # the grid of Table 4 or 5: it is called like its data set
 Group = tuple[str, str, str]  # data set, network, recipe
 
 
-def several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-Rows = Annotated[tuple[str, ...], BeforeValidator(several)]
-
-
-class Comparison(Strict):
-    """Means of rows against each other.
+class Comparison(Declaration):
+    """Means of rows of a grid against each other.
 
     grid   the study; "CIFAR" is that of Table 4 or 5
     rows   one row, or several of which the mean is taken
@@ -39,7 +31,6 @@ class Comparison(Strict):
     """
 
     grid: str
-    rows: Rows
     minus: Rows = ()
     by: Literal["doubling"] | None = None
 
@@ -89,6 +80,13 @@ class Declared(Comparison):
     than: str = ""
 
 
+def own_comparison(grid: str, declaration: dict[str, Any]) -> Declared:
+    """What a grid declares itself, as its study's file keeps it."""
+    one = Declaration(**declaration)
+    who, than = joined(one.rows), joined(one.minus)
+    return Declared(grid=grid, rows=one.rows, minus=one.minus, who=who, than=than)
+
+
 class Groups(Strict):
     """Which records prove something.
 
@@ -109,16 +107,28 @@ class Contrasts(Strict):
 
 
 @cache
-def read_contrasts(path: Path = PATH) -> Contrasts:
-    """Reads and checks it. Raises ConfigError on an unknown data set, recipe, study or row."""
-    found = parse(Contrasts, yaml.safe_load(path.read_text()), path.name)
-    for dataset, _, recipe in (found.groups.confirmatory, found.groups.exploratory):
+def read_contrasts(path: Path | None = None) -> Contrasts:
+    """Reads and checks it.
+
+    Raises ConfigError on an unknown data set, network, recipe, study or row.
+    """
+    path = path or PATH
+    found = parse(Contrasts, read_yaml(path), path.name)
+    for dataset, network, recipe in (found.groups.confirmatory, found.groups.exploratory):
         checked(choose, f"{path.name}: data set", dataset, dict.fromkeys(DATASETS))
+        checked(choose, f"{path.name}: network", network, dict.fromkeys(networks_of_grids()))
         checked(choose, f"{path.name}: recipe", recipe, dict.fromkeys(recipes()))
     for comparison in found.comparisons:
         check_rows(comparison, path.name)
         comparison.weights()
     return found
+
+
+def networks_of_grids() -> list[str]:
+    """The networks that studies are of: the usual one, and those that the grids vary."""
+    cells = (cell for name in list_grids() for cell in read_grid(name)[1].cells)
+    varied = (several(cell["network"]) for cell in cells if "network" in cell)
+    return [DEFAULT_NETWORK, ALL, *dict.fromkeys(network for some in varied for network in some)]
 
 
 def check_rows(comparison: Comparison, file: str, dataset: str | None = None) -> None:
@@ -143,6 +153,12 @@ def labels_of(grid: str) -> tuple[str, ...]:
 def declared(dataset: str, network: str, recipe: str, settings: dict[str, Any] | None = None):
     """[(comparison, cell -> weight)] of a group: what is declared, there or not."""
     return list(declared_of(dataset, network, recipe, json.dumps(settings or {}, sort_keys=True)))
+
+
+def declares(study: Study) -> bool:
+    """Tells whether a comparison is declared for this grid, here or in its own file."""
+    known = declared(study.dataset, study.network, study.recipe, study.settings)
+    return bool(study.grid.declares) or any(one.grid == study.grid_name for one, _ in known)
 
 
 @cache

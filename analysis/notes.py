@@ -12,6 +12,11 @@ INTERVALS = (
     f"network and recipe, which counts as {PRIOR:g} degrees of freedom."
 )
 
+WATCHED = (
+    "The results were looked at after every round of seeds: the intervals of these rows are wider, "
+    "so that they hold however often one looks."
+)
+
 
 def notes(study: Study) -> list[str]:
     asked, done = study.asked, study.done
@@ -19,6 +24,11 @@ def notes(study: Study) -> list[str]:
         f"Data {asked['dataset']}, network {asked['network']}, {asked['training']}. "
         + ("One seed." if asked["seeds"] == 1 else f"Seeds 0 to {asked['seeds'] - 1}.")
     ]
+    if added := {row["label"]: row["seeds"] for row in asked["rows"] if row.get("seeds")}:
+        more = ", ".join(f"{row}: {seeds}" for row, seeds in added.items())
+        lines.append(f"Seeds were added where a declared comparison was not decided ({more}).")
+    if study.is_watched:
+        lines.append(WATCHED)
     if asked["dataset"] == "synthetic":
         lines.append(
             "SYNTHETIC DATA: textures made here, not photographs. Nothing follows for CIFAR."

@@ -181,7 +181,7 @@ class Page:
         return Progress(
             name=study.name,
             title=study.asked["title"],
-            seeds=study.asked["seeds"],
+            seeds=int(of_row.size().max()),
             rows={row: [runs[path] for path in of_row.get_group(row)] for row in study.rows},
             curves=self.attempt(self.curves, study),
             table=tables.get(study.name),

@@ -61,6 +61,11 @@ class Study:
         return self.shared[outcome] if self.shared else pool_of([self], values_of(outcome))
 
     @property
+    def is_watched(self) -> bool:
+        """Whether seeds of its rows were chosen by looking at their results."""
+        return not self.pool.watched.isdisjoint(self.cells.values())
+
+    @property
     def cells(self) -> dict[str, str]:
         """Row -> its cell: the name of the config, which several studies may share."""
         return {row["label"]: row["cell"] for row in self.asked["rows"]}

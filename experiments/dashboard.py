@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.config import ConfigError
 from experiments.files import read_json, write_json
-from experiments.record import read_studies
+from experiments.record import read_studies, seeds_of_cells
 from senet.config import SEConfig
 from senet.networks import NETWORKS
 
@@ -74,7 +74,7 @@ def filters(study: Asked) -> tuple[str, str]:
 def folded(study: Asked) -> dict[str, Any]:
     """What folds the seeds of a cell into their mean, and a band from the lowest to the highest."""
     grouped = {"groupby": wr.Config("cell"), "groupby_aggfunc": "mean"}
-    shown = len(study["rows"]) * study["seeds"]
+    shown = sum(seeds_of_cells([study]).values())
     return grouped | {"groupby_rangefunc": "minmax", "max_runs_to_show": shown}
 
 

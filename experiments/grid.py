@@ -7,6 +7,7 @@
     controls                     rows of CONTROLS, trained beside the cells
     code                         a file of choices of one's own, beside the grid file, or null
     reference                    the label of the row that the others are compared with, or null
+    declares                     comparisons that get a verdict: `rows` minus other rows, `minus`
     cells                        what is varied: each entry sets dotted keys of RunConfig; a list
                                  is an axis, several axes are crossed; `label` names the rows, and
                                  `reference` the row that they are compared with instead
@@ -16,9 +17,9 @@ grids/*.yaml are the examples.
 
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from experiments.config import ConfigError, Strict, checked, parse, read_yaml
 from experiments.settings import refuse_own
@@ -31,6 +32,20 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("no SE", {"se": None}),
     "constant": ("gate fixed at 1/2", {"se": {"excitation": "constant"}}),
 }
+
+
+def several(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Rows = Annotated[tuple[str, ...], BeforeValidator(several)]
+
+
+class Declaration(Strict):
+    """Means of rows against each other: one row, or several of which the mean is taken."""
+
+    rows: Rows = Field(min_length=1)
+    minus: Rows = Field(min_length=1)
 
 
 class Grid(Strict):
@@ -46,6 +61,7 @@ class Grid(Strict):
     controls: tuple[Literal["plain", "constant"], ...] = ("plain", "constant")
     code: str | None = None
     reference: str | None = None
+    declares: tuple[Declaration, ...] = ()
     cells: tuple[dict[str, Any], ...]
 
     @property

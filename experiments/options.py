@@ -13,6 +13,7 @@ import typer
 from experiments.config import recipes
 from experiments.datasets import DATASETS
 from experiments.grid import list_grids
+from experiments.study import FEWEST, MOST_SEEDS
 
 MOST_SIMULATED = 100_000
 MOST_PER_HOUR = 1_000_000
@@ -65,6 +66,14 @@ def per_hour(text: str) -> float:
     if not 0 <= value < MOST_PER_HOUR:
         raise typer.BadParameter(f"{text!r} is not a number from 0 to {MOST_PER_HOUR:,}")
     return value
+
+
+def most_seeds(text: str) -> int:
+    if not FEWEST <= (count := whole(text)) <= MOST_SEEDS:
+        raise typer.BadParameter(
+            f"most seeds {count:,}: from {FEWEST} to {MOST_SEEDS:,} are allowed"
+        )
+    return count
 
 
 def option(text: str, variable: str | None = None, **more):
@@ -128,6 +137,18 @@ Until = Annotated[
         parser=points,
         metavar="POINTS",
     ),
+]
+Decide = Annotated[
+    bool,
+    option(
+        "adds seeds to the rows of declared comparisons until each is decided, by an interval that "
+        "holds however often one looks",
+        "DECIDE",
+    ),
+]
+MostSeeds = Annotated[
+    int,
+    option("of a row, with --decide", "MOST_SEEDS", parser=most_seeds, metavar="N"),
 ]
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="also where the first three runs fail in one way")
@@ -195,10 +216,17 @@ class RunOptions(PlanOptions):
 
     budget: Budget = None
     until: Until = None
+    decide: Decide = False
+    most_seeds: MostSeeds = "30"
     keep_going: KeepGoing = False
     patience: Patience = "10m"
     checkpoint_every: CheckpointEvery = "60s"
     track: Track = "auto"
+
+    @property
+    def adds_seeds(self) -> bool:
+        """Whether rounds of seeds follow the first ones."""
+        return self.decide or self.until is not None
 
 
 @dataclass(frozen=True)

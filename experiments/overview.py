@@ -14,7 +14,7 @@ from experiments.config import ConfigError
 from experiments.display import duration
 from experiments.files import read_lines, read_sealed
 from experiments.lock import holder
-from experiments.record import Record, failure, runs_of, state
+from experiments.record import Record, failure, runs_of, seeds_of_cells, state
 from experiments.squeue import Job
 from experiments.stale import Finding
 from experiments.study import Study
@@ -124,9 +124,12 @@ def status_table(
     """
     table = Table()
     table.add_column("row")
-    seeds = range(study["seeds"])
+    asked = seeds_of_cells([study])
+    seeds = range(max(asked.values()))
     rows = {
-        row["label"]: [results / "runs" / row["cell"] / f"seed{seed}" for seed in seeds]
+        row["label"]: [
+            results / "runs" / row["cell"] / f"seed{seed}" for seed in range(asked[row["cell"]])
+        ]
         for row in study["rows"]
     }
     if len(seeds) <= COLUMNS:

@@ -1,10 +1,9 @@
 """`run`, from the command line's options to its exit status: all that is missing is trained."""
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -25,14 +24,14 @@ from experiments.launch import Event
 from experiments.launchers import pick_launcher
 from experiments.options import PlanOptions, RetryOptions, RunOptions
 from experiments.record import Record, failure
+from experiments.rounds import add_seeds, begin, refuse_rounds
 from experiments.settings import parse_settings
-from experiments.study import ALL, MOST_SEEDS, Study, expand
+from experiments.study import ALL, Study, expand
 from experiments.together import widened
 from experiments.tracking import INSTALL, is_installed
 from senet.config import choose
 
 ALIKE = 3  # so many first runs that fail in one way stop the grid
-FEWEST = 3  # seeds for --until: two that are alike by chance would end it too early
 RESERVE = 30.0  # seconds of a budget for the last checkpoints, tables and figures
 
 
@@ -100,17 +99,17 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     machine, results, mode = settle(options), options.results, pick_mode(options.track)
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = expand_all(options, dataset, machine.recipe)
+    refuse_rounds(studies, options)
     records.check_writable(results)
     is_there = all(record.finished for record in name_runs(studies, results))
-    if not is_there or options.until is not None:
+    if not is_there or options.adds_seeds:
         refuse_unbuildable(studies)  # before anything is fetched or written
         if any(read_grid(name)[1].dataset is None for name in options.grids):
             dataset = prepare_any(options.dataset, options.data_dir, say)
             studies = expand_all(options, dataset, machine.recipe)
         for name in dict.fromkeys(study.dataset for study in studies):
             prepare_any(name, options.data_dir, say)
-    if options.until is not None:
-        studies = [replace(study, seeds=max(FEWEST, study.seeds)) for study in studies]
+    studies = begin(studies, options)
     if isinstance(options, RetryOptions):
         forget(name_runs(studies, results), options, say)
 
@@ -121,11 +120,10 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
         watchers = [stack.enter_context(w) for w in watchers_of(results, names, mode, say)]
         rest = (machine, deadline, say, console, watchers)
         stopped = train_round(studies, options, *rest)
-        while options.until is not None and not stopped:
-            wide = wide_studies(studies, results, options.until, say)
-            if not wide:
+        while not stopped:
+            known, studies = name_runs(studies, results), add_seeds(studies, options, say)
+            if name_runs(studies, results).keys() == known.keys():
                 break
-            studies = [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
             stopped = train_round(studies, options, *rest)
 
         is_whole = show(results, names, say)
@@ -251,31 +249,6 @@ def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_g
         if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
             return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"
     return ""
-
-
-def wide_studies(studies: list[Study], results: Path, until: float, say: Say) -> set[str]:
-    """The names of the studies that need another seed: a row's interval is wider than ± `until`.
-
-    The intervals are those of the tables: a row whose seeds tie by chance has the pool's spread.
-    """
-    from analysis.records import find_studies
-
-    wide, names = set(), {study.name: study for study in studies}
-    for found in find_studies(results, list(names)):
-        study, halves = names[found.name], {}
-        for row, cell in found.cells.items():
-            if (n := len(found.errors(row))) < 2:
-                say(f"{study.name}: {row!r} has {n} results and no interval: "
-                    "--until does not wait for it", style="yellow")  # fmt: skip
-                continue
-            half = found.pool.mean(cell)[1]
-            halves[row] = math.inf if math.isnan(half) else half  # all of the pool tie
-        if halves and (worst := max(halves, key=halves.get)) and halves[worst] > until:
-            known = f"with {study.seeds} seeds {worst!r} is known to ± {halves[worst]:.2f}"
-            say(f"{study.name}: {known}, not yet to ± {until:g}")
-            if study.seeds < MOST_SEEDS:
-                wide.add(study.name)
-    return wide
 
 
 def conclude(names: dict[Record, str], stopped: str, say: Say) -> int:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were 
 ALL = "all"  # the network of a study whose grid varies it
 
 MOST_SEEDS = 10_000
+FEWEST = 3  # seeds before the first look: two that are alike by chance would end it too early
 SHORTER = {"recipe.epochs", "recipe.iterations", "recipe.train_images", "recipe.test_images"}
 
 
@@ -52,6 +53,8 @@ class Study:
     seeds: int
     cells: tuple[Cell, ...]
     code: Path | None = None  # the grid's own choices
+    added: dict[str, int] = field(default_factory=dict)  # row -> seeds, where --decide added some
+    looks: tuple[dict[str, Any], ...] = ()  # what --decide saw: analysis/stopping.py
 
     @property
     def name(self) -> str:
@@ -94,41 +97,59 @@ class Study:
         """(row's label, config), seed by seed over all cells: any stop leaves a balanced study."""
         return [
             (cell.label, cell.config.model_copy(update={"seed": seed}))
-            for seed in range(self.seeds)
+            for seed in range(max([self.seeds, *self.added.values()]))
             for cell in self.cells
+            if seed < max(self.seeds, self.added.get(cell.label, 0))
         ]
 
     def record(self) -> dict[str, Any]:
         """What was asked, as it is kept beside the runs: all that the analysis needs to know."""
         about = recipe_row(self.recipe).about
         is_measured = not self.settings and self.network == DEFAULT_NETWORK
-        return {
-            "name": self.name,
-            "grid": self.grid_name,
-            "title": self.grid.title,
-            "table": self.grid.table,
-            "about": self.grid.about,
-            "expected": self.grid.expect,
-            "dataset": self.dataset,
-            "network": self.network,
-            "recipe": self.recipe,
-            "training": self.training,
-            "demonstration": about.demonstration or bool(SHORTER & set(self.settings)),
-            "expect": about.expect.get(self.dataset) if is_measured else None,
-            "spread": about.spread.get(self.dataset) if is_measured else None,
-            "settings": self.settings,
-            "command": self.command,
-            "seeds": self.seeds,
-            "rows": [
-                {
-                    "label": cell.label,
-                    "cell": cell.config.cell,
-                    "reference": cell.reference,
-                    "levels": cell.levels,
-                }
-                for cell in self.cells
-            ],
-        }
+        return (
+            {
+                "name": self.name,
+                "grid": self.grid_name,
+                "title": self.grid.title,
+                "table": self.grid.table,
+                "about": self.grid.about,
+                "expected": self.grid.expect,
+                "dataset": self.dataset,
+                "network": self.network,
+                "recipe": self.recipe,
+                "training": self.training,
+                "demonstration": about.demonstration or bool(SHORTER & set(self.settings)),
+                "expect": about.expect.get(self.dataset) if is_measured else None,
+                "spread": about.spread.get(self.dataset) if is_measured else None,
+                "settings": self.settings,
+                "command": self.command,
+                "seeds": self.seeds,
+                "rows": [
+                    {
+                        "label": cell.label,
+                        "cell": cell.config.cell,
+                        "reference": cell.reference,
+                        "levels": cell.levels,
+                    }
+                    | ({"seeds": self.added[cell.label]} if cell.label in self.added else {})
+                    for cell in self.cells
+                ],
+            }
+            | ({"looks": list(self.looks)} if self.looks else {})
+            | self.declared()
+        )
+
+    def declared(self) -> dict[str, Any]:
+        """What the grid itself declares, as it is kept."""
+        found = [one.model_dump(mode="json") for one in self.grid.declares]
+        return {"declares": found} if found else {}
+
+    def resumed(self, before: dict[str, Any]) -> "Study":
+        """The same with the seeds and looks that its file, written `before`, already has."""
+        asked = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
+        added = {c.label: n for c in self.cells if (n := asked.get(c.config.cell))}
+        seeds = max(self.seeds, before["seeds"])
+        return replace(self, seeds=seeds, added=added, looks=tuple(before.get("looks", ())))
 
 
 def expand(
@@ -233,6 +254,11 @@ def refuse_unclear(cells: list[Cell], grid: Grid, grid_name: str) -> None:
         raise ConfigError(f"{grid_name}: the row {row!r} is the same network as another row")
     for reference in {grid.reference, *(cell.reference for cell in cells)} - {None}:
         checked(choose, "reference", reference, dict.fromkeys(labels))
+    for one in grid.declares:
+        for row in one.rows + one.minus:
+            checked(choose, f"row that {grid_name!r} declares", row, dict.fromkeys(labels))
+        if both := set(one.rows) & set(one.minus):
+            raise ConfigError(f"{grid_name}, declares: {sorted(both)[0]!r} is compared with itself")
 
 
 def identify(code: Path | None) -> dict[str, str] | None:

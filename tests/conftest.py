@@ -31,7 +31,7 @@ multiprocessing.util.get_temp_dir()  # its sockets lie there: before a test name
 ROOT = Path(__file__).parents[1]
 RECORDS = Path(__file__).parent / "records"
 VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA_DIR", "RESULTS",
-             "BUDGET", "UNTIL", "TRACK", "LAUNCHER", "CLUSTER")  # fmt: skip
+             "BUDGET", "UNTIL", "DECIDE", "MOST_SEEDS", "TRACK", "LAUNCHER", "CLUSTER")  # fmt: skip
 
 TINY = {
     "name": "tiny", "epochs": 2, "batch_size": 16, "train_images": 48, "holdout": 32,

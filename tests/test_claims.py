@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT, analyse
 
 from analysis import claims, contrasts
 from analysis.claims import MEASURES, Part, decide, judge, list_claims
@@ -283,11 +284,17 @@ def test_the_groups_that_prove_something_have_networks_that_exist():
     assert {groups.confirmatory[1], groups.exploratory[1]} <= set(list_networks())
 
 
-def test_a_claim_about_a_row_that_no_grid_has_is_one_sentence(tmp_path):
+def test_a_claim_about_a_row_that_no_grid_has_is_one_sentence(tmp_path, monkeypatch):
     path = tmp_path / "claims.yaml"
     path.write_text(claims.PATH.read_text().replace("rows: max,", "rows: maximum,", 1))
-    with pytest.raises(ConfigError, match=r"claims.yaml: the study 'squeeze' has no row 'maximum'"):
-        list_claims(path)
+    monkeypatch.setattr(claims, "PATH", path)
+    list_claims.cache_clear()
+    try:
+        done = analyse("claims", RESULTS=str(ROOT / "results" / "published"))
+    finally:
+        list_claims.cache_clear()
+    said = "error: claims.yaml: the study 'squeeze' has no row 'maximum'"
+    assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
 def test_margins_were_set_for_both_data_sets():

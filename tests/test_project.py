@@ -62,6 +62,7 @@ def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_
     long = {
         "--budget",
         "--until",
+        "--decide",
         "--watch",
         "--verify",
         "--stale",
