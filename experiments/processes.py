@@ -4,14 +4,17 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def warm_up() -> None:
@@ -53,11 +56,33 @@ def begin(function: Callable, *args: Any) -> multiprocessing.Process:
         context = multiprocessing.get_context("forkserver")
         process = context.Process(target=function, args=args, daemon=True)
         try:
-            process.start()
+            with uninterrupted():
+                process.start()
             return process
         except (ConnectionError, EOFError):  # the fork server has just been killed: a new one
             if is_last:
                 raise
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C, SIGTERM and SIGHUP wait for the end of a block.
+
+    One that came in the middle of a request to the fork server would end that, with a traceback.
+    """
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOPS}
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: found for number, found in handlers.items() if is_main and callable(found)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, found in handlers.items():
+            signal.signal(number, found)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = True) -> Any:

@@ -25,7 +25,7 @@ from experiments.config import RunConfig, parse
 from experiments.estimate import training_share
 from experiments.launch import Local
 from experiments.lock import hold
-from experiments.processes import ask, spawn, warm_up
+from experiments.processes import STOPS, ask, spawn, uninterrupted, warm_up
 from experiments.record import Record, read_result
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
@@ -171,6 +171,23 @@ def test_a_question_that_crashes_has_no_answer():
     assert ask(product, 6, 7) == 42
     assert ask(crash) is None
     assert ask(time.sleep, 100, patience=0.5) is None
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_stop_waits_until_a_process_has_been_started(number):
+    done = []
+
+    def stop(number, _):
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt, match=str(int(number))), uninterrupted():
+            signal.raise_signal(number)
+            done.append("started")
+        assert done and signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.slow
