@@ -22,6 +22,7 @@ from analysis.notes import notes
 from analysis.stats import contrast, pool
 from analysis.stopping import look, seeds_needed
 from benchmarks import stopping
+from experiments.config import ConfigError
 from experiments.record import read_studies, write_study
 from experiments.study import expand
 
@@ -111,6 +112,13 @@ def test_a_studys_file_keeps_seeds_of_rows_and_looks(tmp_path):
     write_study(tmp_path, study.record())  # as `run` without --decide: nothing is lost
     [after] = read_studies(tmp_path)
     assert study.resumed(after).runs() == more.runs()
+
+
+@pytest.mark.parametrize("more", [{"looks": ["x"]}, {"looks": [{}]}, {"declares": [3]}])
+def test_a_studys_file_that_was_edited_is_named(tmp_path, more):
+    write_study(tmp_path, expand("control", dataset="cifar10", recipe="fast").record() | more)
+    with pytest.raises(ConfigError, match="was edited"):
+        read_studies(tmp_path)
 
 
 def test_a_row_that_was_looked_at_has_the_wider_interval_in_every_study():
