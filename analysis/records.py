@@ -194,7 +194,8 @@ def pool_of(studies: Iterable[Study], measure: Measure) -> Pool:
             if cell not in values:
                 values[cell] = tuple(map(float, measure(study, row)))
         looks = study.asked.get("looks", [])
-        watched |= {study.cells[row] for look in looks for row in look["rows"]}
+        rows = {row for look in looks for row in look["rows"]}  # also some that the grid had once
+        watched |= {cell for row, cell in study.cells.items() if row in rows}
     return Pool(values, frozenset(watched))
 
 

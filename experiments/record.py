@@ -296,11 +296,14 @@ def read_study(path: Path) -> dict[str, Any]:
     is_whole = all(isinstance(row, dict) and {"label", "cell"} <= set(row) for row in rows)
     labels = [row["label"] for row in rows] if is_whole else []
     references = {row.get("reference") for row in rows} - {None} if is_whole else set()
+    more = [*study.get("declares", []), *study.get("looks", [])]
+    is_whole = is_whole and all(isinstance(one, dict) and "rows" in one for one in more)
     if (
         not (isinstance(seeds, int) and seeds > 0)
         or not labels
         or len(set(labels)) < len(labels)
         or not references <= set(labels)
+        or not is_whole
     ):
         raise ConfigError(f"{path} was edited: its seeds or rows are not what `run` writes")
     return study

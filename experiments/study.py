@@ -106,43 +106,41 @@ class Study:
         """What was asked, as it is kept beside the runs: all that the analysis needs to know."""
         about = recipe_row(self.recipe).about
         is_measured = not self.settings and self.network == DEFAULT_NETWORK
-        return (
-            {
-                "name": self.name,
-                "grid": self.grid_name,
-                "title": self.grid.title,
-                "table": self.grid.table,
-                "about": self.grid.about,
-                "expected": self.grid.expect,
-                "dataset": self.dataset,
-                "network": self.network,
-                "recipe": self.recipe,
-                "training": self.training,
-                "demonstration": about.demonstration or bool(SHORTER & set(self.settings)),
-                "expect": about.expect.get(self.dataset) if is_measured else None,
-                "spread": about.spread.get(self.dataset) if is_measured else None,
-                "settings": self.settings,
-                "command": self.command,
-                "seeds": self.seeds,
-                "rows": [
-                    {
-                        "label": cell.label,
-                        "cell": cell.config.cell,
-                        "reference": cell.reference,
-                        "levels": cell.levels,
-                    }
-                    | ({"seeds": self.added[cell.label]} if cell.label in self.added else {})
-                    for cell in self.cells
-                ],
-            }
-            | ({"looks": list(self.looks)} if self.looks else {})
-            | self.declared()
-        )
+        return {
+            "name": self.name,
+            "grid": self.grid_name,
+            "title": self.grid.title,
+            "table": self.grid.table,
+            "about": self.grid.about,
+            "expected": self.grid.expect,
+            "dataset": self.dataset,
+            "network": self.network,
+            "recipe": self.recipe,
+            "training": self.training,
+            "demonstration": about.demonstration or bool(SHORTER & set(self.settings)),
+            "expect": about.expect.get(self.dataset) if is_measured else None,
+            "spread": about.spread.get(self.dataset) if is_measured else None,
+            "settings": self.settings,
+            "command": self.command,
+            "seeds": self.seeds,
+            "rows": [
+                {
+                    "label": cell.label,
+                    "cell": cell.config.cell,
+                    "reference": cell.reference,
+                    "levels": cell.levels,
+                    **({"seeds": self.added[cell.label]} if cell.label in self.added else {}),
+                }
+                for cell in self.cells
+            ],
+            **self.decided(),
+        }
 
-    def declared(self) -> dict[str, Any]:
-        """What the grid itself declares, as it is kept."""
-        found = [one.model_dump(mode="json") for one in self.grid.declares]
-        return {"declares": found} if found else {}
+    def decided(self) -> dict[str, Any]:
+        """What the grid itself declares, and what was seen of it, where there is some."""
+        declares = [one.model_dump(mode="json") for one in self.grid.declares]
+        found = {"declares": declares, "looks": list(self.looks)}
+        return {key: value for key, value in found.items() if value}
 
     def resumed(self, before: dict[str, Any]) -> "Study":
         """The same with the seeds and looks that its file, written `before`, already has."""

@@ -1,6 +1,5 @@
 """A choice of one's own: the README's two files, and what is wrong with other ones."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from conftest import call, tiny_words
 
 from experiments.config import ConfigError
 from experiments.study import expand
@@ -48,13 +47,8 @@ def test_an_edited_operator_is_a_new_run_and_the_controls_are_not(tmp_path):
 @pytest.mark.slow
 def test_two_files_are_a_study_of_ones_own(tmp_path, data_dir):
     path = write(tmp_path, "b")
-    words = ["-m", "experiments", "run", str(path), "--network", "resnet20", "--recipe", "smoke"]
-    for key, value in TINY.items():
-        words += [] if key == "name" else ["--set", f"recipe.{key}={value}"]
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path / "results")}
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=os.environ | there, capture_output=True, text=True
-    )
+    done = call("run", str(path), *tiny_words(), **there)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "std_b" in done.stdout and "4 of 4" in done.stdout
     [kept] = (tmp_path / "results/code").iterdir()

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from test_claims import around, made
 
 from analysis import contrasts
+from analysis.comparisons import pair
 from analysis.contrasts import read_contrasts
+from analysis.notes import notes
 from analysis.stats import contrast, pool
 from analysis.stopping import look, seeds_needed
 from benchmarks import stopping
+from experiments.config import ConfigError
 from experiments.record import read_studies, write_study
 from experiments.study import expand
 
@@ -109,6 +112,25 @@ def test_a_studys_file_keeps_seeds_of_rows_and_looks(tmp_path):
     write_study(tmp_path, study.record())  # as `run` without --decide: nothing is lost
     [after] = read_studies(tmp_path)
     assert study.resumed(after).runs() == more.runs()
+
+
+@pytest.mark.parametrize("more", [{"looks": ["x"]}, {"looks": [{}]}, {"declares": [3]}])
+def test_a_studys_file_that_was_edited_is_named(tmp_path, more):
+    write_study(tmp_path, expand("control", dataset="cifar10", recipe="fast").record() | more)
+    with pytest.raises(ConfigError, match="was edited"):
+        read_studies(tmp_path)
+
+
+def test_a_row_that_was_looked_at_has_the_wider_interval_in_every_study():
+    """Also where the grid has had other rows since."""
+    seen = {"comparison": "c", "rows": ["SE", "a row that was"], "seeds": [3], "verdict": ""}
+    control, other = made("control", {}), made("control", {}, looks=[seen])
+    before, after = (pair(study, "SE", "no SE") for study in (control, other))
+    assert after.high > before.high and after.estimate == before.estimate
+    far = ("static gate", "no SE")
+    assert pair(control, *far) == pair(other, *far)
+    assert other.is_watched and not control.is_watched
+    assert any("looked at after every round" in line for line in notes(other))
 
 
 OWN = "title: Own\ncontrols: [plain]\nreference: '4'\ncells: [{{se.ratio: [4, 8, 2]}}]\n{}"
