@@ -99,7 +99,7 @@ bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmar
 bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: the README's tables
 	@$(PYTHON) -m benchmarks.size
 
-simulate: $(READY) ## simulate what DECIDE=1 gets wrong and what it costs, in about ten minutes: docs/STOPPING.md
+simulate: $(READY) ## simulate what DECIDE=1 gets wrong and what it costs: docs/STOPPING.md
 	@$(PYTHON) -m benchmarks.stopping
 
 lint: $(READY) ## check style and formatting

@@ -20,6 +20,8 @@ from experiments.files import digest_of_file, write_json
 
 NOTES = ".drawn.json"
 WORTH_IT = 4  # drawings for each process: it takes three seconds to start
+ROOT = Path(__file__).parents[1]
+SOURCES = ("analysis", "experiments")  # with the declared comparisons and the grids
 LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn")
 
 
@@ -46,10 +48,12 @@ class Drawing:
 
 @cache
 def code() -> str:
-    """A digest of all that draws."""
+    """Returns a digest of all that decides what is drawn: code, declarations and libraries."""
     digest = hashlib.sha256(" ".join(map(version, LIBRARIES)).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in SOURCES:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 def refuse_unbuildable(studies: Sequence[Study]) -> None:
     """Raises ConfigError, which names grid and row, where a network cannot be built."""
-    answered(build, studies)
+    answered("build every network once", build, studies)
 
 
 def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
     """Returns the cost of each cell. Raises ConfigError as `refuse_unbuildable` does."""
-    return answered(count, studies)
+    return answered("count what the networks cost", count, studies)
 
 
 def prepare_step(name: str, device: str) -> None:
     """Compiles what a step of training needs. Raises ConfigError where it cannot be had."""
-    answered(pick_step, name, device)
+    answered("prepare the step of training", pick_step, name, device)
 
 
 def seconds_of_an_image(record: Record, device: str) -> float | None:
@@ -36,10 +36,11 @@ def seconds_of_an_image(record: Record, device: str) -> float | None:
     return ask(probe, record, device)
 
 
-def answered(function: Callable, *args: Any) -> Any:
-    """Returns what a process of its own returns, which has to come to an end of it."""
+def answered(task: str, function: Callable, *args: Any) -> Any:
+    """Returns what a process of its own returns. Raises ConfigError, with its task, where it ends
+    or hangs before."""
     if (found := ask(function, *args, quiet=False)) is None:
-        raise ConfigError(f"the process that should {function.__name__} the networks has ended")
+        raise ConfigError(f"the process that was to {task} has ended, or took too long")
     return found
 
 

@@ -17,12 +17,15 @@ from experiments.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_WORKERS = 1024
-DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of Nvidia, of Windows' Linux, of AMD
+# Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
+DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 
 
 def has_cuda() -> bool:
-    """Tells whether torch can use a GPU. Where Linux has no driver of one, torch is not asked: it
-    takes seconds to import."""
+    """Tells whether torch can use a GPU of Nvidia's or AMD's.
+
+    Where Linux has no driver of one, torch is not asked: it takes seconds to import.
+    """
     if sys.platform == "linux" and not any(map(os.path.exists, DRIVERS)):
         return False
     import torch

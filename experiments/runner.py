@@ -139,7 +139,8 @@ def show(results: Path, names: list[str], say: Say) -> bool:
     try:
         return draw(results, names)
     except (ConfigError, OSError) as error:  # no reason to keep the last lines from the user
-        say(f"error: {error}", style="red")
+        where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        say(f"error: {where}", style="red")
         return False
 
 

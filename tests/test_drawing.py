@@ -1,6 +1,7 @@
 """A figure is drawn once: again where its records or the code changed, or its file is not ours."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_what_is_there_is_not_drawn_again_and_what_changed_is(tmp_path, study):
     assert drawn(tmp_path, study, other) == [1, 1]
     assert drawn(tmp_path, with_error(study, 12.5), other) == [2, 1]
     assert drawn(tmp_path, with_error(study, 12.5), study) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "name", ["analysis/style.py", "analysis/contrasts.yaml", "experiments/grids/own.yaml"]
+)
+def test_the_code_and_the_declarations_count(tmp_path, monkeypatch, name):
+    for folder in drawing.SOURCES:
+        shutil.copytree(drawing.ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(drawing, "ROOT", tmp_path)
+    before = drawing.code.__wrapped__()
+    assert drawing.code.__wrapped__() == before
+    with (tmp_path / name).open("a") as file:
+        file.write("# another\n")
+    assert drawing.code.__wrapped__() != before
 
 
 def test_other_code_draws_all_of_it_again(tmp_path, study, monkeypatch):
