@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -109,6 +110,12 @@ def test_the_report_needs_no_other_file_and_says_everything(rebuilt):
         for row in study.rows:
             assert row in said
     assert "the error hardly depends on r" in said and "not decided" in said
+    for verdicts in write.verdicts(
+        find_studies(rebuilt, [])
+    ).values():  # ours in no count of theirs
+        words = Counter(v.word for v in verdicts if not v.claim.is_ours)
+        counts = [f"{words[word]} {word}" for word in ("confirmed", "contradicted", "not decided")]
+        assert f"The paper's: {', '.join(counts)}." in said
     commit = find_studies(rebuilt, ["ratio"])[0].runs["env.commit"].iloc[0]
     assert commit in said and "4db441c3e4de56a6" in said  # the data's fingerprint
 
