@@ -11,7 +11,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 READY := .venv/.installed
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
-ABLATIONS := $(filter-out cifar10 cifar100,$(GRIDS))
+ABLATIONS := $(filter-out budget cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard cluster-tools
@@ -31,7 +31,7 @@ help: ## list what there is
 $(GRIDS:%=ablation-%): ablation-%: $(READY) ## train what is missing of one study, then its table and figures
 	@$(PYTHON) -m experiments run $*
 
-ablations: $(READY) ## all studies but those of cifar; a run that two of them share is trained once
+ablations: $(READY) ## all studies but budget and those of cifar; a run that two share is trained once
 	@$(PYTHON) -m experiments run $(ABLATIONS)
 
 cifar: $(READY) ## the paper's networks on CIFAR-10 and CIFAR-100 (Tables 4, 5): for GPUs

@@ -98,7 +98,15 @@ def sentence(study: Study, one: Answer) -> str:
     word, margin = one.verdict.split(":")[0].split(",")[0], MARGINS.get(study.asked["dataset"], 0)
     rest = one.verdict.partition(word)[2].lstrip(":, ")
     more = f"; {rest}" if rest else ""
-    if one.comparison.by:
+    if one.comparison.over:
+        images = f"from {one.comparison.ends} images seen"
+        text = {
+            "better": f"{images}, {who} gains {by:.2f} points on {than} with each doubling",
+            "worse": f"{images}, {who} loses {by:.2f} points to {than} with each doubling",
+            "alike": f"{images}, the distance of {who} to {than} changes by less than {margin:g} "
+            "points",
+        }.get(word, f"{images}, it is not decided whether {who} gains on {than}")
+    elif one.comparison.by:
         text = {
             "better": f"{who} lowers the error by {by:.2f} points",
             "worse": f"{who} raises the error by {by:.2f} points",

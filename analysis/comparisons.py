@@ -53,7 +53,13 @@ def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
     """The comparisons that are declared for the study's data, network, recipe and settings, and
     those of its own grid."""
     asked = study.asked
-    ours = declared(asked["dataset"], asked["network"], asked["recipe"], asked["settings"])
+    ours = [
+        (one, weights if one.grid != asked["grid"] else one.of_cells(study.cells))
+        for one, weights in declared(
+            asked["dataset"], asked["network"], asked["recipe"], asked["settings"]
+        )
+        if one.grid != asked["grid"] or set(one.labels) <= set(study.cells)
+    ]
     own = [own_comparison(asked["grid"], one) for one in asked.get("declares", [])]
     return ours + [(one, one.of_cells(study.cells)) for one in own]
 

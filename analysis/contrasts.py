@@ -28,19 +28,25 @@ class Comparison(Declaration):
     rows   one row, or several of which the mean is taken
     minus  what it is compared with
     by     doubling: instead, the slope over the rows, which are called `... = number`
+    over   with `by`: numbers that stand for {} in all names; the slope is of the difference
     """
 
     grid: str
     minus: Rows = ()
     by: Literal["doubling"] | None = None
+    over: tuple[int, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.rows + self.minus
+        names = self.rows + self.minus
+        return tuple(n.format(x) for x in self.over for n in names) if self.over else names
 
     @property
     def name(self) -> str:
         """`SE minus no SE`."""
+        if self.over:
+            rows, minus = (joined(some).replace("{}", "N") for some in (self.rows, self.minus))
+            return f"{rows} minus {minus}, a doubling of N from {self.ends}"
         if self.by:
             return f"a doubling from {self.rows[0]} to {self.rows[-1]}"
         return f"{joined(self.rows)} minus {joined(self.minus)}" if self.minus else self.rows[0]
@@ -48,15 +54,25 @@ class Comparison(Declaration):
     @property
     def steps(self) -> float:
         """How many steps its rows span: likeness is asked of the whole way, not of each step."""
-        numbers = [math.log2(number_in(row)) for row in self.rows] if self.by else [0.0, 1.0]
+        if not self.by:
+            return 1.0
+        numbers = [math.log2(x) for x in self.over or map(number_in, self.rows)]
         return max(numbers) - min(numbers)
+
+    @property
+    def ends(self) -> str:
+        return f"{self.over[0]:,} to {self.over[-1]:,}"
 
     def weights(self) -> dict[str, float]:
         """Row -> weight of its mean."""
-        if self.by:
+        if self.by and not self.over:
             return trend({row: math.log2(number_in(row)) for row in self.rows})
         found = dict.fromkeys(self.rows, 1 / len(self.rows))
-        return found | {row: -1 / len(self.minus) for row in self.minus}
+        found |= {row: -1 / len(self.minus) for row in self.minus}
+        if not self.over:
+            return found
+        slope = trend({str(x): math.log2(x) for x in self.over})
+        return {n.format(x): w * share for x, w in slope.items() for n, share in found.items()}
 
     def of_cells(self, cells: dict[str, str]) -> dict[str, float]:
         """The same by cell. Raises KeyError where a row is not among the labels of `cells`."""

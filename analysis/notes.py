@@ -1,6 +1,7 @@
 """What has to be known to read a study's table, a sentence each."""
 
 import math
+from typing import Any
 
 from analysis.comparisons import MARGINS, against_reference, by_chance, verdict
 from analysis.pool import WIDE
@@ -11,6 +12,8 @@ INTERVALS = (
     "Intervals hold 95 %: each row's variance is drawn towards that of all cells of this data set, "
     f"network and recipe, which counts as {PRIOR:g} degrees of freedom."
 )
+
+SETTINGS = {"recipe.lr": "learning rate", "recipe.weight_decay": "weight decay"}
 
 WATCHED = (
     "The results were looked at after every round of seeds: the intervals of these rows are wider, "
@@ -29,6 +32,8 @@ def notes(study: Study) -> list[str]:
         lines.append(f"Seeds were added where a declared comparison was not decided ({more}).")
     if study.is_watched:
         lines.append(WATCHED)
+    if "tune" in asked:
+        lines.append(tuning(asked["tune"]))
     if asked["dataset"] == "synthetic":
         lines.append(
             "SYNTHETIC DATA: textures made here, not photographs. Nothing follows for CIFAR."
@@ -63,6 +68,18 @@ def notes(study: Study) -> list[str]:
             f"{prints}, not {done['env.data'].iloc[0]})."
         )
     return lines + expectation(study)
+
+
+def tuning(tune: dict[str, Any]) -> str:
+    """With which value of what each row was trained, and what else was tried."""
+    chosen = {row: one["chosen"] for row, one in tune["rows"].items()}
+    tried = sorted({value for one in tune["rows"].values() for value, _ in one["tried"]})
+    rows = "; ".join(f"{row}: {x:g}" if x else f"{row}: not known yet" for row, x in chosen.items())
+    name = SETTINGS.get(tune["key"], tune["key"])
+    return (
+        f"Each row has its own best {name} of {', '.join(f'{value:g}' for value in tried)}, chosen "
+        f"on held-out images by runs of other seeds ({rows})."
+    )
 
 
 def resolution(study: Study) -> list[str]:

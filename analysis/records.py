@@ -188,15 +188,18 @@ def values_of(outcome: str) -> Measure:
 def pool_of(studies: Iterable[Study], measure: Measure) -> Pool:
     """All distinct cells of some studies, of one group, with a number a run."""
     values: dict[str, tuple[float, ...]] = {}
+    steps: dict[str, int] = {}
     watched: set[str] = set()
     for study in studies:
         for row, cell in study.cells.items():
             if cell not in values:
                 values[cell] = tuple(map(float, measure(study, row)))
+                if len(runs := study.of(row)) and "steps" in runs:
+                    steps[cell] = int(runs.steps.iloc[0])
         looks = study.asked.get("looks", [])
         rows = {row for look in looks for row in look["rows"]}  # also some that the grid had once
         watched |= {cell for row, cell in study.cells.items() if row in rows}
-    return Pool(values, frozenset(watched))
+    return Pool(values, frozenset(watched), steps)
 
 
 def with_pools(studies: Sequence[Study]) -> list[Study]:

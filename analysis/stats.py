@@ -110,19 +110,19 @@ def moderate(values: Sequence[float], pooled: Spread, prior: float = PRIOR) -> S
 def contrast(
     groups: Sequence[Sequence[float]],
     weights: Sequence[float],
-    pooled: Spread,
+    pooled: Spread | Sequence[Spread],
     level: float = LEVEL,
     prior: float = PRIOR,
     is_watched: bool = False,
 ) -> Difference:
     """A weighted sum of means, with its interval by moderated variances.
 
-    se^2 = sum w_i^2 s~_i^2 / n_i, with Satterthwaite's degrees of freedom, no more than the pool's.
+    se^2 = sum w_i^2 s~_i^2 / n_i, with Satterthwaite's degrees of freedom, no more than the pools'.
 
     Args:
         groups: (k,) cells of (n_i,) values each.
         weights: (k,) of their means: 1 and -1 for a difference of two.
-        pooled: from `pool`, over all cells of which these are some.
+        pooled: from `pool`, over all cells of which these are some; or one for each of them.
         level: of the interval.
         prior: as in `moderate`.
         is_watched: the number of values was chosen by looking at them: the interval is `boundary`
@@ -135,9 +135,10 @@ def contrast(
     if not all(map(len, groups)):
         return Difference(math.nan)
     estimate = float(sum(w * g.mean() for w, g in zip(weights, groups, strict=True)))
-    if not pooled.is_known:
+    pools = [pooled] * len(groups) if isinstance(pooled, Spread) else pooled
+    if not all(one.is_known for one in pools):
         return Difference(estimate)
-    spreads = [moderate(group, pooled, prior) for group in groups]
+    spreads = [moderate(g, one, prior) for g, one in zip(groups, pools, strict=True)]
     counts = np.array([len(group) for group in groups], dtype=float)
     shares = np.square(weights) / counts
     if not all(s.freedom > 0 for s in spreads):
@@ -147,7 +148,8 @@ def contrast(
     if not error > ROUNDING:
         return Difference(estimate)
     own = sum(p**2 / s.freedom for p, s in zip(parts, spreads, strict=True))
-    freedom = min(parts.sum() ** 2 / own if own else math.inf, pooled.freedom)
+    most = sum(one.freedom for one in set(pools))
+    freedom = min(parts.sum() ** 2 / own if own else math.inf, most)
     tail = (1 - level) / 2
     if is_watched:
         n = float(np.square(weights).sum() / shares.sum())  # of a pair: 2 n_a n_b / (n_a + n_b)

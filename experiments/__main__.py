@@ -42,6 +42,7 @@ from experiments.overview import (
     status_lines,
     status_table,
 )
+from experiments.study import Study
 from senet.config import choose
 
 app = typer.Typer(
@@ -110,7 +111,8 @@ def plan(options: ForecastOptions) -> None:
         console.print(plan_table(study, price, results))
         texts = {"": study.grid.about, "Expected: ": study.grid.expect, "Cost: ": study.grid.cost}
         say("\n".join(f"{head}{text}" for head, text in texts.items() if text))
-    states = {record: record.state for record in runner.name_runs(studies, results)}
+    names = runner.name_runs(studies, results, Study.forecast)
+    states = {record: record.state for record in names}
     missing = [record for record, state in states.items() if state in records.MISSING]
     say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
     if missing:
@@ -121,7 +123,7 @@ def plan(options: ForecastOptions) -> None:
         total = duration(median(schedule.makespan for schedule in schedules))
         say(f"about {total} on {device}, {min(workers, len(missing)):,} at a time:")
         console.print(schedule_table(schedules, options.price))
-        labels = {cell.config.cell: cell.label for study in studies for cell in study.cells}
+        labels = {run.config.cell: name.rpartition(", seed")[0] for run, name in names.items()}
         say("\n".join(schedule_lines(schedules, expected, spread, labels)))
 
 

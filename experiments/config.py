@@ -35,10 +35,11 @@ class Strict(BaseModel):
 class Recipe(Strict):
     """How a network is trained. The named ones are in recipes.yaml.
 
-    epochs or iterations  the length: exactly one of the two
+    epochs, images or     the length: exactly one of them; `images` are those seen, an image
+    iterations            as often as it is shown
     schedule              a row of SCHEDULES in step.py
-    milestones, drop      where the schedule "steps" multiplies the learning rate by `drop`: epochs
-                          or iterations, as the length is given
+    milestones, drop      where the schedule "steps" multiplies the learning rate by `drop`: epochs,
+                          images or iterations, as the length is given
     warmup                iterations at a tenth of the learning rate before that
     train_images          the first so many training images that are not held out; None is all
     holdout               training images set aside for the curves, the same for every seed
@@ -55,6 +56,7 @@ class Recipe(Strict):
 
     name: str
     epochs: int | None = Field(None, ge=1, le=10**6)
+    images: int | None = Field(None, ge=1, le=10**12)
     iterations: int | None = Field(None, ge=1, le=10**9)
     batch_size: int = Field(128, ge=2, le=2**16)
     lr: float = Field(0.1, gt=0)
@@ -76,8 +78,8 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def check(self) -> Self:
-        if (self.epochs is None) == (self.iterations is None):
-            raise ValueError("give either epochs or iterations, not both and not neither")
+        if [self.epochs, self.images, self.iterations].count(None) != 2:
+            raise ValueError("give exactly one of epochs, images and iterations")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         if (self.schedule == "steps") != bool(self.milestones):
@@ -93,13 +95,17 @@ class Code(Strict):
 
 
 class RunConfig(Strict):
-    """One training run, complete: the config.json of its record."""
+    """One training run, complete: the config.json of its record.
+
+    width, shortcut, stride_on, branch_scale  as for `senet.networks.build`
+    """
 
     dataset: str
     network: str
     width: float = Field(1.0, gt=0, le=64)
     shortcut: Literal["pad", "projection"] | None = None
     stride_on: Literal["3x3", "1x1"] = "3x3"
+    branch_scale: float = Field(1.0, ge=0, le=64)
     se: SEConfig | None = None
     code: Code | None = None
     recipe: Recipe
@@ -119,7 +125,9 @@ class RunConfig(Strict):
     def label(self) -> str:
         """What a person reads in the name of a record's folder, made from the config alone."""
         width = "" if self.width == 1 else f"-width{self.width:g}"
-        return f"{self.dataset}-{self.network}{width}-{self.recipe.name}-{variant(self.se)}"
+        scale = "" if self.branch_scale == 1 else f"-scale{self.branch_scale:g}"
+        trunk = f"{self.dataset}-{self.network}{width}{scale}"
+        return f"{trunk}-{self.recipe.name}-{variant(self.se)}"
 
     @property
     def cell(self) -> str:

@@ -122,4 +122,5 @@ def images_of(config: RunConfig) -> int:
 
 def epochs(config: RunConfig) -> float:
     recipe = config.recipe
-    return recipe.epochs or recipe.iterations * recipe.batch_size / images_of(config)
+    seen = recipe.images or (recipe.iterations or 0) * recipe.batch_size
+    return recipe.epochs or seen / images_of(config)

@@ -114,10 +114,8 @@ def gates_of(
     autocast: torch.autocast,
     statistics: dict[str, GateStatistics],
     class_names: list[str],
-) -> Gates | None:
-    """What the probe saw, for the record; None for a network without SE blocks."""
-    if not statistics:
-        return None
+) -> Gates:
+    """What the probe saw of a network with SE blocks, for the record."""
     blocks = {}
     for name, gates in statistics.items():
         overall = (part.numpy() for part in gates.overall())

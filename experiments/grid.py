@@ -4,9 +4,13 @@
     table                        the paper's table that it rebuilds, or null
     dataset                      null, or the only data set that it is of
     seeds                        null, or the most that it trains unless it is told otherwise
-    controls                     rows of CONTROLS, trained beside the cells
+    controls                     rows of CONTROLS, trained beside the cells; `place` is for each
+                                 cell whose gate stands elsewhere a gate of 1/2 there
     code                         a file of choices of one's own, beside the grid file, or null
     reference                    the label of the row that the others are compared with, or null
+    tune                         a setting and the values of it that each row tries, before it is
+                                 trained with the best: tuning.py
+    pilots                       how many seeds try each of these values
     declares                     comparisons that get a verdict: `rows` minus other rows, `minus`
     cells                        what is varied: each entry sets dotted keys of RunConfig; a list
                                  is an axis, several axes are crossed; `label` names the rows, and
@@ -15,11 +19,11 @@
 grids/*.yaml are the examples.
 """
 
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from experiments.config import ConfigError, Strict, checked, parse, read_yaml
 from experiments.settings import refuse_own
@@ -30,8 +34,10 @@ WORDS = {"label", "reference"}  # of an entry of `cells` that are no keys of a c
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("no SE", {"se": None}),
+    "half": ("no SE, branches begin at 1/2", {"se": None, "branch_scale": 0.5}),
     "constant": ("gate fixed at 1/2", {"se": {"excitation": "constant"}}),
 }
+PLACE = "place"  # the control that depends on the cell
 
 
 def several(value: Any) -> Any:
@@ -48,6 +54,17 @@ class Declaration(Strict):
     minus: Rows = Field(min_length=1)
 
 
+def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(low >= high for low, high in pairwise(values)):
+        raise ValueError("the values of a bracket stand in ascending order")
+    return values
+
+
+Bracket = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2), AfterValidator(ascending)
+]
+
+
 class Grid(Strict):
     """A grid file as it stands."""
 
@@ -58,16 +75,18 @@ class Grid(Strict):
     expect: str = ""
     dataset: str | None = None
     seeds: int | None = None
-    controls: tuple[Literal["plain", "constant"], ...] = ("plain", "constant")
+    controls: tuple[Literal["plain", "half", "constant", "place"], ...] = ("plain", "constant")
     code: str | None = None
     reference: str | None = None
+    tune: dict[str, Bracket] = Field({}, max_length=1)
+    pilots: int = Field(1, ge=1, le=10)
     declares: tuple[Declaration, ...] = ()
     cells: tuple[dict[str, Any], ...]
 
     @property
     def keys(self) -> set[str]:
-        """The dotted keys that the grid varies or fixes."""
-        return {key for cell in self.cells for key in cell} - WORDS
+        """The dotted keys that the grid varies, fixes or tunes."""
+        return {key for cell in self.cells for key in cell} - WORDS | set(self.tune)
 
     @property
     def varies_network(self) -> bool:
@@ -104,6 +123,10 @@ def read_grid(name: str) -> tuple[Path, Grid]:
         raise ConfigError(f"{path.name}: cells is empty, or has a key with an empty list")
     for key in sorted(grid.keys - {"network"}):
         refuse_own(f"{path.name}, cells: {key}", key)
+    if other := [key for key in grid.tune if not key.startswith("recipe.")]:
+        raise ConfigError(f"{path.name}, tune: {other[0]}: a setting of the recipe is expected")
+    if twice := set(grid.tune) & {key for cell in grid.cells for key in cell}:
+        raise ConfigError(f"{path.name}: {twice.pop()} is tuned, so that cells may not set it")
     if grid.varies_network and (grid.controls or not all("network" in c for c in grid.cells)):
         raise ConfigError(
             f"{path.name}: where cells vary the network, each of them names it, and controls is []"

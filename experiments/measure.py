@@ -37,8 +37,8 @@ def prices(studies: Iterable[Study]) -> dict[str, Cost]:
 
 def architecture(config: RunConfig) -> tuple:
     """What the network depends on, of all that a run depends on."""
-    where = config.dataset, config.network, config.width, config.shortcut, config.stride_on
-    return *where, config.se, config.code
+    trunk = config.network, config.width, config.shortcut, config.stride_on, config.branch_scale
+    return config.dataset, *trunk, config.se, config.code
 
 
 def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], Any]) -> dict:

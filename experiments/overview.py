@@ -34,13 +34,14 @@ def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Grou
     table.add_column("row")
     for column in ("parameters", "M multiply-adds", "hidden units", "runs there"):
         table.add_column(column, justify="right")
+    settled = {cell.label: cell for cell in study.settled}
     for cell in study.cells:
         cost = price[cell.config.cell]
         widths = " / ".join("-".join(map(str, w)) for w in cost.hidden.values())
-        seeds = [cell.config.model_copy(update={"seed": s}) for s in range(study.seeds)]
+        seeds = [config for _, config in study.seeds_of([settled.get(cell.label, cell)])]
         there = sum(Record(results, config).finished for config in seeds)
         operations = f"{cost.multiply_adds / 1e6:.2f}"
-        row = (f"{cost.parameters:,}", operations, widths, f"{there} of {study.seeds}")
+        row = (f"{cost.parameters:,}", operations, widths, f"{there} of {len(seeds)}")
         table.add_row(Text(cell.label), *row)
     return Group(Text(f"{study.grid.title}\n{study.name}"), table)
 

@@ -8,7 +8,8 @@
                            each stage are distributed on held-out images; nothing of the clock
         timings.jsonl      one line a start, one an epoch: images and seconds
         predictions.npz    per test image: class, its probability; the true class, its probability
-        gates.npz          of a network with SE blocks: what its gates did (experiments/gates.py)
+        gates.npz          of a network with SE blocks: what its gates did (experiments/gates.py);
+                           of the first three seeds
         summary.json       written last, at once: the run is done (or diverged, which is a result)
         error.txt          instead of a summary: why the run ended
         checkpoint.pt      what a resume needs; of a finished run the weights (not committed)

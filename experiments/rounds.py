@@ -9,6 +9,7 @@ from experiments.config import ConfigError
 from experiments.datasets import Say
 from experiments.options import RunOptions
 from experiments.study import FEWEST, MOST_SEEDS, Study
+from experiments.tuning import advance, news
 
 
 def refuse_rounds(studies: list[Study], options: RunOptions) -> None:
@@ -43,7 +44,14 @@ def begin(studies: list[Study], options: RunOptions) -> list[Study]:
 
 
 def add_seeds(studies: list[Study], options: RunOptions, say: Say) -> list[Study]:
-    """The studies with another seed where they need one; the same where none does."""
+    """The studies with another seed, or with more pilots, where they need some; else the same."""
+    tuned = [advance(study, options.results) for study in studies]
+    if tuned != studies:
+        for study, before in zip(tuned, studies, strict=True):
+            for sentence in news(before.tuned, study.tuned):
+                say(f"{study.name}: {sentence}")
+            records.write_study(options.results, study.record())
+        return tuned
     if options.until is not None:
         wide = wide_studies(studies, options.results, options.until, say)
         return [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]

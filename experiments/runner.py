@@ -1,7 +1,7 @@
 """`run`, from the command line's options to its exit status: all that is missing is trained."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,10 @@ from experiments.options import PlanOptions, RetryOptions, RunOptions
 from experiments.record import Record, failure
 from experiments.rounds import add_seeds, begin, refuse_rounds
 from experiments.settings import parse_settings
-from experiments.study import ALL, Study, expand
+from experiments.study import ALL, Runs, Study, expand
 from experiments.together import widened
 from experiments.tracking import INSTALL, is_installed
+from experiments.tuning import advance, resume
 from senet.config import choose
 
 ALIKE = 3  # so many first runs that fail in one way stop the grid
@@ -67,7 +68,7 @@ def expand_all(options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
     given = {"network": options.network, "recipe": recipe, "seeds": options.seeds}
     settings = parse_settings(options.settings)
     only = {name: read_grid(name)[1].dataset for name in dict.fromkeys(options.grids)}
-    return [
+    studies = [
         expand(
             name,
             dataset=own if own and options.dataset == "auto" else dataset,
@@ -76,14 +77,17 @@ def expand_all(options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
         )
         for name, own in only.items()
     ]
+    return [advance(resume(study, options.results), options.results) for study in studies]
 
 
-def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
+def name_runs(
+    studies: list[Study], results: Path, runs_of: Callable[[Study], Runs] = Study.runs
+) -> dict[Record, str]:
     """Every run of the studies once, in whole rounds of seeds, and what it is called."""
     runs = [
         (config.seed, Record(results, config), label)
         for study in studies
-        for label, config in study.runs()
+        for label, config in runs_of(study)
     ]
     names: dict[Record, str] = {}
     for seed, record, label in sorted(runs, key=lambda run: run[0]):

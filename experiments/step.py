@@ -20,11 +20,16 @@ SCHEDULES: dict[str, Callable[[int, int, Recipe], float]] = {
     ),
     # multiplied by `drop` at each milestone (He et al. 2015, section 4.2)
     "steps": lambda step, steps, recipe: (
-        recipe.drop ** sum(step >= m * steps / (recipe.epochs or steps) for m in recipe.milestones)
+        recipe.drop ** sum(step >= m * steps / length(recipe) for m in recipe.milestones)
     ),
     # half a cosine down to zero (Loshchilov and Hutter 2017)
     "cosine": lambda step, steps, recipe: (1 + math.cos(math.pi * step / steps)) / 2,
 }
+
+
+def length(recipe: Recipe) -> int:
+    """Returns the length of a training, in the unit in which it is given."""
+    return recipe.epochs or recipe.images or recipe.iterations
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -41,6 +46,7 @@ def build_network(config: RunConfig) -> nn.Module:
         width=config.width,
         shortcut=config.shortcut,
         stride_on=config.stride_on,
+        branch_scale=config.branch_scale,
     )
 
 
@@ -57,7 +63,9 @@ def new_optimizer(model: nn.Module, recipe: Recipe, **options: bool) -> torch.op
 
 def total_steps(recipe: Recipe, images: int) -> int:
     """Steps of a whole training; the last batch of an epoch may be a smaller one."""
-    return recipe.iterations or recipe.epochs * math.ceil(images / recipe.batch_size)
+    if recipe.epochs:
+        return recipe.epochs * math.ceil(images / recipe.batch_size)
+    return recipe.iterations or math.ceil(recipe.images / recipe.batch_size)
 
 
 def arithmetic(device: str, precision: str) -> torch.autocast:

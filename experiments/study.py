@@ -7,21 +7,24 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError, RecipeRow, RunConfig, checked, parse, recipe_row
-from experiments.grid import CONTROLS, Grid, points, read_grid, show
+from experiments.grid import CONTROLS, PLACE, Grid, points, read_grid, show
 from experiments.settings import put, refuse_taken
-from senet.config import choose, digest_of
+from experiments.tuning import FIRST_PILOT, Tuning, pilots, to_json, with_value
+from senet.config import SEConfig, choose, digest_of
 
 DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were measured with
 ALL = "all"  # the network of a study whose grid varies it
 
-MOST_SEEDS = 10_000
+MOST_SEEDS = FIRST_PILOT
 FEWEST = 3  # seeds before the first look: two that are alike by chance would end it too early
-SHORTER = {"recipe.epochs", "recipe.iterations", "recipe.train_images", "recipe.test_images"}
+LENGTHS = ("epochs", "images", "iterations")  # of a training: a recipe gives one of them
+SHORTER = {*(f"recipe.{name}" for name in LENGTHS), "recipe.train_images", "recipe.test_images"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class Cell:
     config: RunConfig
     reference: str | None = None
     levels: dict[str, str] = field(default_factory=dict)
+
+
+Runs = list[tuple[str, RunConfig]]  # (row's label, config)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Study:
     code: Path | None = None  # the grid's own choices
     added: dict[str, int] = field(default_factory=dict)  # row -> seeds, where --decide added some
     looks: tuple[dict[str, Any], ...] = ()  # what --decide saw: analysis/stopping.py
+    tuned: dict[str, Tuning] = field(default_factory=dict)  # row -> what its pilots have shown
 
     @property
     def name(self) -> str:
@@ -93,18 +100,68 @@ class Study:
         )
         return f"recipe {self.recipe} ({what})" + (f" but for {changed[2:]}" if changed else "")
 
-    def runs(self) -> list[tuple[str, RunConfig]]:
-        """(row's label, config), seed by seed over all cells: any stop leaves a balanced study."""
+    @property
+    def tuned_key(self) -> str:
+        """The setting of which each row has its own best value; "" for none."""
+        return next(iter(self.grid.tune), "")
+
+    @property
+    def untuned(self) -> tuple[Cell, ...]:
+        """The cells whose best value is not known yet."""
+        return tuple(c for c in self.cells if c.label in self.tuned and not self.best(c))
+
+    @property
+    def settled(self) -> tuple[Cell, ...]:
+        """The other cells, with the best value where there is one."""
+        if not self.tuned:
+            return self.cells
+        return tuple(
+            replace(cell, config=with_value(cell.config, self.tuned_key, best))
+            for cell in self.cells
+            if (best := self.best(cell))
+        )
+
+    def best(self, cell: Cell) -> float | None:
+        return self.tuned[cell.label].chosen
+
+    def runs(self) -> Runs:
+        """(row's label, config), seed by seed over all cells: any stop leaves a balanced study.
+
+        Behind them the pilots of rows whose best value is not known yet: of the shortest trainings
+        first, whose results are then there while longer ones are tuned.
+        """
+        shortest = min((length_of(cell.config) for cell in self.untuned), default=None)
+        first = [cell for cell in self.untuned if length_of(cell.config) == shortest]
+        return [*self.seeds_of(self.settled), *self.pilots_of(first)]
+
+    def forecast(self) -> Runs:
+        """All that `runs` will come to, as if the recipe's own value were the best of each row."""
+        return [
+            *self.seeds_of((*self.settled, *self.untuned)),
+            *self.pilots_of(self.untuned),
+        ]
+
+    def seeds_of(self, cells: Sequence[Cell]) -> Runs:
         return [
             (cell.label, cell.config.model_copy(update={"seed": seed}))
             for seed in range(max([self.seeds, *self.added.values()]))
-            for cell in self.cells
+            for cell in cells
             if seed < max(self.seeds, self.added.get(cell.label, 0))
+        ]
+
+    def pilots_of(self, cells: Sequence[Cell]) -> Runs:
+        """The runs that try the values of a bracket."""
+        name = self.tuned_key.split(".")[-1]
+        return [
+            (f"pilot of {cell.label}, {name} {value:g}", config)
+            for cell in cells
+            for value in self.tuned[cell.label].tried
+            for config in pilots(cell.config, self.tuned_key, value, self.grid.pilots)
         ]
 
     def record(self) -> dict[str, Any]:
         """What was asked, as it is kept beside the runs: all that the analysis needs to know."""
-        about = recipe_row(self.recipe).about
+        about, names = recipe_row(self.recipe).about, {c.label: c.config.cell for c in self.settled}
         is_measured = not self.settings and self.network == DEFAULT_NETWORK
         return {
             "name": self.name,
@@ -126,7 +183,7 @@ class Study:
             "rows": [
                 {
                     "label": cell.label,
-                    "cell": cell.config.cell,
+                    "cell": names.get(cell.label, f"{cell.config.cell}-not-tuned"),
                     "reference": cell.reference,
                     "levels": cell.levels,
                     **({"seeds": self.added[cell.label]} if cell.label in self.added else {}),
@@ -134,6 +191,9 @@ class Study:
                 for cell in self.cells
             ],
             **self.decided(),
+            **(
+                {"tune": {"key": self.tuned_key, "rows": to_json(self.tuned)}} if self.tuned else {}
+            ),
         }
 
     def decided(self) -> dict[str, Any]:
@@ -145,7 +205,7 @@ class Study:
     def resumed(self, before: dict[str, Any]) -> "Study":
         """The same with the seeds and looks that its file, written `before`, already has."""
         asked = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
-        added = {c.label: n for c in self.cells if (n := asked.get(c.config.cell))}
+        added = {c.label: n for c in self.settled if (n := asked.get(c.config.cell))}
         seeds = max(self.seeds, before["seeds"])
         return replace(self, seeds=seeds, added=added, looks=tuple(before.get("looks", ())))
 
@@ -199,9 +259,9 @@ def expand(
             "network": network,
             "recipe": recipe_row(recipe, network).recipe.model_dump(mode="json"),
         }
-        if {"recipe.epochs", "recipe.iterations"} & set(of_all):  # one of the two: the one given
-            data["recipe"] |= {"epochs": None, "iterations": None}
         for layer in (of_all, *layers):
+            if {f"recipe.{name}" for name in LENGTHS} & set(layer):  # instead of the recipe's own
+                data["recipe"] |= dict.fromkeys(LENGTHS)
             for key, value in layer.items():
                 put(data, key, value)
         if set(label) & set("\n\r|"):
@@ -219,13 +279,18 @@ def expand(
         names = dict.fromkeys(point.levels["network"] for point in found)
         checked(choose, f"network of the grid {grid_name!r}", network, names)
         found = [point for point in found if point.levels["network"] == network]
-    cells = [control(kind) for kind in grid.controls]
+    cells = [control(kind) for kind in grid.controls if kind != PLACE]
     base = {"se": {}, "code": identify(code)}
     for point in found:
         own = point.values.get("network", network)
         config = configure(point.label, own, base, of_se, point.values)
         cells.append(Cell(point.label, config, point.reference or grid.reference, point.levels))
+    if PLACE in grid.controls:
+        cells += constant_gates(cells)
     refuse_unclear(cells, grid, grid_name)
+    for key, values in grid.tune.items():
+        for cell in cells:
+            with_value(cell.config, key, values[0])  # refuses what is no setting
     return Study(
         name,
         grid_name,
@@ -237,7 +302,34 @@ def expand(
         seeds,
         tuple(cells),
         code,
+        tuned={
+            cell.label: Tuning(dict.fromkeys(values))
+            for values in grid.tune.values()
+            for cell in cells
+        },
     )
+
+
+def length_of(config: RunConfig) -> int:
+    """How long a training is, in the unit in which its recipe gives that."""
+    recipe = config.recipe
+    return recipe.epochs or recipe.images or recipe.iterations
+
+
+def constant_gates(cells: list[Cell]) -> list[Cell]:
+    """The control `place`: a gate of 1/2 at each place where a cell has its own and none has it."""
+    known, found = {cell.config.id for cell in cells}, []
+    for cell in cells:
+        if cell.config.se is None:
+            continue
+        se = SEConfig(
+            excitation="constant", position=cell.config.se.position, stages=cell.config.se.stages
+        )
+        config = cell.config.model_copy(update={"se": se})
+        if config.id not in known and (se.position, se.stages) != ("standard", "all"):
+            known.add(config.id)
+            found.append(Cell(f"1/2 at {cell.label}", config, cell.label))
+    return found
 
 
 def refuse_unclear(cells: list[Cell], grid: Grid, grid_name: str) -> None:

@@ -18,7 +18,7 @@ from experiments.environment import peak_memory, pick_precision, pick_step, prov
 from experiments.examine import evaluate, gates_of, intervene, watch_epoch
 from experiments.files import unused
 from experiments.fingerprint import fingerprint
-from experiments.gates import pack
+from experiments.gates import SEEDS, pack
 from experiments.loop import draws_nothing, new_loop
 from experiments.record import Record
 from experiments.stale import same
@@ -204,9 +204,9 @@ def train(
     if done:
         statistics, some = probe.statistics(), test.first(recipe.intervention_images)
         interventions = intervene(forward, some, autocast, statistics, alive_or_stop)
-        gates = gates_of(model, test, autocast, statistics, names)
         record.write_predictions(**predictions, class_names=names)
-        if gates is not None:
+        if statistics and config.seed < SEEDS:
+            gates = gates_of(model, test, autocast, statistics, names)
             record.write_gates(pack(gates, config.seed))
     spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
     record.write_environment(environment | spent)

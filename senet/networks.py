@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from senet.block import pixels
 from senet.config import SEConfig, choose
 from senet.grafts import GRAFTS, build_grafted
-from senet.residual import ResidualUnit, Unit, conv
+from senet.residual import Mixed, ResidualUnit, Unit, conv
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ def build(
     width: float = 1,
     shortcut: str | None = None,
     stride_on: str = "3x3",
+    branch_scale: float = 1,
 ) -> nn.Module:
     """A network by its trunk's name, with random weights.
 
@@ -176,6 +177,9 @@ def build(
         shortcut: a row of SHORTCUTS where a unit changes shape; None takes the family's own.
         stride_on: "3x3" as in torchvision or "1x1" as in the paper: the convolution of a
             bottleneck that has the stride.
+        branch_scale: where the weights of the batch norm at the end of every residual branch begin:
+            1/2 is the scale of a sigmoid gate at its start, without the gate; 0 is a start as
+            identities (Goyal et al. 2017).
 
     Raises:
         ValueError: a name or a value that is not allowed, in one sentence that says what is.
@@ -184,8 +188,10 @@ def build(
         se = SEConfig(block=se)
     choose("network", name, dict.fromkeys(list_networks()))
     if name in GRAFTS:
-        if (width, shortcut, stride_on) != (1, None, "3x3"):
-            raise ValueError(f"{name} comes from torchvision: it has no width, shortcut, stride_on")
+        if (width, shortcut, stride_on, branch_scale) != (1, None, "3x3", 1):
+            raise ValueError(
+                f"{name} comes from torchvision: it has no width, shortcut, stride_on, branch_scale"
+            )
         return build_grafted(name, se, 1000 if classes is None else classes)
     trunk = NETWORKS[name]
     widths = [w * width for w in (trunk.width, trunk.stem_width)]
@@ -200,7 +206,28 @@ def build(
         stem_width=int(widths[1]),
         classes=trunk.classes if classes is None else classes,
     )
-    return ResNet(trunk, se)
+    network = ResNet(trunk, se)
+    if branch_scale != 1:
+        scale_branches(network, branch_scale)
+    return network
+
+
+def scale_branches(network: ResNet, scale: float) -> None:
+    """Sets the weights of the batch norm at the end of every residual branch.
+
+    Raises ValueError where a branch does not end in one: in pre-activation units.
+    """
+    for unit in network.modules():
+        if not isinstance(unit, ResidualUnit):
+            continue
+        is_mixed = isinstance(unit.branch, Mixed)
+        for branch in (unit.branch.first, unit.branch.second) if is_mixed else (unit.branch,):
+            if not isinstance(branch[-1], nn.BatchNorm2d):
+                raise ValueError(
+                    f"branch_scale {scale:g}: the branches of pre-activation units end in a "
+                    "convolution, not in a batch norm: choose another network"
+                )
+            nn.init.constant_(branch[-1].weight, scale)
 
 
 se_resnet18 = partial(build, "resnet18", SEConfig())

@@ -20,7 +20,7 @@ from experiments.grid import list_grids
 from experiments.study import expand
 from senet.networks import list_networks
 
-GROUP = {"dataset": "cifar10", "recipe": "fast"}
+GROUP = {"dataset": "cifar10", "recipe": "medium"}
 
 
 def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
@@ -63,7 +63,7 @@ def test_every_part_names_a_row_of_a_grid_and_a_measure():
             for dataset in datasets:
                 grid = dataset if part.grid == "CIFAR" else part.grid
                 assert grid in list_grids()
-                labels = {c.label for c in expand(grid, dataset=dataset, recipe="fast").cells}
+                labels = {c.label for c in expand(grid, dataset=dataset, recipe="medium").cells}
                 assert set(part.labels) <= labels, part
             assert part.measure in MEASURES
 
@@ -143,7 +143,7 @@ def test_a_row_that_lost_runs_or_was_computed_otherwise_decides_nothing(column, 
 def test_a_claim_is_judged_once_where_its_study_is_and_nowhere_else():
     ratio, depth = made("ratio", {}), made("depth", {})
     groups = by_group([depth, ratio])
-    assert list(groups) == [("cifar10", "all", "fast"), ("cifar10", "resnet29b", "fast")]
+    assert list(groups) == [("cifar10", "all", "medium"), ("cifar10", "resnet29b", "medium")]
     judged = [(found.group[1], found.claim.number) for found in judge([ratio, depth])]
     assert judged == [("all", "1"), ("all", "1, throughout"), ("all", "10"),
                       ("resnet29b", "2"), ("resnet29b", "9, operations"),
@@ -267,8 +267,8 @@ def test_a_lost_run_decides_nothing(state):
     [
         ("minus: no SE", "minus: no such row", "the study 'control' has no row 'no such row'"),
         ("grid: stage", "grid: stages", "study 'stages'"),
-        ("[cifar10, resnet29b, fast]", "[cifar9, resnet29b, fast]", "cifar9"),
-        ("[cifar10, resnet29b, fast]", "[cifar10, resnet29b, faster]", "faster"),
+        ("[cifar10, resnet29b, medium]", "[cifar9, resnet29b, medium]", "cifar9"),
+        ("[cifar10, resnet29b, medium]", "[cifar10, resnet29b, mediums]", "mediums"),
     ],
 )
 def test_what_contrasts_yaml_does_not_know_is_one_sentence(tmp_path, old, new, said):

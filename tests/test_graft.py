@@ -133,6 +133,7 @@ def test_a_second_graft_at_one_place_is_refused():
         graft(model, nn.Sequential, SEConfig(ratio=2), X)
 
 
-def test_a_network_of_torchvision_has_no_width_here():
+@pytest.mark.parametrize("option", ["width", "branch_scale"])
+def test_a_network_of_torchvision_has_no_width_here(option):
     with pytest.raises(ValueError, match="vgg16_bn comes from torchvision"):
-        build("vgg16_bn", width=2)
+        build("vgg16_bn", **{option: 2})

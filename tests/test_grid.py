@@ -42,7 +42,7 @@ def whole(name: str, recipe: str = "demo") -> Study:
 OVER_NETWORKS = [name for name in list_grids() if read_grid(name)[1].varies_network]
 
 
-@pytest.mark.parametrize("name", sorted(set(list_grids()) - set(OVER_NETWORKS)))
+@pytest.mark.parametrize("name", [n for n in list_grids() if "plain" in read_grid(n)[1].controls])
 def test_every_ablation_shares_its_controls_and_its_reference(name):
     ratio = {c.config.cell for c in expand("ratio", **ON).cells}
     own = {c.label: c.config.cell for c in whole(name).cells}
@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("lr: 1", "unknown key 'lr'"),
         ("cells: []", "cells is empty"),
         ("reference: nowhere", "unknown reference 'nowhere'"),
-        ("controls: [plane]", "it should be 'plain' or 'constant'"),
+        ("controls: [plane]", "it should be 'plain', 'half', 'constant' or 'place'"),
         ("cells: [{se.ratio: [2, 2]}]", "two rows are called '2'"),
         ("cells: [{se.ratio: [1e-3]}]", "se.ratio: '1e-3' is text to YAML"),
         ("cells: [{label: '{gate}', se.ratio: 2}]", "may name ratio in braces"),
@@ -240,12 +240,36 @@ def test_a_file_may_not_take_the_name_of_a_grid_of_ours(tmp_path):
         expand(str(tmp_path / "ratio.yaml"), **ON)
 
 
-def test_epochs_and_iterations_replace_each_other():
-    study = expand("ratio", **ON | {"recipe": "paper"}, settings={"recipe.epochs": 2})
-    assert {(c.config.recipe.epochs, c.config.recipe.iterations) for c in study.cells} == {
-        (2, None)
-    }
+@pytest.mark.parametrize("given", ["epochs", "images", "iterations"])
+@pytest.mark.parametrize("recipe", ["paper", "medium", "fast"])
+def test_lengths_replace_each_other(recipe, given):
+    study = expand("ratio", **ON | {"recipe": recipe}, settings={f"recipe.{given}": 2})
+    for length in ("epochs", "images", "iterations"):
+        found = {getattr(cell.config.recipe, length) for cell in study.cells}
+        assert found == {2 if length == given else None}
     assert study.record()["demonstration"]
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("position", {"1/2 at pre": "pre", "1/2 at post": "post", "1/2 at identity": "identity"}),
+        ("stage", {"1/2 at stage 2": (2,), "1/2 at stage 3": (3,), "1/2 at stage 4": (4,)}),
+        ("placement", {"1/2 at 3x3": "3x3"}),
+    ],
+)
+def test_the_control_place_puts_a_constant_gate_where_each_rows_own_one_stands(name, places):
+    cells = {cell.label: cell for cell in expand(name, **ON).cells}
+    found = {label: cell for label, cell in cells.items() if label.startswith("1/2 at")}
+    for label, cell in found.items():
+        own, se = cells[cell.reference].config.se, cell.config.se
+        assert label == f"1/2 at {cell.reference}" and se.excitation == "constant"
+        assert (se.position, se.stages) == (own.position, own.stages)
+    seen = {
+        label: c.config.se.stages if name == "stage" else c.config.se.position
+        for label, c in found.items()
+    }
+    assert seen == places
 
 
 def test_the_constant_gate_stands_where_the_blocks_stand():

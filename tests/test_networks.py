@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from senet import SEConfig, SqueezeExcite, build, list_networks
@@ -137,6 +138,35 @@ def test_a_gate_held_at_one_is_the_plain_network(monkeypatch):
         torch.testing.assert_close(model(x), plain(x))
 
 
+def norms_that_begin_at(network: nn.Module, value: float) -> list[str]:
+    """The names of the batch norms whose weights are all of this value."""
+    norms = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    return [name for name, norm in norms if torch.all(norm.weight == value)]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_the_last_batch_norm_of_a_branch_is_the_one_that_torchvision_sets_to_zero(name):
+    theirs = norms_that_begin_at(torchvision.models.get_model(name, zero_init_residual=True), 0)
+    last = "2" if name == "resnet18" else "3"
+    assert norms_that_begin_at(build(name, branch_scale=0), 0) == [
+        re.sub(r"layer(\d)\.(\d+)\.bn\d", lambda m: f"stage{int(m[1]) + 1}."
+               f"{int(m[2]) + 1}.branch.norm{last}", norm)
+        for norm in theirs
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet29b", "shake26_2x32d"])
+def test_a_branch_that_begins_at_one_half_is_scaled_like_a_gate_of_one_half(name):
+    x = torch.randn(4, 3, 32, 32)
+    outputs = []
+    for options in ({"branch_scale": 0.5}, {"se": SEConfig(excitation="constant")}):
+        torch.manual_seed(0)
+        network = build(name, **options)
+        torch.manual_seed(0)  # Shake-Shake draws its weights
+        outputs.append(network(x))
+    torch.testing.assert_close(*outputs)
+
+
 def test_padding_keeps_every_second_pixel_and_adds_zero_channels():
     unit = build("resnet20").stage3[0]
     x = torch.randn(1, 16, 32, 32)
@@ -212,6 +242,7 @@ def test_blocks_are_where_and_what_the_paper_calls_them(stages, names):
         ({"name": "resnet20", "shortcut": "none"}, "unknown shortcut 'none'"),
         ({"name": "resnet29b", "stride_on": "2x2"}, "unknown stride_on '2x2'"),
         ({"name": "resnet20", "width": 0.3}, "16 x width must be a whole number"),
+        ({"name": "preresnet20", "branch_scale": 0.5}, "of pre-activation units end in a"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, message):

@@ -33,7 +33,7 @@ from senet.config import SEConfig
 
 STUDY = ROOT / readme.HOME
 HAS_STUDY = bool(read_studies(STUDY))
-GROUP = ("cifar10", "resnet29b", "fast")
+GROUP = ("cifar10", "resnet29b", "medium")
 MADE = (".md", ".tex", ".csv", ".png", ".pdf", ".html")
 
 

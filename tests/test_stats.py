@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from analysis import stats
+from analysis.pool import Pool
 
 numbers = st.floats(0, 100, allow_subnormal=False).map(lambda x: round(x, 2))  # as errors are
 
@@ -152,6 +153,22 @@ def test_no_values_or_no_spread_is_a_hole():
     tied = stats.pool([[1.0, 1.0], [2.0, 2.0]])
     assert math.isnan(stats.difference([1.0, 1.0], [2.0, 2.0], tied).low)
     assert math.isnan(stats.difference([1.0], [2.0, 3.0], POOLED, prior=0).low)
+
+
+def test_cells_of_different_lengths_have_spreads_of_their_own():
+    short, long = [[1.0, 5, 9], [2.0, 4, 12]], [[3.0, 3.1, 3.3], [2.0, 2.2, 2.1]]
+    cells = dict(zip("abcd", short + long, strict=True))
+    found = Pool(cells, steps={"a": 1, "b": 1, "c": 2, "d": 2})
+    for pair, alike in (("ab", short), ("cd", long)):
+        alone = Pool(dict(zip(pair, alike, strict=True)))
+        assert found.difference(*pair) == alone.difference(*pair)
+        assert found.mean(pair[0]) == pytest.approx(alone.mean(pair[0]))
+    across = found.difference("a", "c")
+    spreads = [stats.moderate(cells[c], stats.pool(s)) for c, s in (("a", short), ("c", long))]
+    error = math.sqrt(sum(spread.variance / 3 for spread in spreads))
+    freedom = (error**2) ** 2 / sum((s.variance / 3) ** 2 / s.freedom for s in spreads)
+    half = scipy_stats.t.ppf(0.975, min(freedom, 8)) * error
+    assert across.high - across.low == pytest.approx(2 * half)
 
 
 def test_a_trend_is_the_slope_of_least_squares():

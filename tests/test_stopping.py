@@ -174,7 +174,7 @@ def test_what_is_wrong_is_one_sentence(capsys, tmp_path, monkeypatch, words, dec
     [
         ("minus: no SE", "minus: no such row", "the study 'control' has no row 'no such row'"),
         ("grid: stage", "grid: stages", "study 'stages'"),
-        ("[cifar10, resnet29b, fast]", "[cifar10, resnet29c, fast]", "network 'resnet29c'"),
+        ("[cifar10, resnet29b, medium]", "[cifar10, resnet29c, medium]", "network 'resnet29c'"),
         ("confirmatory:", "confirming:", "confirming"),
     ],
 )

@@ -14,8 +14,8 @@ from experiments.config import recipes
 from experiments.data import Images
 from experiments.environment import pick_precision, pick_slots
 from experiments.examine import evaluate
-from experiments.gates import unpack
-from experiments.record import Record
+from experiments.gates import SEEDS, unpack
+from experiments.record import Record, read_result
 from experiments.step import SCHEDULES, learning_rate, total_steps
 from experiments.train import Interrupted, Watch, train
 
@@ -99,9 +99,13 @@ def test_a_run_that_diverges_is_a_result(tmp_path, data_dir):
         assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
 
 
-@pytest.mark.slow
-def test_iterations_end_in_the_middle_of_an_epoch(tmp_path, data_dir):
-    recipe = {"epochs": None, "iterations": 5, "schedule": "steps", "milestones": [4]}
+@pytest.mark.parametrize(
+    "length",
+    [{"iterations": 5, "milestones": [4]}, {"images": 70, "milestones": [56]}],
+    ids=["iterations", "images"],
+)
+def test_a_training_may_end_in_the_middle_of_an_epoch(tmp_path, data_dir, length):
+    recipe = {"epochs": None, "schedule": "steps"} | length
     rows = lines(trained(tmp_path, data_dir, recipe=recipe), "metrics.jsonl")
     assert [row["step"] for row in rows] == [3, 5]
     assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.01])
@@ -192,6 +196,12 @@ def test_nothing_is_replaced_where_no_gate_looks_at_the_image(tmp_path, data_dir
     if se:
         gates = unpack(record.path / "gates.npz")
         assert gates.walk is None and all((b.std == 0).all() for b in gates.blocks.values())
+
+
+def test_gates_are_kept_of_the_first_seeds_alone(tmp_path, data_dir):
+    record = trained(tmp_path, data_dir, se={"ratio": 4}, recipe={"epochs": 1}, seed=SEEDS)
+    assert not (record.path / "gates.npz").exists() and record.summary()["interventions"]
+    assert read_result(record.path).summary["state"] == "done"
 
 
 @pytest.mark.slow

@@ -1,0 +1,158 @@
+"""Each row at its own best value of a setting: what `tune` in a grid file asks for.
+
+Pilots, runs whose seeds no result uses, try each value. The best is the one with the lowest error
+on held-out images, and the row's own seeds are trained with it. Where the best is the first or the
+last that was tried, another is tried beyond it. The test images have no part in it. No torch here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import ConfigError, RunConfig, parse
+from experiments.record import Record, read_study
+from experiments.settings import put
+
+if TYPE_CHECKING:
+    from experiments.study import Study
+
+FIRST_PILOT = 10_000  # the seed of the first pilot: results have those below
+WIDEST = 4  # so many values may be tried beyond either end of the bracket
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a row has tried, and what came of it.
+
+    tried   value -> mean held-out error of its pilots in %; None before they are done
+    chosen  the best value; None as long as that is open
+    """
+
+    tried: Mapping[float, float | None] = field(default_factory=dict)
+    chosen: float | None = None
+
+
+def pilots(config: RunConfig, key: str, value: float, number: int) -> list[RunConfig]:
+    """The configs of the runs that try a value of a row's setting."""
+    tried = with_value(config, key, value)
+    seeds = range(FIRST_PILOT, FIRST_PILOT + number)
+    return [tried.model_copy(update={"seed": seed}) for seed in seeds]
+
+
+def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
+    """The same config with another value of a dotted key."""
+    data = config.model_dump(mode="json")
+    put(data, key, value)
+    return parse(RunConfig, data, "tune")
+
+
+def resume(study: "Study", results: Path) -> "Study":
+    """The study with what its file says that was tried, and chosen."""
+    path = results / "studies" / f"{study.name}.json"
+    if not study.tuned or not path.exists():
+        return study
+    before = read_study(path).get("tune", {"key": "", "rows": {}})
+    try:
+        known = from_json(before["rows"]) if before["key"] == study.tuned_key else {}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ConfigError(
+            f"{path} was edited: what it says of pilots is not what `run` writes"
+        ) from None
+    return replace(study, tuned={row: known.get(row, new) for row, new in study.tuned.items()})
+
+
+def advance(study: "Study", results: Path) -> "Study":
+    """The study with what its pilots have shown so far: other values to try, or the best ones."""
+    tuned = dict(study.tuned)
+    for cell in study.untuned:
+        read = {
+            value: held_out_error(
+                pilots(cell.config, study.tuned_key, value, study.grid.pilots), results
+            )
+            for value in tuned[cell.label].tried
+        }
+        tuned[cell.label] = decide(read, study.grid.tune[study.tuned_key])
+    return replace(study, tuned=tuned)
+
+
+def decide(errors: Mapping[float, float | None], bracket: tuple[float, ...]) -> Tuning:
+    """The best value, or another one to try beside it where the best stands at an end.
+
+    Args:
+        errors: value -> error in %, infinity where a pilot diverged; None before it is known.
+        bracket: the values that were tried at first.
+
+    Raises:
+        ConfigError: all diverged.
+    """
+    tried = dict(sorted(errors.items()))
+    if None in tried.values():
+        return Tuning(tried)
+    values = list(tried)
+    best = min(values, key=tried.__getitem__)  # of a tie the smaller one
+    if math.isinf(tried[best]):
+        raise ConfigError(f"tune: the pilots diverged at all of {', '.join(map(short, values))}")
+    if best == values[0] and sum(value < bracket[0] for value in values) < WIDEST:
+        return Tuning({beyond(values[1], best): None} | tried)
+    if best == values[-1] and sum(value > bracket[-1] for value in values) < WIDEST:
+        return Tuning(tried | {beyond(values[-2], best): None})
+    return Tuning(tried, best)
+
+
+def beyond(inner: float, end: float) -> float:
+    """The next value in the direction from `inner` to `end`, by the same factor."""
+    return float(f"{end * end / inner:.2g}")
+
+
+def held_out_error(runs: list[RunConfig], results: Path) -> float | None:
+    """Mean error of some runs in % on held-out images.
+
+    Infinity where one diverged; None where one is not done.
+    """
+    errors = []
+    for record in (Record(results, config) for config in runs):
+        if record.state not in ("done", "diverged"):
+            return None
+        error = record.summary()["val_error"]
+        errors.append(math.inf if record.state == "diverged" or error is None else error)
+    return fmean(errors)
+
+
+def news(before: Mapping[str, Tuning], now: Mapping[str, Tuning]) -> list[str]:
+    """What was chosen, or is tried next, a sentence a row."""
+    sentences = []
+    for row, tuning in now.items():
+        if tuning == before[row]:
+            continue
+        errors = [(v, e) for v, e in tuning.tried.items() if e is not None]
+        known = ", ".join(f"{short(value)}: {error:.2f} %" for value, error in errors)
+        more = [short(value) for value, error in tuning.tried.items() if error is None]
+        then = f"tries {', '.join(more)} next" if more else f"takes {short(tuning.chosen)}"
+        sentences.append(f"{row} {then} ({known} of the held-out images wrong)")
+    return sentences
+
+
+def short(value: float) -> str:
+    return f"{value:g}"
+
+
+def to_json(tuned: Mapping[str, Tuning]) -> dict[str, Any]:
+    """Row -> what it tried and chose, for the study's file: a pilot that diverged has no error."""
+    return {
+        row: {
+            "tried": [
+                [value, None if error is None or math.isinf(error) else round(error, 4)]
+                for value, error in tuning.tried.items()
+            ],
+            "chosen": tuning.chosen,
+        }
+        for row, tuning in tuned.items()
+    }
+
+
+def from_json(tuned: Mapping[str, Any]) -> dict[str, Tuning]:
+    """The reverse of `to_json`."""
+    return {row: Tuning(dict(one["tried"]), one["chosen"]) for row, one in tuned.items()}
