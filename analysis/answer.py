@@ -16,12 +16,14 @@ from analysis.comparisons import (
 )
 from analysis.contrasts import read_contrasts
 from analysis.interventions import rises
-from analysis.records import CONSTANT, PLAIN, Group, Study, by_group
+from analysis.lengths import longest, series
+from analysis.records import CONSTANT, FIRST, PLAIN, Group, Study, by_group, in_the_papers_order
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
-CONTROL = "control"  # the study that comes first
-FIRST = {  # the five rows of the opening, and what they are
+CONTROL = "control"
+ROWS = {  # the rows of the opening, and what they are
     PLAIN: "the plain network",
+    "no SE begun at 1/2": "the plain network, its branches begun at 1/2",
     CONSTANT: "every gate fixed at 1/2",
     "static gate": "a gate learned for each channel, the same for every image",
     "squeeze of another image": "the gates that belong to another image",
@@ -30,17 +32,25 @@ FIRST = {  # the five rows of the opening, and what they are
 
 
 def headline(studies: Sequence[Study]) -> Group | None:
-    """The group that is declared as the confirmatory one, or else the exploratory one.
+    """The group that is declared as the confirmatory one, as soon as a comparison that is declared
+    for it has a number; before that the exploratory one.
 
     Where neither has a finished run it is the first that has; None where none proves anything.
     """
     groups = by_group([study for study in studies if is_judged(study)])
     declared = read_contrasts().groups
     done = [group for group in groups if runs(groups[group], "done")]
+    if not any(map(says_something, groups.get(declared.confirmatory, []))):
+        done = [group for group in done if group != declared.confirmatory]
     for group in (declared.confirmatory, declared.exploratory, *done):
         if group in done:
             return group
     return next(iter(groups), None)
+
+
+def says_something(study: Study) -> bool:
+    """Tells whether a comparison that is declared for a study has a number."""
+    return any(not math.isnan(one.found.estimate) for one in answers(study))
 
 
 def runs(studies: Sequence[Study], *states: str) -> set:
@@ -60,8 +70,8 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
     dataset, network, recipe = group
     ours = "several networks" if network == "all" else f"`{network}`"
     where = f"On {NAMES.get(dataset, dataset)} with {ours} and the recipe `{recipe}`"
-    first = next((s for s in studies if s.asked["grid"] == CONTROL), studies[0])
-    finding = found(first, every=first.asked["grid"] != CONTROL)
+    first = first_of(studies) or studies[0]
+    finding = found(first, every=first.asked["grid"] not in FIRST)
     start = finding if finding.startswith(("SE", "`")) else finding[0].lower() + finding[1:]
     text = [f"{where}: {start}", *status(group)]
     return [*text, of_claims(verdicts), *unfinished(studies)]
@@ -144,18 +154,41 @@ def dependence(study: Study) -> list[str]:
     ]
 
 
+def first_of(studies: Sequence[Study]) -> Study | None:
+    """The study that the answer begins with: of several that are begun the first of FIRST."""
+    found = [s for s in studies if s.asked["grid"] in FIRST and any(map(s.errors, s.rows))]
+    return min(found, key=in_the_papers_order, default=None)
+
+
+def rows_of(study: Study) -> dict[str, str]:
+    """Network -> its row: of a study across lengths that of the longest one that has results."""
+    last, networks = longest(study), series(study)
+    named = {name: row for name, rows in networks.items() for row in rows.values() if row in last}
+    return named or {row: row for row in study.rows}
+
+
 def opening(studies: Sequence[Study]) -> str:
-    """The five rows that say what SE is worth, in Markdown; "" where the study is not there."""
-    study = next((s for s in studies if s.asked["grid"] == CONTROL), None)
-    if study is None or not set(FIRST) <= set(study.rows):
+    """The rows that say what SE is worth, in Markdown; "" where no such study is begun.
+
+    Of a study across lengths of training those of the longest one that has results.
+    """
+    if (study := first_of(studies)) is None:
         return ""
-    lines = ["| network | test error (%) | minus the plain network (points) |", "|---|--:|--:|"]
-    for row, what in FIRST.items():
+    named = rows_of(study)
+    plain = named[PLAIN]
+    how = "" if plain == PLAIN else f" ({plain.removeprefix(PLAIN).strip(' ,')})"
+    lines = [
+        f"| network{how} | test error (%) | minus the plain network (points) |",
+        "|---|--:|--:|",
+    ]
+    for name, what in ROWS.items():
+        if (row := named.get(name)) is None:
+            continue
         mean, half = study.pool.mean(study.cells[row])
         error = "–" if math.isnan(mean) else f"{mean:.2f} ± {half:.2f}"
-        against = study.pool.difference(study.cells[row], study.cells[PLAIN])
-        word = "" if row == PLAIN else verdict(study, row, PLAIN)
-        answered = "–" if row == PLAIN else f"{shown(against)} {word}".rstrip()
+        against = study.pool.difference(study.cells[row], study.cells[plain])
+        word = "" if row == plain else verdict(study, row, plain)
+        answered = "–" if row == plain else f"{shown(against)} {word}".rstrip()
         lines.append(f"| {what} | {error} | {answered} |")
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ class Comparison(Declaration):
     rows   one row, or several of which the mean is taken
     minus  what it is compared with
     by     doubling: instead, the slope over the rows, which are called `... = number`
-    over   with `by`: numbers that stand for {} in all names; the slope is of the difference
+    over   with `by`: numbers that stand for {:,} in all names; the slope is of the difference
     """
 
     grid: str
@@ -45,7 +45,7 @@ class Comparison(Declaration):
     def name(self) -> str:
         """`SE minus no SE`."""
         if self.over:
-            rows, minus = (joined(some).replace("{}", "N") for some in (self.rows, self.minus))
+            rows, minus = (joined(some).replace("{:,}", "N") for some in (self.rows, self.minus))
             return f"{rows} minus {minus}, a doubling of N from {self.ends}"
         if self.by:
             return f"a doubling from {self.rows[0]} to {self.rows[-1]}"
@@ -67,12 +67,23 @@ class Comparison(Declaration):
         """Row -> weight of its mean."""
         if self.by and not self.over:
             return trend({row: math.log2(number_in(row)) for row in self.rows})
-        found = dict.fromkeys(self.rows, 1 / len(self.rows))
-        found |= {row: -1 / len(self.minus) for row in self.minus}
         if not self.over:
-            return found
-        slope = trend({str(x): math.log2(x) for x in self.over})
-        return {n.format(x): w * share for x, w in slope.items() for n, share in found.items()}
+            return self.weights_at(None)
+        slope = trend({x: math.log2(x) for x in self.over})
+        return {
+            row: weight * share
+            for x, weight in slope.items()
+            for row, share in self.weights_at(x).items()
+        }
+
+    def weights_at(self, number: int | None) -> dict[str, float]:
+        """The same of the difference at one of the numbers that stand for {:,}."""
+        rows, minus = (
+            [row if number is None else row.format(number) for row in some]
+            for some in (self.rows, self.minus)
+        )
+        found = dict.fromkeys(rows, 1 / len(rows))
+        return found | {row: -1 / len(minus) for row in minus}
 
     def of_cells(self, cells: dict[str, str]) -> dict[str, float]:
         """The same by cell. Raises KeyError where a row is not among the labels of `cells`."""

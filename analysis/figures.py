@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.effects import effects
+from analysis.length_figures import any_known, budget, tuning
+from analysis.lengths import series
 from analysis.records import Study
 from analysis.style import CONTROLS, OURS, PAPER, STYLE, entitled, seeds_text, where, write
 from analysis.tables import numbers
@@ -194,12 +196,14 @@ def is_readable(study: Study) -> bool:
 
 
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
-    "errors": (lambda study: True, errors),
+    "budget": (lambda study: len(series(study)) > 0, budget),
+    "errors": (lambda study: not series(study), errors),
     "ratio": (lambda study: all(map(RATIO.fullmatch, study.varied)), ratio),
     "curves": (lambda study: is_readable(study) and has_curves(study), curves),
     "figure4": (lambda study: bool(pairs(study)) and has_curves(study), figure4),
     "cost": (lambda study: is_readable(study) and len(study.done) > 0, cost),
     "factorial": (lambda study: len(effects(study)) > 0, factorial),
+    "tuning": (any_known, tuning),
 }
 
 

@@ -1,6 +1,7 @@
 """Which figures there are, in their order on the page. No matplotlib: it is for those who draw."""
 
-STUDIES = ("errors", "ratio", "curves", "figure4", "cost", "factorial")  # `figures.FIGURES`
+# `figures.FIGURES`
+STUDIES = ("budget", "errors", "ratio", "curves", "figure4", "cost", "factorial", "tuning")
 TITLES = {  # of the figures of gates, `cells.draw`
     "figure6": "Mean gate of each channel (Figure 6)",
     "figure7": "Gates within a class (Figure 7)",

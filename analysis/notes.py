@@ -72,13 +72,22 @@ def notes(study: Study) -> list[str]:
 
 def tuning(tune: dict[str, Any]) -> str:
     """With which value of what each row was trained, and what else was tried."""
-    chosen = {row: one["chosen"] for row, one in tune["rows"].items()}
+    rows_of: dict[float | None, list[str]] = {}
+    for row, one in tune["rows"].items():
+        rows_of.setdefault(one["chosen"], []).append(row)
     tried = sorted({value for one in tune["rows"].values() for value, _ in one["tried"]})
-    rows = "; ".join(f"{row}: {x:g}" if x else f"{row}: not known yet" for row, x in chosen.items())
+    untuned = len(rows_of.pop(None, []))
+    values = sorted(rows_of, key=lambda value: -len(rows_of[value]))
+    others = [f"{value:g} for {'; '.join(rows_of[value])}" for value in values[1:]]
+    found = ", but ".join(
+        [f"{value:g}" for value in values[:1]] + [", ".join(others)] * bool(others)
+    )
     name = SETTINGS.get(tune["key"], tune["key"])
     return (
         f"Each row has its own best {name} of {', '.join(f'{value:g}' for value in tried)}, chosen "
-        f"on held-out images by runs of other seeds ({rows})."
+        "on held-out images by runs of other seeds"
+        + (f": {found}" if found else "")
+        + (f"; {untuned} rows are not tuned yet." if untuned else ".")
     )
 
 

@@ -12,6 +12,7 @@ from analysis import answer
 from analysis.claims import Verdict, notes
 from analysis.forest import lines
 from analysis.kinds import CAPTION
+from analysis.lengths import series
 from analysis.limits import limits
 from analysis.records import Group, Study, by_group
 from analysis.write import verdicts
@@ -53,15 +54,21 @@ def opening(group: Group, groups: dict[Group, list[Study]], judged: Judged) -> s
     def answered(group: Group) -> str:
         return " ".join(answer.sentences(group, groups[group], judged[group]))
 
-    figure = [
+    forest = [
         "![Every variant's difference from its reference, with intervals and the paper's beside it]"
         f"({HOME}/figures/forest-{'-'.join(group)}.png)",
         f"*{CAPTION}*",
     ]
+    across = [
+        "![Error against the length of the training, and what differs at each length]"
+        f"({HOME}/figures/{study.name}-budget.png)"
+        for study in groups[group]
+        if series(study) and len(study.done)
+    ]
     texts = [
         answered(group),
         answer.opening(groups[group]),
-        *(figure if lines(groups[group]) else []),
+        *(across or (forest if lines(groups[group]) else [])),
         answer.table(judged[group]),
         " ".join(notes(group)),
         *(answered(other) for other in judged if other != group),

@@ -23,6 +23,7 @@ from experiments.record import failure, read_result, read_studies, seeds_of_cell
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
 OUTCOMES = ("test_error", "test_loss", "ece")  # the primary one, and those behind it
+FIRST = ("budget", "control")  # the grids that the answer begins with
 PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 
 Group = tuple[str, str, str]  # data set, network, recipe
@@ -173,7 +174,9 @@ def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
 
 def in_the_papers_order(study: Study) -> tuple[float, str]:
     """What SE is judged against comes first, then by the table's number, then what has none."""
-    first = -1.0 if study.asked["grid"] == "control" else math.inf
+    first = (
+        FIRST.index(study.asked["grid"]) - len(FIRST) if study.asked["grid"] in FIRST else math.inf
+    )
     return float(study.asked["table"] or first), study.name
 
 

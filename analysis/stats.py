@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -249,7 +250,7 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> float:
     return math.sqrt(found.variance) if found.freedom else math.nan
 
 
-def trend(levels: Mapping[str, float]) -> dict[str, float]:
+def trend(levels: Mapping[Any, float]) -> dict[Any, float]:
     """Weights of a least-squares slope: row -> weight, for means at these positions."""
     middle = sum(levels.values()) / len(levels)
     squares = sum((x - middle) ** 2 for x in levels.values())

@@ -6,6 +6,7 @@ No matplotlib here, nor in what imports this: a second call of a finished study 
 from collections.abc import Sequence
 
 from analysis.interventions import intervention_frame
+from analysis.lengths import longest
 from analysis.records import Study, in_the_papers_order
 
 
@@ -14,7 +15,8 @@ def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
     found: dict[str, tuple[Study, str]] = {}
     for study in sorted(studies, key=in_the_papers_order):
         cells = {row["label"]: row["cell"] for row in study.asked["rows"]}
+        last = longest(study)
         for row in dict.fromkeys(study.references.values()):
-            if cells[row] not in found and len(intervention_frame(study.of(row))):
+            if row in last and cells[row] not in found and len(intervention_frame(study.of(row))):
                 found[cells[row]] = study, row
     return found

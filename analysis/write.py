@@ -8,7 +8,7 @@ import pandas as pd
 from analysis import claims as claimed
 from analysis import effects as crossed
 from analysis import interventions as replaced
-from analysis import secondary
+from analysis import lengths, secondary
 from analysis import tables as tabled
 from analysis.drawing import Drawing, draw
 from analysis.notes import notes
@@ -44,6 +44,10 @@ def compute_tables(study: Study) -> dict[str, Table]:
         found[f"{study.name}-secondary"] = (
             f"{study.asked['title']}: secondary outcomes", secondary.cells(study),
             secondary.NOTES, secondary.numbers(study),
+        )  # fmt: skip
+    if len(differences := lengths.numbers(study)):
+        found[f"{study.name}-slope"] = (
+            f"{study.asked['title']}: by length", lengths.cells(study), lengths.NOTES, differences
         )  # fmt: skip
     if len(effects := crossed.effects(study)):
         text = crossed.notes(study, effects)

@@ -30,6 +30,7 @@ from experiments.settings import refuse_own
 from senet.config import choose
 
 GRIDS = Path(__file__).parent / "grids"
+THOUSANDS = 10_000  # from here on numbers have commas
 WORDS = {"label", "reference"}  # of an entry of `cells` that are no keys of a config
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -162,4 +163,6 @@ def fill(template: Any, levels: dict[str, str], grid_name: str) -> str:
 
 
 def show(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(show, value))
+    return f"{value:,}" if isinstance(value, int) and value >= THOUSANDS else str(value)

@@ -98,6 +98,8 @@ class Study:
             row.about.what if name == self.recipe else f"{name}: {row.about.what}"
             for name, row in rows.items()
         )
+        if varied := {f"recipe.{name}" for name in LENGTHS} & self.grid.keys:
+            changed += f", {varied.pop()}, which the rows name"
         return f"recipe {self.recipe} ({what})" + (f" but for {changed[2:]}" if changed else "")
 
     @property

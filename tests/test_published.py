@@ -18,7 +18,7 @@ from conftest import RECORDS, ROOT, bare
 from PIL import Image
 from test_claims import around, made
 
-from analysis import answer, readme, runs, tables
+from analysis import answer, lengths, readme, runs, tables
 from analysis.claims import judge, list_claims
 from analysis.comparisons import MARGINS
 from analysis.contrasts import read_contrasts
@@ -29,6 +29,7 @@ from analysis.records import PLAIN, Study, by_group, find_studies
 from experiments.config import ConfigError
 from experiments.origin import origin
 from experiments.record import read_studies
+from experiments.study import expand
 from senet.config import SEConfig
 
 STUDY = ROOT / readme.HOME
@@ -259,11 +260,56 @@ def test_the_opening_has_five_rows():
     assert lines[-1].endswith("better |") and answer.opening([made("gate", {})]) == ""
 
 
+def across(slope: float, longest: int = 5) -> Study:
+    """A study across lengths in which SE's error falls by so many points more with a doubling."""
+    rows = expand("budget", dataset="cifar10", recipe="medium").record()["rows"]
+    steps = {f"{60_000 * 2**n:,}": n for n in range(5)}
+    errors = {}
+    for row in rows:
+        n = steps[row["levels"]["images"]]
+        mean = 30 - 4 * n + (slope * n if row["label"].startswith("SE,") else 0)
+        errors[row["label"]] = around(mean) if n < longest else []
+    return made("budget", errors)
+
+
+@pytest.mark.parametrize(
+    ("slope", "says"),
+    [
+        (-0.3, "from 60,000 to 960,000 images seen, SE gains 0.30 points on three gates"),
+        (+0.3, "from 60,000 to 960,000 images seen, SE loses 0.30 points to three gates"),
+        (
+            0.0,
+            "the distance of SE to three gates that never see the image changes by less than 0.5",
+        ),
+    ],
+)
+def test_a_study_across_lengths_is_answered_first(slope, says):
+    study, control = across(slope), made("control", {})
+    assert answer.headline([control, study]) == GROUP
+    first, *_ = answer.sentences(GROUP, [control, study], [])
+    assert says in first
+    table = answer.opening([control, study])
+    assert "| network (960,000 images) |" in table and len(table.splitlines()) == 8
+    shown = lengths.cells(study)
+    assert list(shown["images seen"][:2]) == ["60,000", "120,000"] and len(shown) == 7
+    opening = readme.opening(GROUP, {GROUP: [study]}, {GROUP: []})
+    assert f"{study.name}-budget.png" in opening and "forest" not in opening
+
+
+def test_a_study_across_lengths_that_is_under_way_says_what_is_there():
+    study = across(-0.3, longest=3)
+    first, *_ = answer.sentences(GROUP, [study], [])
+    assert "from 60,000 to 240,000 images seen, SE gains 0.30" in first and "960" not in first
+    assert "(240,000 images)" in answer.opening([study])
+    assert answer.headline([across(-0.3, longest=2), made("control", {}, recipe="short")]) != GROUP
+
+
 def test_the_headline_is_of_the_group_that_is_declared_and_not_of_the_one_with_most_runs():
     declared = read_contrasts().groups
     seen = made("control", {}, recipe="short")
     assert declared.confirmatory == GROUP and declared.exploratory[2] == "short"
-    assert answer.headline([seen, made("stage", {}, recipe="short"), made("gate", {})]) == GROUP
+    assert answer.headline([seen, made("stage", {}, recipe="short"), made("control", {})]) == GROUP
+    assert answer.headline([seen, made("gate", {})]) == declared.exploratory
     assert answer.headline([seen]) == declared.exploratory
     [group] = by_group([seen])
     assert any("exploratory" in text for text in answer.sentences(group, [seen], []))
@@ -382,15 +428,16 @@ def test_each_pair_has_one_difference_interval_and_verdict_wherever_it_stands():
                 see(by_name[part.grid], part.rows[0], part.minus[0], finding.evidence)
                 assert finding.evidence in html.unescape((STUDY / "report.html").read_text())
                 assert finding.evidence in (ROOT / "README.md").read_text()
-    control = by_name["control"]
-    for row, what in answer.FIRST.items():
-        if row != PLAIN:
+    first = answer.first_of(by_group(studies)[answer.headline(studies)])
+    named = answer.rows_of(first)
+    for row, what in answer.ROWS.items():
+        if row != PLAIN and row in named:
             [line] = [
                 x
                 for x in (ROOT / "README.md").read_text().splitlines()
                 if what in x and x[0] == "|"
             ]
-            see(control, row, PLAIN, line)
+            see(first, named[row], named[PLAIN], line)
     for name, block in lines(studies).items():
         [study] = [s for s in studies if name.startswith(f"{s.asked['title']} (minus")]
         for line in block:
