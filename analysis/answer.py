@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from analysis.claims import Verdict, list_claims
+from analysis.claims import Verdict, list_claims, said
 from analysis.comparisons import (
     MARGINS,
     Answer,
@@ -205,8 +205,6 @@ def table(verdicts: Sequence[Verdict]) -> str:
     lines = ["| the paper's claim | verdict | measured, and the paper's |", "|---|---|---|"]
     for v in verdicts:
         word = v.word if v.word == "not decided" else f"**{v.word}**"
-        evidence = [
-            f.evidence if f.word == v.word else f"{f.evidence}: {f.word}" for f in v.findings
-        ]
-        lines.append(f"| {v.claim.says} ({v.claim.source}) | {word} | {'<br>'.join(evidence)} |")
+        evidence = "<br>".join(said(v, finding) for finding in v.findings)
+        lines.append(f"| {v.claim.says} ({v.claim.source}) | {word} | {evidence} |")
     return "\n".join(lines) if verdicts else ""

@@ -143,10 +143,11 @@ def by_chance(found: Sequence[Difference]) -> str:
     )
 
 
-def shown(found: Difference) -> str:
+def shown(found: Difference, digits: int = 2) -> str:
     """`+0.05 [-0.10, +0.20]`, the same wherever a difference stands."""
     if math.isnan(found.estimate):
         return "–"
     if math.isnan(found.low):
-        return f"{found.estimate:+z.2f}"
-    return f"{found.estimate:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]"
+        return f"{found.estimate:+z.{digits}f}"
+    estimate, low, high = (f"{x:+z.{digits}f}" for x in (found.estimate, found.low, found.high))
+    return f"{estimate} [{low}, {high}]"

@@ -9,6 +9,11 @@ TITLES = {  # of the figures of gates, `cells.draw`
     "interventions": "Error with other gates",
 }
 KINDS = (*STUDIES, *TITLES)
+# Under the secondary outcomes.
+BEHIND = (
+    "Behind the error: negative log-likelihood and calibration, minus those of the reference, with "
+    "95 % intervals; left is better. No verdict rests on them."
+)
 # Of the forest plot.
 CAPTION = (
     "Filled is ours, with 95 % intervals, the same as in every table; hollow is the paper's, on "
