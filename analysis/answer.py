@@ -7,7 +7,6 @@ from analysis.claims import Verdict, list_claims, said
 from analysis.comparisons import (
     MARGINS,
     Answer,
-    against_reference,
     answers,
     by_chance,
     is_judged,
@@ -84,11 +83,8 @@ def found(study: Study, every: bool = False) -> str:
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
-    if not answers(study):
-        words = {row: verdict(study, row) for row in study.references}
-        rest = [one for row, one in against_reference(study).items() if not words[row]]
-        texts += [text for text in [by_chance(rest)] if text]
-    return " ".join([*texts, *dependence(study)])
+    rest = "" if study.asked["grid"] == CONTROL else by_chance(study, is_named=True)
+    return " ".join([*texts, *([rest] if rest else []), *dependence(study)])
 
 
 def sentence(study: Study, one: Answer) -> str:
@@ -127,7 +123,7 @@ def undecided(one: Answer) -> str:
     text = f"between {who} and {than} no difference is decided"
     if math.isnan(found.low) or not found.low < 0 < found.high:
         return text
-    return f"{text}, it may end {-found.low:.2f} points lower or {found.high:.2f} higher"
+    return f"{text}: {who} may end {-found.low:.2f} points lower or {found.high:.2f} points higher"
 
 
 def dependence(study: Study) -> list[str]:

@@ -113,7 +113,8 @@ class Part(Comparison):
     def wanted(self, margin: float) -> str:
         """What was expected, in words."""
         return {
-            "alike": f"alike, within {margin / self.steps:.3g}",
+            "alike": f"alike, within {margin / self.steps:.3g}"
+            + (" a doubling" if self.by else ""),
             "no higher": f"no higher, within {margin:g}",
             "no lower": f"no lower, within {margin:g}",
             "at most": f"at most {self.limit:g} times" if self.limit != 1 else "no more",

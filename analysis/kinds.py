@@ -11,8 +11,8 @@ TITLES = {  # of the figures of gates, `cells.draw`
 KINDS = (*STUDIES, *TITLES)
 # Under the secondary outcomes.
 BEHIND = (
-    "Behind the error: negative log-likelihood and calibration, minus those of the reference, with "
-    "95 % intervals; left is better. No verdict rests on them."
+    "How good the probabilities are: each variant minus its reference, with 95 % intervals; left "
+    "is better. No verdict rests on them."
 )
 # Of the forest plot.
 CAPTION = (

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from analysis.comparisons import MARGINS, against_reference, by_chance, verdict
+from analysis.comparisons import MARGINS, by_chance, verdict
 from analysis.pool import WIDE
 from analysis.records import PLAIN, Study
 from analysis.stats import PRIOR, Plan, sampling_difference, smallest_difference
@@ -108,10 +108,10 @@ def resolution(study: Study) -> list[str]:
             "is likely to be seen, in one comparison alone (power 0.8)."
         )
     elif n == 1:
-        by_chance = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
+        sampled = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
         lines.append(
             f"n = 1: no interval. The choice of test images alone can move a difference by up to "
-            f"{by_chance:.1f} points (95 %); how much seeds move it was not measured."
+            f"{sampled:.1f} points (95 %); how much seeds move it was not measured."
         )
     if asked["demonstration"] or n == 1:
         dataset = "cifar10" if asked["dataset"] == "synthetic" else asked["dataset"]
@@ -125,10 +125,9 @@ def resolution(study: Study) -> list[str]:
 
 def comparing(study: Study) -> list[str]:
     """What has a verdict, and what the others are by chance."""
-    margin, compared = MARGINS.get(study.asked["dataset"]), against_reference(study)
-    words = {row: verdict(study, row) for row in compared}
-    lines = [by_chance([found for row, found in compared.items() if not words[row]])]
-    if any(words.values()):
+    margin = MARGINS.get(study.asked["dataset"])
+    lines = [by_chance(study)]
+    if any(verdict(study, row) for row in study.references):
         lines.append(
             "A verdict stands where a comparison was declared beforehand (analysis/contrasts.yaml)"
             + (f"; alike means within {margin:g} points." if margin else ".")

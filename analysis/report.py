@@ -197,7 +197,9 @@ def provenance(studies: Sequence[Study]) -> pd.DataFrame:
         return pd.DataFrame(columns=["what", "value"])
     rows = [("runs", f"{len(runs):,}")]
     if "env.seconds" in runs:
-        rows.append(("training time", f"{runs['env.seconds'].sum() / 3600:.1f} hours of one run"))
+        rows.append(
+            ("training time", f"{runs['env.seconds'].sum() / 3600:.1f} hours, all runs added up")
+        )
     if "env.started" in runs and len(days := runs["env.started"].dropna().str[:10]):
         rows.append(("trained", f"{days.min()} to {days.max()}"))
     names = ("data", "commit", "python", "torch", "torchvision", "processor", "device")
