@@ -99,8 +99,8 @@ bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmar
 bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: the README's tables
 	@$(PYTHON) -m benchmarks.size
 
-simulate: $(READY) ## simulate what DECIDE=1 gets wrong and what it costs: docs/STOPPING.md
-	@$(PYTHON) -m benchmarks.stopping
+simulate: $(READY) ## simulate what the verdicts get wrong and what DECIDE=1 costs: docs/STATISTICS.md
+	@$(PYTHON) -m benchmarks.verdicts
 
 lint: $(READY) ## check style and formatting
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

@@ -89,9 +89,10 @@ def power(
 ) -> None:
     """Say how many seeds a difference needs to be seen, and a likeness to be shown."""
     from analysis import power as needed
+    from analysis.stats import Plan
 
     if spread is not None:
-        print(needed.text("as given", spread, chance))
+        print(needed.text("as given", Plan(spread), chance))
         return
     print(*needed.texts(find_studies(results, studies), chance), sep="\n")
 

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from analysis.claims import Verdict, list_claims
+from analysis.claims import Verdict, list_claims, said
 from analysis.comparisons import (
     MARGINS,
     Answer,
-    against_reference,
     answers,
     by_chance,
     is_judged,
@@ -94,11 +93,8 @@ def found(study: Study, every: bool = False) -> str:
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
-    if not answers(study):
-        words = {row: verdict(study, row) for row in study.references}
-        rest = [one for row, one in against_reference(study).items() if not words[row]]
-        texts += [text for text in [by_chance(rest)] if text]
-    return " ".join([*texts, *dependence(study)])
+    rest = "" if study.asked["grid"] == CONTROL else by_chance(study, is_named=True)
+    return " ".join([*texts, *([rest] if rest else []), *dependence(study)])
 
 
 def sentence(study: Study, one: Answer) -> str:
@@ -137,7 +133,7 @@ def undecided(one: Answer) -> str:
     text = f"between {who} and {than} no difference is decided"
     if math.isnan(found.low) or not found.low < 0 < found.high:
         return text
-    return f"{text}, it may end {-found.low:.2f} points lower or {found.high:.2f} higher"
+    return f"{text}: {who} may end {-found.low:.2f} points lower or {found.high:.2f} points higher"
 
 
 def dependence(study: Study) -> list[str]:
@@ -238,8 +234,6 @@ def table(verdicts: Sequence[Verdict]) -> str:
     lines = ["| the paper's claim | verdict | measured, and the paper's |", "|---|---|---|"]
     for v in verdicts:
         word = v.word if v.word == "not decided" else f"**{v.word}**"
-        evidence = [
-            f.evidence if f.word == v.word else f"{f.evidence}: {f.word}" for f in v.findings
-        ]
-        lines.append(f"| {v.claim.says} ({v.claim.source}) | {word} | {'<br>'.join(evidence)} |")
+        evidence = "<br>".join(said(v, finding) for finding in v.findings)
+        lines.append(f"| {v.claim.says} ({v.claim.source}) | {word} | {evidence} |")
     return "\n".join(lines) if verdicts else ""

@@ -22,7 +22,7 @@ from analysis.pool import Pool
 from analysis.records import Group, Study, by_group, pool_of
 from analysis.stats import LEVEL, PRIOR, Difference
 from experiments.config import Strict, checked, parse
-from senet.config import choose
+from senet.config import choose, stage_of
 
 Word = Literal["confirmed", "contradicted", "not decided"]
 PATH = Path(__file__).with_name("claims.yaml")
@@ -61,6 +61,19 @@ def column(name: str) -> Callable[[Study, str], list[float]]:
     return lambda study, row: [float(value) for value in study.of(row)[name].dropna()]
 
 
+def specificity(study: Study, row: str) -> list[float]:
+    """Points of variance over images that classes explain of the last stage's gates, beyond what
+    they explain of what these gates look at, minus the same of the first stage."""
+
+    def beyond(shares: dict[str, dict[str, float]], stage: str) -> float:
+        names = [name for name in shares["gates"] if stage_of(name) == stage]
+        return float(np.mean([shares["gates"][n] - shares["squeezed"][n] for n in names]))
+
+    found = [s for s in study.of(row).get("class_shares", []) if isinstance(s, dict) and s]
+    ends = [(s, sorted({stage_of(name) for name in s["gates"]})) for s in found]
+    return [100 * (beyond(s, stages[-1]) - beyond(s, stages[0])) for s, stages in ends]
+
+
 MEASURES: dict[str, tuple[str, Callable[[Study, str], list[float]]]] = {
     "error": ("test error (points)", column("test_error")),
     "early": ("held-out error in the first third of the epochs (points)", curve(0)),
@@ -68,6 +81,11 @@ MEASURES: dict[str, tuple[str, Callable[[Study, str], list[float]]]] = {
     "late": ("held-out error in the last third (points)", curve(2)),
     "parameters": ("parameters (times)", column("parameters")),
     "multiply_adds": ("multiply-adds (times)", column("multiply_adds")),
+    "specificity": (
+        "share of variance between classes, gates beyond what they look at, last stage minus first "
+        "(points)",
+        specificity,
+    ),
     "late rise": ("error with the last stage's gates at their mean (points)", late_rise),
 }
 COUNTED = ("parameters", "multiply_adds")  # quotients, the same for every seed: no interval
@@ -87,14 +105,20 @@ class Part(Comparison):
     limit: float = 1.0
     dataset: str | None = None
 
+    @property
+    def what(self) -> str:
+        """What is compared, with the measure where that is not the error."""
+        return self.name if self.measure == "error" else f"{self.name}, {MEASURES[self.measure][0]}"
+
     def wanted(self, margin: float) -> str:
         """What was expected, in words."""
         return {
-            "alike": f"alike, within {margin / self.steps:.3g}",
+            "alike": f"alike, within {margin / self.steps:.3g}"
+            + (" a doubling" if self.by else ""),
             "no higher": f"no higher, within {margin:g}",
             "no lower": f"no lower, within {margin:g}",
-            "at most": f"at most {self.limit:g} times",
-            "more than": f"more than {self.limit:g} times",
+            "at most": f"at most {self.limit:g} times" if self.limit != 1 else "no more",
+            "more than": f"more than {self.limit:g} times" if self.limit != 1 else "more",
         }.get(self.expects, self.expects)
 
     def study(self, by_grid: dict[str, Study], dataset: str) -> Study | None:
@@ -196,11 +220,11 @@ def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int, pools
     """One part of a claim that has so many."""
     study = part.study(by_grid, dataset)
     if study is None or not set(part.labels) <= set(study.rows):
-        return Finding(part, "not decided", f"{part.name}: no result")
+        return Finding(part, "not decided", f"{part.what}: no result")
     weights, margin = part.of_cells(study.cells), MARGINS[dataset] / part.steps
     values = pools[part.measure].values
     if not all(values[cell] for cell in weights):
-        return Finding(part, "not decided", f"{part.name}: no result")
+        return Finding(part, "not decided", f"{part.what}: no result")
     if part.measure in COUNTED:
         quotient = values[study.cells[part.rows[0]]][0] / values[study.cells[part.minus[0]]][0]
         text = f"{part.rows[0]} over {part.minus[0]}, {MEASURES[part.measure][0]}: {quotient:.3f}"
@@ -235,9 +259,7 @@ def decide(part: Part, found: Difference, wide: Difference, margin: float, is_al
 
 def evidence(part: Part, study: Study, found: Difference, counts: list[int]) -> str:
     """`r = 2 minus r = 16: +0.05 [-0.10, +0.20], n = 5 and 5 (paper +0.01)`."""
-    what = "" if part.measure == "error" else f", {MEASURES[part.measure][0]}"
-    text = f"{part.name}{what}: {shown(found)}"
-    text += f", n = {counted(counts)}"
+    text = f"{part.what}: {shown(found)}, n = {counted(counts)}"
     rows, paper = part.weights(), study.paper.top1
     published = sum(weight * paper.get(row, math.nan) for row, weight in rows.items())
     if part.measure == "error" and not math.isnan(published):
@@ -268,12 +290,18 @@ def cells(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """A row a part for reading; what is said of the whole claim stands in its first one."""
     rows = []
     for v in verdicts:
-        whole = [v.claim.number, v.claim.says, v.claim.source, v.word]
+        whole = [v.claim.says, v.claim.source, v.word]
         for f in v.findings:
-            rows.append((*whole, f.evidence, f.part.wanted(MARGINS[v.group[0]]), f.word))
-            whole = [""] * 4
-    columns = ["", "the paper's claim", "where", "verdict", "comparison", "expected", "found"]
+            rows.append((*whole, said(v, f), f.part.wanted(MARGINS[v.group[0]])))
+            whole = [""] * 3
+    columns = ["the paper's claim", "where", "verdict", "measured, and the paper's", "expected"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def said(verdict: Verdict, finding: Finding) -> str:
+    """The figures behind a part, and its own word where that is not the claim's."""
+    own = "" if finding.word == verdict.word else f": {finding.word}"
+    return f"{finding.evidence}{own}"
 
 
 def text(verdicts: Sequence[Verdict]) -> str:

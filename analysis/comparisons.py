@@ -4,7 +4,6 @@ A pair of cells has one answer, whichever study, table or figure asks.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.contrasts import Declared, declared, own_comparison
@@ -131,22 +130,34 @@ def of_lost(study: Study, rows: dict[str, float]) -> str:
     return "not decided: runs were lost"
 
 
-def by_chance(found: Sequence[Difference]) -> str:
-    """How many intervals leave out 0, and how many would if nothing differed; "" for none."""
-    known = [one for one in found if not math.isnan(one.low)]
+def undeclared(study: Study) -> dict[str, Difference]:
+    """Row -> its difference, of the rows that get no verdict."""
+    found = against_reference(study).items()
+    return {row: one for row, one in found if not verdict(study, row)}
+
+
+def by_chance(study: Study, is_named: bool = False) -> str:
+    """How many intervals without a verdict leave out 0, and how many would if nothing differed.
+
+    "" where there is none. With `is_named` it says which they are.
+    """
+    known = {row: one for row, one in undeclared(study).items() if not math.isnan(one.low)}
     if not known:
         return ""
-    beyond = sum(one.leaves_out_zero for one in known)
+    beyond = [f"{row} {shown(one)}" for row, one in known.items() if one.leaves_out_zero]
+    against = study.reference or study.references_in_words
+    names = f" (minus {against}: {'; '.join(beyond)})" if is_named and beyond else ""
     return (
-        f"{beyond} of {len(known)} intervals that belong to no declared comparison leave out 0; if "
-        f"nothing differed, {CHANCE * len(known):.1f} would, by chance."
+        f"{len(beyond)} of {len(known)} intervals that belong to no declared comparison leave out "
+        f"0{names}; if nothing differed, {CHANCE * len(known):.2g} would, by chance."
     )
 
 
-def shown(found: Difference) -> str:
+def shown(found: Difference, digits: int = 2) -> str:
     """`+0.05 [-0.10, +0.20]`, the same wherever a difference stands."""
     if math.isnan(found.estimate):
         return "–"
     if math.isnan(found.low):
-        return f"{found.estimate:+z.2f}"
-    return f"{found.estimate:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]"
+        return f"{found.estimate:+z.{digits}f}"
+    estimate, low, high = (f"{x:+z.{digits}f}" for x in (found.estimate, found.low, found.high))
+    return f"{estimate} [{low}, {high}]"

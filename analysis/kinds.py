@@ -10,6 +10,11 @@ TITLES = {  # of the figures of gates, `cells.draw`
     "interventions": "Error with other gates",
 }
 KINDS = (*STUDIES, *TITLES)
+# Under the secondary outcomes.
+BEHIND = (
+    "How good the probabilities are: each variant minus its reference, with 95 % intervals; left "
+    "is better. No verdict rests on them."
+)
 # Of the forest plot.
 CAPTION = (
     "Filled is ours, with 95 % intervals, the same as in every table; hollow is the paper's, on "

@@ -77,15 +77,15 @@ def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
     n = min((count for count in counts if count), default=0)
     ends = " to ".join(dict.fromkeys(f"{count}" for count in (min(counts), max(counts))))
     text = f"Rows have {ends} of the {asked} seeds that were asked for."
-    spread, margin = studies[0].pool.spread.deviation, MARGINS.get(group[0], 0.5)
-    if math.isnan(spread) or n < 2:
+    plan, margin = studies[0].pool.plan, MARGINS.get(group[0], 0.5)
+    if math.isnan(plan.spread) or n < 2:
         return [("Seeds", f"{text} How far seeds differ cannot be said: no interval, no verdict.")]
-    to_see = shown(seeds_for_difference(margin, spread))
-    to_show = shown(seeds_for_likeness(margin, spread))
+    to_see = shown(seeds_for_difference(margin, plan))
+    to_show = shown(seeds_for_likeness(margin, plan))
     text += (
-        f" Seeds of one network differ by {spread:.2f} points (standard deviation): with n = {n} "
-        f"only a true difference of {smallest(spread, n):.1f} points or more is likely to be seen "
-        "(power 0.8), and smaller ones may be missed. To see "
+        f" Seeds of one network differ by {plan.spread:.2f} points (standard deviation): with "
+        f"n = {n} only a true difference of {smallest(plan, n):.1f} points or more is likely to "
+        "be seen (power 0.8), and smaller ones may be missed. To see "
         f"{margin:g} points would take {to_see} seeds a row, to show likeness within "
         f"{margin:g} points {to_show}."
     )

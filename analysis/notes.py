@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from analysis.comparisons import MARGINS, against_reference, by_chance, verdict
+from analysis.comparisons import MARGINS, by_chance, verdict
 from analysis.pool import WIDE
 from analysis.records import PLAIN, Study
-from analysis.stats import PRIOR, sampling_difference, smallest_difference
+from analysis.stats import PRIOR, Plan, sampling_difference, smallest_difference
 
 INTERVALS = (
     "Intervals hold 95 %: each row's variance is drawn towards that of all cells of this data set, "
@@ -98,8 +98,10 @@ def resolution(study: Study) -> list[str]:
         return []
     groups = [study.errors(row) for row in study.rows]
     n = min((len(group) for group in groups if group), default=0)
-    measured = study.pool.spread.deviation
-    spread = asked["spread"] if math.isnan(measured) else measured
+    plan = study.pool.plan
+    is_measured = not math.isnan(plan.spread)
+    if not is_measured and asked["spread"] is not None:
+        plan = Plan(asked["spread"])
     lines = []
     if n > 1:
         lines.append(INTERVALS)
@@ -107,18 +109,18 @@ def resolution(study: Study) -> list[str]:
             lines += comparing(study)
         if any(map(study.pool.is_wide, study.cells.values())):
             lines.append(f"* spreads more: its variance is over {WIDE:g} times the pool's.")
-    if spread is not None:
-        source = "these runs" if not math.isnan(measured) else "this recipe, measured before"
+    if not math.isnan(plan.spread):
+        source = "these runs" if is_measured else "this recipe, measured before"
         lines.append(
-            f"Seeds differ by {spread:.2f} points (standard deviation, of {source}): with n = {n} "
-            f"only a difference of {smallest_difference(spread, n):.1f} points or more is likely "
-            "to be seen, in one comparison alone (power 0.8)."
+            f"Seeds differ by {plan.spread:.2f} points (standard deviation, of {source}): "
+            f"with n = {n} only a difference of {smallest_difference(plan, n):.1f} points or more "
+            "is likely to be seen, in one comparison alone (power 0.8)."
         )
     elif n == 1:
-        by_chance = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
+        sampled = sampling_difference(done.test_error.mean(), int(done.test_images.max()))
         lines.append(
             f"n = 1: no interval. The choice of test images alone can move a difference by up to "
-            f"{by_chance:.1f} points (95 %); how much seeds move it was not measured."
+            f"{sampled:.1f} points (95 %); how much seeds move it was not measured."
         )
     if asked["demonstration"] or n == 1:
         dataset = "cifar10" if asked["dataset"] == "synthetic" else asked["dataset"]
@@ -132,10 +134,9 @@ def resolution(study: Study) -> list[str]:
 
 def comparing(study: Study) -> list[str]:
     """What has a verdict, and what the others are by chance."""
-    margin, compared = MARGINS.get(study.asked["dataset"]), against_reference(study)
-    words = {row: verdict(study, row) for row in compared}
-    lines = [by_chance([found for row, found in compared.items() if not words[row]])]
-    if any(words.values()):
+    margin = MARGINS.get(study.asked["dataset"])
+    lines = [by_chance(study)]
+    if any(verdict(study, row) for row in study.references):
         lines.append(
             "A verdict stands where a comparison was declared beforehand (analysis/contrasts.yaml)"
             + (f"; alike means within {margin:g} points." if margin else ".")

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.stats import LEVEL, PRIOR, UNKNOWN, Difference, Spread, contrast, pool
+from analysis.stats import LEVEL, PRIOR, UNKNOWN, Difference, Plan, Spread, contrast, pool
 
 WIDE = 4.0  # times the pool's variance: such a cell is marked
 SENSITIVITY = (0.0, 4.0, 16.0)  # other d0; 0 is Welch's interval
@@ -46,6 +46,11 @@ class Pool:
     def spread_of(self, cell: str) -> Spread:
         """The variance of the cells that were trained as long as this one."""
         return self.spreads.get(self.steps.get(cell), UNKNOWN)
+
+    @property
+    def plan(self) -> Plan:
+        """What more seeds in each of its cells could see."""
+        return Plan(self.spread.deviation, sum(map(bool, map(len, self.values.values()))))
 
     def contrast(self, weights: Weights, level: float = LEVEL, prior: float = PRIOR) -> Difference:
         """A weighted sum of the cells' means, with the interval that is used everywhere."""

@@ -22,7 +22,7 @@ from experiments.record import failure, read_result, read_studies, seeds_of_cell
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
-OUTCOMES = ("test_error", "test_loss", "ece")  # the primary one, and those behind it
+OUTCOMES = ("test_error", "test_loss", "ece", "test_brier")  # the primary one, and those behind it
 FIRST = ("budget", "control")  # the grids that the answer begins with
 PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 

@@ -13,7 +13,7 @@ from analysis import claims
 from analysis.answer import found, sentences
 from analysis.claims import Verdict
 from analysis.comparisons import MARGINS
-from analysis.kinds import CAPTION, KINDS
+from analysis.kinds import BEHIND, CAPTION, KINDS
 from analysis.limits import Limit, limits
 from analysis.records import Group, Study, by_group, in_the_papers_order
 from analysis.subjects import subjects
@@ -61,6 +61,7 @@ class Chapter:
     group: Group
     answer: list[str]
     forest: list[Picture]
+    outcomes: list[Picture]
     verdicts: list[Verdict]
     notes: list[str]
     margin: float
@@ -108,6 +109,7 @@ def render(
         chapters=[chapter(g, some, there, known) for g, some in by_group(studies).items()],
         changed=[section(study, there, known) for study in changed],
         forest_caption=CAPTION,
+        outcomes_caption=BEHIND,
         warnings=dict.fromkeys(reason for study in studies for reason in study.damaged),
     )
 
@@ -125,11 +127,17 @@ def chapter(
         )
         for cell, (study, row) in subjects(studies).items()
     ]
-    forest, judged = f"forest-{'-'.join(group)}", verdicts(studies).get(group, [])
+    judged = verdicts(studies).get(group, [])
+
+    def whole(kind: str) -> list[Picture]:
+        path = figures.get(f"{kind}-{'-'.join(group)}")
+        return [picture(kind, path.read_bytes())] if path else []
+
     return Chapter(
         group,
         sentences(group, studies, judged) if judged else [],
-        [picture(forest, figures[forest].read_bytes())] if forest in figures else [],
+        whole("forest"),
+        whole("outcomes"),
         judged,
         claims.notes(group) if group[0] in MARGINS else [],
         MARGINS.get(group[0], 0.0),
@@ -175,7 +183,7 @@ def figures_there(studies: Sequence[Study], results: Path) -> list[Path]:
     groups = by_group(studies)
     names = [f"{study.name}-{kind}" for study in studies for kind in KINDS]
     names += [f"{cell}-{kind}" for cell in subjects(studies) for kind in KINDS]
-    names += [f"forest-{'-'.join(group)}" for group in groups]
+    names += [f"{kind}-{'-'.join(group)}" for group in groups for kind in ("forest", "outcomes")]
     paths = [results / "figures" / f"{name}.png" for name in names]
     return [path for path in paths if path.exists()]
 
@@ -189,7 +197,9 @@ def provenance(studies: Sequence[Study]) -> pd.DataFrame:
         return pd.DataFrame(columns=["what", "value"])
     rows = [("runs", f"{len(runs):,}")]
     if "env.seconds" in runs:
-        rows.append(("training time", f"{runs['env.seconds'].sum() / 3600:.1f} hours of one run"))
+        rows.append(
+            ("training time", f"{runs['env.seconds'].sum() / 3600:.1f} hours, all runs added up")
+        )
     if "env.started" in runs and len(days := runs["env.started"].dropna().str[:10]):
         rows.append(("trained", f"{days.min()} to {days.max()}"))
     names = ("data", "commit", "python", "torch", "torchvision", "processor", "device")

@@ -74,6 +74,8 @@ COLUMNS = (
     Column("test_loss", "their mean cross-entropy, nats", "number"),
     Column("ece", "their expected calibration error in 15 bins, points; from predictions.npz",
            "number"),
+    Column("brier", "their Brier score, 0 to 2; empty for runs of before 2026-11-25", "number",
+           "test_brier"),
     Column("val_error", "wrong among the held-out images after the last epoch, %", "number"),
     Column("train_error", "wrong in the last epoch of training, with crops and flips, %", "number"),
     Column("parameters", "trainable numbers of the network", "whole"),

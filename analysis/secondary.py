@@ -1,11 +1,13 @@
 """Secondary outcomes, declared as such: how good the probabilities are, behind the error.
 
-A run keeps, of each test image, the predicted class with its probability and the true class with
-its probability, in float16. From these follow the negative log-likelihood (which the run has summed
-up itself, in full precision: `test_loss`) and the expected calibration error, which needs no more
-than the predicted class. A Brier score needs the probabilities of all classes, which no run keeps:
-it is not computed.
+A run sums up its negative log-likelihood and its Brier score, which needs the probabilities of all
+classes, itself: `test_loss` and `test_brier`. Runs of before 2026-11-25 have no Brier score. The
+expected calibration error follows from the predicted classes and their probabilities in
+predictions.npz.
 """
+
+import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,7 +16,20 @@ from analysis.comparisons import shown
 from analysis.records import Study
 from analysis.stats import Difference
 
-TITLES = {"test_loss": "NLL (nats)", "ece": "ECE (points)"}
+TITLES = {"test_loss": "NLL (nats)", "ece": "ECE (points)", "test_brier": "Brier score"}
+DIGITS = {"test_loss": 3, "ece": 2, "test_brier": 3}  # of a difference
+
+
+def measured(study: Study) -> list[str]:
+    """The outcomes that some run of it has."""
+    pools = {name: study.pool_in(name).values for name in TITLES}
+    return [n for n, values in pools.items() if any(values.get(c) for c in study.cells.values())]
+
+
+def compared_in(studies: Sequence[Study]) -> list[str]:
+    """The outcomes in which some row can be compared with its reference."""
+    pairs = [(study, row) for study in studies for row in study.references]
+    return [n for n in TITLES if any(not math.isnan(difference(*p, n).estimate) for p in pairs)]
 
 
 def numbers(study: Study) -> pd.DataFrame:
@@ -40,18 +55,24 @@ def difference(study: Study, row: str, name: str) -> Difference:
 
 
 def cells(study: Study) -> pd.DataFrame:
-    """The same as text."""
+    """The same as text, of the outcomes that are there."""
     text = pd.DataFrame({study.asked["title"]: study.rows})
-    for name, title in TITLES.items():
+    for name in measured(study):
         means = [study.pool_in(name).mean(cell)[0] for cell in study.cells.values()]
-        text[title] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in means]
-        text[f"{title}, difference"] = [shown(difference(study, r, name)) for r in study.rows]
+        text[TITLES[name]] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in means]
+        text[f"{TITLES[name]}, difference"] = [
+            shown(difference(study, row, name), DIGITS[name]) for row in study.rows
+        ]
     return text
 
 
-NOTES = [
-    "Secondary outcomes: no verdict rests on them. NLL is the mean negative log-likelihood of the "
-    f"true class; ECE the expected calibration error in {BINS} bins, from the probability of the "
-    "predicted class, kept in float16. Intervals as for the error.",
-    "A Brier score is not computed: it needs the probabilities of all classes, which no run keeps.",
-]
+def notes(study: Study) -> list[str]:
+    """What the numbers are, and which are not there."""
+    lines = [
+        "Secondary outcomes: no verdict rests on them. NLL is the mean negative log-likelihood of "
+        f"the true class; ECE the expected calibration error in {BINS} bins, from the probability "
+        "of the predicted class, kept in float16. Less is better. Intervals as for the error.",
+    ]
+    if "test_brier" not in measured(study):
+        lines.append("There is no Brier score: these runs are of before 2026-11-25, and kept none.")
+    return lines

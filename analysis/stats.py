@@ -187,36 +187,52 @@ def diverges_more(lost: int, ended: int, lost_there: int, ended_there: int) -> b
 # -- what seeds can see -----------------------------------------------------------------------
 
 
-def smallest_difference(spread: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The true difference of two means that n against n find with this power.
+@dataclass(frozen=True)
+class Plan:
+    """A comparison of two cells that is to be made by the interval of `contrast`.
 
-    By the interval of `contrast`, where all cells spread alike and the pool is large.
-
-    Args:
-        spread: standard deviation of a single value.
-        n: values on each side.
+    spread      standard deviation of a single value, the same in all cells
+    cells       of the pool, with as many values each; infinity where the pool is large
+    is_watched  the interval is `boundary` wide, as the number of values is chosen by looking
     """
-    error, freedom = spread * math.sqrt(2 / n), 2 * (PRIOR + n - 1)
-    limit = stats.f.ppf(1 - alpha, 1, freedom)  # of t squared
+
+    spread: float
+    cells: float = math.inf
+    is_watched: bool = False
+
+    def freedom(self, n: int) -> float:
+        """Degrees of freedom with n values on each side."""
+        own = 2 * (PRIOR + n - 1)
+        return own if n < 2 else min(own, self.cells * (n - 1))
+
+    def limit(self, n: int, alpha: float) -> float:
+        """How many standard errors the interval of 1 - alpha reaches to each side."""
+        tail = float(stats.norm.sf(boundary(n, alpha))) if self.is_watched else alpha / 2
+        return float(stats.t.isf(tail, self.freedom(n)))
+
+
+def smallest_difference(plan: Plan, n: int, power: float = 0.8, alpha: float = 1 - LEVEL) -> float:
+    """The true difference of two means that n against n find with this power."""
+    error, limit = plan.spread * math.sqrt(2 / n), plan.limit(n, alpha)
 
     def lacking(shift: float) -> float:
-        return float(stats.ncf.sf(limit, 1, freedom, shift**2)) - power
+        return float(stats.ncf.sf(limit**2, 1, plan.freedom(n), shift**2)) - power
 
-    return error * float(optimize.brentq(lacking, 1e-6, 20.0))
+    return error * float(optimize.brentq(lacking, 1e-6, 1e4))
 
 
-def seeds_for_difference(true: float, spread: float, power: float = 0.8) -> int:
+def seeds_for_difference(true: float, plan: Plan, power: float = 0.8) -> int:
     """How many seeds on each side it takes to find a true difference with this power."""
-    return fewest(lambda n: smallest_difference(spread, n, power) <= true)
+    return fewest(lambda n: smallest_difference(plan, n, power) <= true)
 
 
-def seeds_for_likeness(margin: float, spread: float, power: float = 0.8) -> int:
+def seeds_for_likeness(margin: float, plan: Plan, power: float = 0.8) -> int:
     """How many it takes to show that two equal networks lie within `margin`."""
 
     def chance(n: int) -> float:
-        freedom, error = 2 * (PRIOR + n - 1), spread * math.sqrt(2 / n)
-        limit = float(stats.t.ppf(LEVEL, freedom))
-        return 1 - 2 * float(stats.nct.cdf(limit, freedom, margin / error))
+        error = plan.spread * math.sqrt(2 / n)
+        limit = plan.limit(n, 2 * (1 - LEVEL))
+        return 1 - 2 * float(stats.nct.cdf(limit, plan.freedom(n), margin / error))
 
     return fewest(lambda n: chance(n) >= power)
 

@@ -137,29 +137,46 @@ def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:
 def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") -> str:
     """A table with caption and label, no wider than the text; the notes are comments.
 
-    It needs booktabs and graphicx.
+    One with sentences breaks them into lines, and goes on on the next page. It needs booktabs and
+    graphicx; with sentences array and longtable.
     """
     safe = table.map(lambda text: f"{{}}{text}" if str(text)[:1] in ("[", "*") else text)
     body = tabulate(safe, "keys", "latex_booktabs", **plainly(table))
     body = body.replace(r"\{\}", "{}")  # a line may not begin with [ or *, which belong to \\
     caption = tabulate([[title]], tablefmt="latex_booktabs", disable_numparse=True)
     caption = caption.split("\n")[2].strip().removesuffix(r"\\").strip()
-    sides = plainly(table)["colalign"]
-    wide = [max(map(len, map(str, table[name])), default=0) >= SENTENCE for name in table]
-    if any(wide):  # sentences are broken into lines
-        share = round(1.2 / sum(wide), 2)
-        columns = [
-            f"p{{{share}\\textwidth}}" if w else s[0] for w, s in zip(wide, sides, strict=True)
-        ]
-        body = body.replace(
-            "{" + "".join(s[0] for s in sides) + "}", "{" + "".join(columns) + "}", 1
-        )
     for sign, code in LATEX.items():
         body, caption = body.replace(sign, code), caption.replace(sign, code)
     comments = "\n".join(f"% {line}" for line in [title, *notes])
+    named = f"\\caption{{{caption}}}\n\\label{{tab:{label}}}"
+    begin, rest = body.split("\n", 1)
+    if any(has_sentence(table[name]) for name in table):
+        rest = rest.replace(r"\end{tabular}", r"\end{longtable}")
+        begin = f"\\scriptsize\n\\begin{{longtable}}{{{broken(table)}}}\n{named}\\\\"
+        return f"{comments}\n{{{begin}\n{rest}}}\n"
     fit = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-    head = f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{label}}}"
-    return f"{comments}\n{head}\n{fit}\n{body}}}\n\\end{{table}}\n"
+    head = f"\\begin{{table}}\n\\centering\n{named}\n{fit}"
+    return f"{comments}\n{head}\n{begin}\n{rest}}}\n\\end{{table}}\n"
+
+
+def has_sentence(texts: pd.Series) -> bool:
+    return max(map(len, map(str, texts)), default=0) >= SENTENCE
+
+
+def broken(table: pd.DataFrame) -> str:
+    """LaTeX's columns where cells are broken into lines: as wide as the text together.
+
+    A column without sentences is as wide as its longest word; the others share what is left.
+    """
+    words = {
+        name: max(len(word) for text in (name, *table[name]) for word in str(text).split() or [""])
+        for name in table
+        if not has_sentence(table[name])
+    }
+    left = f"\\textwidth-{0.5 * sum(words.values()):.2f}em-{2 * len(table.columns)}\\tabcolsep"
+    share = f"\\dimexpr({left})/{len(table.columns) - len(words)}\\relax"
+    widths = [f"{0.5 * words[name]:.2f}em" if name in words else share for name in table]
+    return "".join(rf">{{\raggedright\arraybackslash}}p{{{width}}}" for width in widths)
 
 
 def csv(table: pd.DataFrame) -> str:

@@ -43,7 +43,7 @@ def compute_tables(study: Study) -> dict[str, Table]:
     if study.done.get("ece", pd.Series(dtype=float)).notna().any():
         found[f"{study.name}-secondary"] = (
             f"{study.asked['title']}: secondary outcomes", secondary.cells(study),
-            secondary.NOTES, secondary.numbers(study),
+            secondary.notes(study), secondary.numbers(study),
         )  # fmt: skip
     if len(differences := lengths.numbers(study)):
         found[f"{study.name}-slope"] = (
@@ -139,6 +139,8 @@ def figures(
     for group in by_group(studies):
         name, some = f"forest-{'-'.join(group)}", groups[group]
         drawings.append(Drawing(name, some, draw_forest, (some, folder, name)))
+        name = f"outcomes-{'-'.join(group)}"
+        drawings.append(Drawing(name, some, draw_outcomes, (some, folder, name)))
     return draw(drawings, folder)
 
 
@@ -161,6 +163,12 @@ def draw_forest(studies: Sequence[Study], folder: Path, name: str) -> list[Path]
     from analysis.forest import lines, save
 
     return save(studies, folder, name) if lines(studies) else []
+
+
+def draw_outcomes(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
+    from analysis.outcomes import save
+
+    return save(studies, folder, name) if secondary.compared_in(studies) else []
 
 
 def summary(studies: Sequence[Study], results: Path) -> str:

@@ -1,46 +1,25 @@
-"""What `--decide` gets wrong and what it costs, in simulated studies: writes docs/STOPPING.md.
+"""What `--decide` gets wrong and what it costs, in simulations: its own rule, on drawn numbers."""
 
-    python -m benchmarks.stopping [STUDIES]
-
-The rule itself is simulated, on numbers in the place of runs: 27 cells with three seeds each, as in
-the records of the `short` recipe, of which the five rows of `control` are compared.
-"""
-
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
-from analysis.comparisons import MARGINS, word
-from analysis.contrasts import Comparison, read_contrasts
+from analysis.comparisons import word
+from analysis.contrasts import Comparison
 from analysis.pool import Pool
-from analysis.stats import seeds_for_difference
+from analysis.stats import Plan, seeds_for_difference
 from analysis.stopping import OPEN, seeds_needed
+from benchmarks.simulated import CELLS, CONTROL, KINDS, MARGIN, ROWS, SHIFTS, SPREAD, Draw, cells
 from experiments.study import FEWEST
 
-PAGE = Path(__file__).parents[1] / "docs" / "STOPPING.md"
-STUDIES = 1000
 MOST = 30
-SPREAD = 0.55  # points of test error, between seeds: of the records in results/published
-MARGIN = MARGINS["cifar10"]
-REFERENCE = "no SE"
-SHIFTS = (1.3, 0.5)
-ROWS = (REFERENCE, "SE", "gate fixed at 1/2", "static gate", "squeeze of another image")
-OTHERS = 22  # cells that only the pool sees
-CONTROL = tuple(one for one in read_contrasts().comparisons if one.grid == "control")
+EQUAL = KINDS["equal spreads"]
 FAMILIES = {  # what is compared, and the margin of likeness
-    "one comparison": (CONTROL[:1], MARGIN),
-    "one, which is never alike": (CONTROL[:1], 0.0),
+    "one comparison that is never alike": (CONTROL[:1], 0.0),
     "the three of `control`": (CONTROL, MARGIN),
 }
-SPREADS = {
-    "equal spreads": np.ones(len(ROWS) + OTHERS),
-    "spreads from 0.4 to 2": np.array([1.0, 0.4, 0.7, 1.4, 2.0, *np.geomspace(0.4, 2.0, OTHERS)]),
-    "a reference that spreads 1.4 times as much": np.array([1.4, *np.ones(len(ROWS) - 1 + OTHERS)]),
-}
+Allocate = Callable[[Iterable[Comparison], Mapping[str, int], int], dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -60,32 +39,40 @@ class End:
 def simulate(
     random: np.random.Generator,
     comparisons: Sequence[Comparison],
-    spreads: np.ndarray,
+    draw: Draw,
     margin: float = MARGIN,
     shift: float = 0.0,
+    allocate: Allocate = seeds_needed,
 ) -> End:
-    """Runs `--decide` on normal numbers.
+    """Runs `--decide` on drawn numbers.
 
     Args:
-        spreads: (27,) standard deviations in units of SPREAD: those of ROWS, then of the others.
         margin: of likeness; with 0 nothing is called alike.
         shift: how many points all other rows lie below the reference.
+        allocate: says how many seeds a row gets next, as `seeds_needed` does.
     """
-    draws = random.normal(0, SPREAD * spreads[:, None], (len(spreads), MOST))
-    draws[1:] -= shift
-    names = [*ROWS, *map(str, range(OTHERS))]
+    draws = draw(random, MOST)
     counts, ever = dict.fromkeys(ROWS, FEWEST), set()
     while True:
-        cells = {
-            name: draw[: counts.get(name, FEWEST)] for name, draw in zip(names, draws, strict=True)
-        }
-        pool = Pool(cells, frozenset(cells))
+        some = [*counts.values(), *[FEWEST] * (len(draws) - len(ROWS))]
+        pool = Pool(found := cells(draws, some, shift), frozenset(found))
         words = {one.name: word(pool, one.weights(), margin) for one in comparisons}
         ever |= {name for name, found in words.items() if found.startswith(("better", "worse"))}
-        needed = seeds_needed([c for c in comparisons if words[c.name] in OPEN], counts, MOST)
+        needed = allocate([c for c in comparisons if words[c.name] in OPEN], counts, MOST)
         if not needed:
             return End(frozenset(ever), words, counts)
         counts |= needed
+
+
+def one_more(
+    undecided: Iterable[Comparison], counts: Mapping[str, int], most: int
+) -> dict[str, int]:
+    """The plain allocation, to compare with: each row of a comparison gets one seed more."""
+    needed: dict[str, int] = {}
+    for one in undecided:
+        seeds = min(min(counts[row] for row in one.labels) + 1, most)
+        needed |= {row: max(needed.get(row, 0), seeds) for row in one.labels}
+    return {row: seeds for row, seeds in needed.items() if seeds > counts[row]}
 
 
 def many(seed: int, studies: int, *which) -> list[End]:
@@ -103,13 +90,13 @@ def error_rows(studies: int) -> list[list[str]]:
     """False verdicts where nothing differs: a row a kind of spreads, a column a family."""
     return [
         [
-            name,
+            kind,
             *(
-                f"{100 * share(many(0, studies, family, spreads, margin), names(family)):.1f} %"
+                f"{100 * share(many(seed, studies, family, draw, margin), names(family)):.1f} %"
                 for family, margin in FAMILIES.values()
             ),
         ]
-        for name, spreads in SPREADS.items()
+        for seed, (kind, draw) in enumerate(KINDS.items())
     ]
 
 
@@ -125,62 +112,24 @@ def cost_rows(studies: int) -> list[list[str]]:
 def cost(shift: float, studies: int) -> list[str]:
     """[found, not decided, mean seeds a row, seeds at the 90th percentile, fixed n]."""
     comparison = CONTROL[0]
-    ends = many(1, studies, (comparison,), SPREADS["equal spreads"], MARGIN, shift)
+    ends = many(1, studies, (comparison,), EQUAL, MARGIN, shift)
     found = np.mean([end.words[comparison.name].startswith("better") for end in ends])
     undecided = np.mean([end.words[comparison.name] in OPEN for end in ends])
     seeds = np.array([end.seeds["SE"] for end in ends])
-    fixed = seeds_for_difference(shift, SPREAD, min(float(found), 1 - 1 / studies))
+    fixed = seeds_for_difference(shift, Plan(SPREAD, CELLS), min(float(found), 1 - 1 / studies))
     return [f"{100 * found:.1f} %", f"{100 * undecided:.1f} %", f"{seeds.mean():.1f}",
             f"{np.quantile(seeds, 0.9):.0f}", f"{fixed}"]  # fmt: skip
 
 
-def page(studies: int) -> str:
-    """The whole page."""
-    errors = tabulate(error_rows(studies), ["where nothing differs", *FAMILIES], "github")
-    head = ["points", "found", "not decided", "mean seeds a row", "in nine of ten at most",
-            "fixed seeds a row, equal power"]  # fmt: skip
-    costs = tabulate(cost_rows(studies), head, "github", disable_numparse=True)
-    sampling = 1.96 * (0.05 * 0.95 / studies) ** 0.5
-    return PAGE_TEXT.format(
-        errors=errors,
-        costs=costs,
-        studies=studies,
-        most=MOST,
-        spread=SPREAD,
-        margin=MARGIN,
-        sampling=100 * sampling,
-    )
-
-
-PAGE_TEXT = """# What `--decide` gets wrong, and what it costs
-
-`make simulate` writes this page. {studies:,} studies a cell are simulated: 27 networks with three
-seeds each, test errors drawn from a normal distribution with a standard deviation of {spread:g}
-points (that of the records of the recipe `short`), looked at after every round from 3 to {most}
-seeds, by the rule and the intervals that `run --decide` uses.
-
-## False verdicts
-
-The share of comparisons that are called better or worse **at any look** where no two networks
-differ. At most 5 % is the aim; the simulation's own error is ± {sampling:.1f} %.
-
-{errors}
-
-## Seeds
-
-One comparison, SE minus no SE, with a true difference and equal spreads. *Found* is the share of
-studies that end with "better". A difference of {margin:g} points is the margin within which two
-networks count as alike, and a study may end with that, too. The fixed number of seeds is that with
-which a study that looks once, by the ordinary 95 % interval, finds the difference as often.
-
-{costs}
-"""
-
-
-def main(studies: int = STUDIES) -> None:
-    PAGE.write_text(page(studies))
-    print(PAGE.read_text())
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+def allocation_rows(studies: int) -> list[list[str]]:
+    """The three comparisons of `control`: runs of a study, and how many are decided, by each."""
+    rows = []
+    for shift in (0.0, *reversed(SHIFTS)):
+        line = [f"{shift:g}"]
+        for allocate in (seeds_needed, one_more):
+            ends = many(2, studies, CONTROL, EQUAL, MARGIN, shift, allocate)
+            runs = np.mean([sum(end.seeds.values()) for end in ends])
+            decided = np.mean([word not in OPEN for end in ends for word in end.words.values()])
+            line += [f"{runs:.1f}", f"{100 * decided:.1f} %"]
+        rows.append(line)
+    return rows

@@ -1,6 +1,7 @@
 """What is read of a trained network: its errors, its gates, and what it loses without them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,23 @@ def silent() -> None:
     pass
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a network is on some images.
+
+    loss         mean negative log-likelihood of the true class, nats
+    error        wrong, %
+    brier        mean over images of the squared distance of the probabilities from the truth,
+                 summed over classes (Brier 1950): 0 to 2
+    predictions  per image what predictions.npz holds
+    """
+
+    loss: float
+    error: float
+    brier: float
+    predictions: dict[str, np.ndarray]
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -29,13 +47,13 @@ def evaluate(
     autocast: torch.autocast,
     alive: Callable[[], None] = silent,
     probe: GateProbe | None = None,
-) -> tuple[float, float, dict[str, np.ndarray]]:
-    """Mean loss, error in %, and per image what predictions.npz holds.
+) -> Evaluation:
+    """Reads all images once, in their order.
 
     Calls `alive` after each batch; `probe`, if there is one, sees all images.
     """
     model.eval()
-    loss, parts = 0.0, []
+    loss, distance, parts = 0.0, 0.0, []
     for x, y in images.in_order(EVAL_BATCH[images.device.type]):
         with autocast:
             logits = probe(x, y) if probe else model(x)
@@ -43,22 +61,20 @@ def evaluate(
         true = log_p.gather(1, y[:, None]).squeeze(1)
         best, predicted = log_p.max(1)
         loss -= true.sum()
+        distance += (log_p.exp().square().sum(1) - 2 * true.exp() + 1).sum()
         parts.append((predicted, best.exp(), true.exp()))
         alive()
     predicted, best, true = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     labels = images.labels.cpu().numpy()
     error = 100 * float(np.mean(predicted != labels))
     small = np.uint8 if max(predicted.max(), labels.max()) < 256 else np.uint16
-    return (
-        float(loss) / len(images),
-        error,
-        {
-            "predicted": predicted.astype(small),
-            "probability": best.astype(np.float16),
-            "true_probability": true.astype(np.float16),
-            "label": labels.astype(small),
-        },
-    )
+    kept = {
+        "predicted": predicted.astype(small),
+        "probability": best.astype(np.float16),
+        "true_probability": true.astype(np.float16),
+        "label": labels.astype(small),
+    }
+    return Evaluation(float(loss) / len(images), error, float(distance) / len(images), kept)
 
 
 def watch_epoch(
@@ -69,8 +85,8 @@ def watch_epoch(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """What an epoch's row says of held-out images: loss and error, and the gates by stage."""
     with GateHistograms(model) as histograms:
-        loss, error, _ = evaluate(model, images, autocast, alive)
-    return {"val_loss": loss, "val_error": error}, histograms.by_stage()
+        found = evaluate(model, images, autocast, alive)
+    return {"val_loss": found.loss, "val_error": found.error}, histograms.by_stage()
 
 
 def intervene(
@@ -97,14 +113,32 @@ def intervene(
         found = {}
         for how in REPLACEMENTS:
             with replaced(model, how, {name: means[name] for name in names}):
-                found[how] = evaluate(model, images, autocast, alive)[1]
+                found[how] = evaluate(model, images, autocast, alive).error
         return found
 
     return {
         "images": len(images),
-        "intact": evaluate(model, images, autocast, alive)[1],
+        "intact": evaluate(model, images, autocast, alive).error,
         "all": errors([name for names in stages.values() for name in names]),
         "stages": {s: errors(names) for s, names in stages.items()} if len(stages) > 1 else {},
+    }
+
+
+def class_shares(probe: GateProbe) -> dict[str, dict[str, float]]:
+    """What classes explain of the variance over images, of the gates and of what they look at.
+
+    Returns:
+        "gates" and "squeezed" -> block -> the median channel's share, 0 to 1. Blocks that do not
+        look at their input are left out, as are those of which nothing varies; {} where all are.
+    """
+    gates, squeezed = probe.statistics(), probe.squeezed()
+    found = {name: (gates[name].class_share(), squeezed[name].class_share()) for name in squeezed}
+    found = {name: both for name, both in found.items() if all(map(len, both))}
+    if not found:
+        return {}
+    return {
+        key: {name: float(f"{both[i].median().item():.6g}") for name, both in found.items()}
+        for i, key in enumerate(("gates", "squeezed"))
     }
 
 

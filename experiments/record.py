@@ -10,7 +10,8 @@
         predictions.npz    per test image: class, its probability; the true class, its probability
         gates.npz          of a network with SE blocks: what its gates did (experiments/gates.py);
                            of the first three seeds
-        summary.json       written last, at once: the run is done (or diverged, which is a result)
+        summary.json       written last, at once: the run is done (or diverged, which is a result);
+                           since 2026-11-25 with its Brier score and the shares of its classes
         error.txt          instead of a summary: why the run ended
         checkpoint.pt      what a resume needs; of a finished run the weights (not committed)
         lock, log.txt      who trains it now; what its process printed, where it printed something

@@ -15,7 +15,7 @@ from experiments.config import ConfigError, RunConfig
 from experiments.data import shared
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, pick_step, provenance
-from experiments.examine import evaluate, gates_of, intervene, watch_epoch
+from experiments.examine import class_shares, evaluate, gates_of, intervene, watch_epoch
 from experiments.files import unused
 from experiments.fingerprint import fingerprint
 from experiments.gates import SEEDS, pack
@@ -197,14 +197,15 @@ def train(
     # The only look at the test set; nothing was selected on it.
     names = arrays.class_names
     with GateProbe(forward, len(names)) as probe:
-        test_loss, test_error, predictions = evaluate(forward, test, autocast, alive_or_stop, probe)
-    done, row = finite and math.isfinite(test_loss), at.rows[-1]
+        found = evaluate(forward, test, autocast, alive_or_stop, probe)
+    done, row = finite and math.isfinite(found.loss), at.rows[-1]
     where = "the test set" if finite else f"epoch {row['epoch']}"
-    interventions = {}
+    interventions, shares = {}, {}
     if done:
         statistics, some = probe.statistics(), test.first(recipe.intervention_images)
         interventions = intervene(forward, some, autocast, statistics, alive_or_stop)
-        record.write_predictions(**predictions, class_names=names)
+        shares = class_shares(probe)
+        record.write_predictions(**found.predictions, class_names=names)
         if statistics and config.seed < SEEDS:
             gates = gates_of(model, test, autocast, statistics, names)
             record.write_gates(pack(gates, config.seed))
@@ -213,8 +214,9 @@ def train(
     summary = {
         "state": "done" if done else "diverged",
         "reason": "" if done else f"the loss of {where} was not finite",
-        "test_error": test_error if done else None,
-        "test_loss": test_loss if done else None,
+        "test_error": found.error if done else None,
+        "test_loss": found.loss if done else None,
+        "test_brier": found.brier if done else None,
         "test_images": len(test),
         "val_error": row.get("val_error"),
         "train_error": row["train_error"],
@@ -222,6 +224,7 @@ def train(
         "epochs": len(at.rows),
         "steps": at.step,
         "interventions": interventions,
+        "class_shares": shares,
         **price,
     }
     record.finish(summary)

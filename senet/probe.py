@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from senet.block import SqueezeExcite
 from senet.config import stage_of
 
+NEARLY_ZERO = 1e-5  # a standard deviation below it is rounding
+
 
 @dataclass(frozen=True)
 class GateStatistics:
     """Of one block over all images that the probe has seen (the paper's Figures 6 and 7).
 
     images  (classes,): how many there were of each class
-    mean    (classes, C): of each channel's gate over the images of a class; NaN for none
+    mean    (classes, C): of each channel's gate over the images of a class; NaN for none. Of what
+            was squeezed the same, where it is asked for
     std     (classes, C): its standard deviation (of the population: n in the denominator)
     """
 
@@ -37,6 +40,38 @@ class GateStatistics:
         within = (share * self.std[seen] ** 2).sum(0)
         between = (share * (self.mean[seen] - mean) ** 2).sum(0)
         return mean, (within + between).sqrt(), between.sqrt()
+
+    def class_share(self) -> Tensor:
+        """The share of the variance over images that lies between classes, of the channels that
+        vary: (C',)."""
+        _, std, between = self.overall()
+        varies = std > NEARLY_ZERO
+        return (between[varies] / std[varies]).square()
+
+
+class Sums:
+    """Sums over the images of each class, of numbers (B, C) that come in batches.
+
+    images come as is_class (classes, B), 1 where an image is of the class.
+    """
+
+    def __init__(self, first: Tensor, classes: int) -> None:
+        self.origin = first  # (C,): sums around a typical value keep their digits
+        self.sums = first.new_zeros(2, classes, len(first))  # of the numbers, and of their squares
+
+    def add(self, numbers: Tensor, is_class: Tensor) -> None:
+        numbers = numbers - self.origin
+        # A product, as `index_add_` adds up in any order on a GPU.
+        self.sums += is_class.to(numbers) @ torch.stack([numbers, numbers.square()])
+
+    def statistics(self, images: Tensor) -> GateStatistics:
+        """On the CPU; images (classes,) of each class."""
+        first, second = (
+            self.sums.cpu().double() / images[:, None]
+        )  # 0 / 0 is NaN: no image, no mean
+        variance = (second - first.square()).clamp(min=0)
+        mean = first + self.origin.cpu().double()
+        return GateStatistics(images.clone(), mean, variance.sqrt())
 
 
 class GateProbe:
@@ -63,15 +98,17 @@ class GateProbe:
             raise ValueError(f"two blocks are called {twice[0]!r}: give each a name of its own")
         self.blocks = {block.name: block for block in found}
         self.images = torch.zeros(classes, dtype=torch.float64)
-        # Sums of the gate and of its square, around the first image's: (2, classes, C) by name.
-        self.sums: dict[str, Tensor] = {}
-        self.origin: dict[str, Tensor] = {}
+        self.gates: dict[str, Sums] = {}  # by name of a block
+        self.descriptors: dict[str, Sums] = {}  # of what was squeezed
         self.is_class: Tensor | None = None  # (classes, B) of the batch: 1 where it is the class
         self.handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
         for name, block in self.blocks.items():
-            self.handles.append(block.gate.register_forward_hook(self.recorder(name)))
+            self.handles.append(block.gate.register_forward_hook(self.recorder(self.gates, name)))
+            if not block.blind:
+                record = self.recorder(self.descriptors, name)
+                self.handles.append(block.squeeze[0].register_forward_hook(record))
         return self
 
     def __exit__(self, *_) -> None:
@@ -86,30 +123,25 @@ class GateProbe:
         self.images += self.is_class.sum(1).cpu()
         return self.model(x)
 
-    def recorder(self, name: str):
-        def record(gate: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
+    def recorder(self, kept: dict[str, Sums], name: str):
+        def record(module: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
             s = s.detach().to(torch.float32 if s.device.type == "mps" else torch.float64)
             if s.dim() == 3:  # (B, HW, C): a gate for each pixel
                 s = s.mean(1)
-            if name not in self.sums:  # sums around a typical value keep their digits
-                self.origin[name] = s[0]
-                self.sums[name] = s.new_zeros(2, self.classes, s.shape[1])
-            s = s - self.origin[name]
-            # A product, as `index_add_` adds up in any order on a GPU.
-            self.sums[name] += self.is_class.to(s) @ torch.stack([s, s.square()])
+            if name not in kept:
+                kept[name] = Sums(s[0], self.classes)
+            kept[name].add(s, self.is_class)
 
         return record
 
     def statistics(self) -> dict[str, GateStatistics]:
         """By the block's name, SE_stage_block, in the order of the network; on the CPU."""
-        number = self.images[:, None]  # (classes, 1); 0 / 0 is NaN: no image, no mean
-        result = {}
-        for name, sums in self.sums.items():
-            first, second = sums.cpu().double() / number
-            variance = (second - first.square()).clamp(min=0)
-            mean = first + self.origin[name].cpu().double()
-            result[name] = GateStatistics(self.images.clone(), mean, variance.sqrt())
-        return result
+        return {name: sums.statistics(self.images) for name, sums in self.gates.items()}
+
+    def squeezed(self) -> dict[str, GateStatistics]:
+        """The same of what was squeezed, z, of the blocks that look at their input; of a squeeze
+        of two rows (avgmax) of the first."""
+        return {name: sums.statistics(self.images) for name, sums in self.descriptors.items()}
 
 
 class GateHistograms:

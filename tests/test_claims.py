@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, analyse
 
 from analysis import claims, contrasts
-from analysis.claims import MEASURES, Part, decide, judge, list_claims
+from analysis.claims import MEASURES, Part, decide, judge, list_claims, specificity
 from analysis.comparisons import MARGINS, against_reference, answers, verdict
 from analysis.forest import forest, lines
 from analysis.notes import notes
@@ -295,6 +295,22 @@ def test_a_claim_about_a_row_that_no_grid_has_is_one_sentence(tmp_path, monkeypa
         list_claims.cache_clear()
     said = "error: claims.yaml: the study 'squeeze' has no row 'maximum'"
     assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
+
+
+def test_class_specificity_is_that_of_the_gates_beyond_what_they_look_at():
+    """Also in the first stage; records without it decide nothing."""
+    study = made("stage", {})
+    [before] = [v for v in judge([study]) if v.claim.number == "8, classes"]
+    assert before.word == "not decided" and before.findings[0].evidence.endswith(": no result")
+    shares = [
+        {"gates": {"SE_2_1": 0.1, "SE_4_1": 0.5 + more, "SE_4_2": 0.7 + more},
+         "squeezed": {"SE_2_1": 0.2, "SE_4_1": 0.3, "SE_4_2": 0.5}}
+        for more in (0.0, 0.02, 0.04)
+    ]  # fmt: skip
+    study.runs["class_shares"] = [shares[seed] for seed in study.runs.seed]
+    assert specificity(study, "all stages") == pytest.approx([30, 32, 34])
+    [after] = [v for v in judge([study]) if v.claim.number == "8, classes"]
+    assert after.word == "confirmed" and "+32.00 [" in after.findings[0].evidence
 
 
 def test_margins_were_set_for_both_data_sets():

@@ -78,6 +78,38 @@ def test_it_is_mean_and_deviation_of_what_the_gates_were(gate, squeeze):
         np.testing.assert_allclose(between, own.std(0), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("squeeze", ["avg", "max", "none"])
+def test_what_was_squeezed_is_kept_too_and_what_classes_explain_of_it(squeeze):
+    model, (x, labels) = network(squeeze=squeeze).double(), images()
+    seen: dict[str, torch.Tensor] = {}
+    blocks = [module for module in model.modules() if isinstance(module, SqueezeExcite)]
+    for block in blocks:
+        block.register_forward_pre_hook(lambda b, args: seen.update({b.name: args[0].flatten(2)}))
+    with GateProbe(model, CLASSES) as probe:
+        probe(x.double(), labels)
+    found = probe.squeezed()
+    assert list(found) == [block.name for block in blocks]
+    for name, statistics in found.items():
+        u = seen[name].detach()  # (B, C, HW)
+        z = (u.amax(2) if squeeze == "max" else u.mean(2)).numpy()
+        np.testing.assert_allclose(statistics.mean[0], z[labels == 0].mean(0), rtol=1e-6, atol=1e-9)
+        grand = ((z - z.mean(0)) ** 2).sum(0)
+        between = sum(
+            (labels == c).sum().item() * (z[labels == c].mean(0) - z.mean(0)) ** 2
+            for c in range(CLASSES - 1)
+        )
+        np.testing.assert_allclose(
+            statistics.class_share(), (between / grand)[grand > 0], rtol=1e-6
+        )
+
+
+def test_blocks_that_do_not_look_squeeze_nothing():
+    for choices in ({"excitation": "constant"}, {"excitation": "static"}):
+        with GateProbe(network(**choices), CLASSES) as probe:
+            probe(*images())
+        assert probe.squeezed() == {}
+
+
 @pytest.mark.parametrize("position", ["standard", "pre", "post", "identity"])
 def test_outputs_are_unchanged_and_the_hooks_come_off(position):
     model, (x, labels) = network(position=position), images()

@@ -96,6 +96,15 @@ def test_what_is_fine(now, env, is_fine, says):
     assert found.is_fine == is_fine and says in found.sentence()
 
 
+def test_a_run_of_an_older_version_is_asked_for_what_it_has():
+    """Later versions measure more, in the summary alone: its files are the same bits."""
+    now = result(8.0)
+    more = Result(now.config, now.summary | {"test_brier": 0.1}, now.env, now.metrics)
+    nothing = math.nan, math.nan
+    assert Repeated(now, more, [8.0], *nothing).is_same
+    assert not Repeated(more, now, [8.0], *nothing).is_same
+
+
 def test_without_an_interval_only_the_same_bits_are_fine():
     nothing = math.nan, math.nan
     assert Repeated(result(8.0), result(8.0), [8.0], *nothing).is_fine

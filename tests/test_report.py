@@ -21,7 +21,7 @@ from analysis.__main__ import main
 from analysis.kinds import KINDS
 from analysis.power import text as power_text
 from analysis.records import find_studies, load
-from analysis.stats import seeds_for_difference
+from analysis.stats import Plan, seeds_for_difference
 from experiments.grid import list_grids, read_grid
 from experiments.study import expand
 
@@ -149,7 +149,7 @@ HAS_LATEX = pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no
 
 def compile_latex(body: str, folder: Path) -> str:
     """What pdflatex says of a page with this body; it has to compile."""
-    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx,array,longtable}\begin{document}"
     (folder / "page.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
@@ -206,11 +206,13 @@ def test_no_spread_is_no_power(spread, capsys, monkeypatch):
 
 
 def test_power_agrees_with_the_statistics():
-    said = power_text("as given", 0.2, 0.8)
-    rows = re.findall(r"^([\d.]+)\s+(\d+)\s+(\d+)$", said, re.M)
-    assert [float(points) for points, _, _ in rows] == [0.1, 0.2, 0.3, 0.5, 1.0, 2.0]
-    for points, needed, _ in rows:
-        assert int(needed) == seeds_for_difference(float(points), 0.2)
+    plan = Plan(0.2)
+    said = power_text("as given", plan, 0.8)
+    rows = [line.split() for line in said.splitlines() if re.match(r"[\d. ]+$", line)]
+    assert [float(points) for points, *_ in rows] == [0.1, 0.2, 0.3, 0.5, 1.0, 2.0]
+    for points, needed, _, watched, _ in rows:
+        assert int(needed) == seeds_for_difference(float(points), plan)
+        assert int(needed) <= int(watched)
 
 
 @pytest.mark.parametrize(

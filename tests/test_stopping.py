@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import call, start, tiny_words, wait_for, workers, wrong
+from conftest import ROOT, call, start, tiny_words, wait_for, workers, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 from test_claims import around, made
@@ -19,9 +19,10 @@ from analysis import contrasts
 from analysis.comparisons import pair
 from analysis.contrasts import read_contrasts
 from analysis.notes import notes
-from analysis.stats import contrast, pool
+from analysis.records import find_studies
+from analysis.stats import Plan, contrast, pool, seeds_for_difference
 from analysis.stopping import look, seeds_needed
-from benchmarks import stopping
+from benchmarks import fixed, simulated, stopping, verdicts
 from experiments.config import ConfigError
 from experiments.record import read_studies, write_study
 from experiments.study import expand
@@ -262,32 +263,55 @@ def test_real_runs_end_by_themselves_and_go_on_after_a_kill(tmp_path, data_dir):
 
 
 @pytest.mark.parametrize(
-    ("family", "spreads"),
+    ("family", "kind"),
     [
-        *(("one, which is never alike", spreads) for spreads in stopping.SPREADS),
+        *(("one comparison that is never alike", kind) for kind in simulated.KINDS),
         ("the three of `control`", "equal spreads"),
     ],
 )
-def test_looking_after_every_round_calls_at_most_one_in_twenty_different(family, spreads):
+def test_looking_after_every_round_calls_at_most_one_in_twenty_different(family, kind):
     """The quick form of `make simulate`."""
-    studies, (comparisons, margin) = 40, stopping.FAMILIES[family]
-    ends = stopping.many(7, studies, comparisons, stopping.SPREADS[spreads], margin)
+    studies, (comparisons, margin) = 30, stopping.FAMILIES[family]
+    ends = stopping.many(7, studies, comparisons, simulated.KINDS[kind], margin)
     wrong = stopping.share(ends, [one.name for one in comparisons])
     assert wrong <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / studies)
     assert any(one.seeds["SE"] == stopping.MOST for one in ends)  # it did look that often
 
 
-def test_a_large_difference_is_found_with_few_seeds():
-    ends = stopping.many(7, 40, stopping.CONTROL[:1], np.ones(27), stopping.MARGIN, 1.3)
+def test_a_large_difference_is_found_with_few_seeds_as_many_as_power_says():
+    ends = stopping.many(7, 40, simulated.CONTROL[:1], stopping.EQUAL, simulated.MARGIN, 1.3)
     assert all(end.words["SE minus no SE"].startswith("better") for end in ends)
-    assert np.mean([end.seeds["SE"] for end in ends]) < 10
+    seeds = [end.seeds["SE"] for end in ends]
+    at_most = Plan(simulated.SPREAD, simulated.CELLS, is_watched=True)
+    assert np.quantile(seeds, 0.75) <= seeds_for_difference(1.3, at_most, power=0.8)
+    assert np.mean(seeds) < 10
     assert {end.seeds["static gate"] for end in ends} == {3}
 
 
+def test_the_simulated_cells_are_those_of_the_kept_records():
+    [study] = find_studies(ROOT / "results" / "published", ["control"])
+    assert len(study.pool.values) == simulated.CELLS
+    assert study.pool.spread.deviation == pytest.approx(simulated.SPREAD)
+    for row, errors in zip(simulated.ROWS, simulated.kept(), strict=False):
+        assert sorted(errors) == pytest.approx(sorted(study.errors(row)))
+    own = simulated.residuals()
+    assert np.abs(own.mean(1)).max() < 1e-9
+    assert np.square(own).mean() == pytest.approx(simulated.SPREAD**2)
+
+
+def section(title: str) -> str:
+    """A part of docs/STATISTICS.md."""
+    return verdicts.PAGE.read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+
+
 def test_the_page_says_at_most_five_percent_beyond_the_simulations_error():
-    text = stopping.PAGE.read_text()
-    sampling = float(re.search(r"own error is ± ([\d.]+) %", text)[1])
-    table = text[text.index("| where nothing differs") : text.index("## Seeds")]
-    shares = [float(share) for share in re.findall(r"([\d.]+) %", table)]
-    assert len(shares) == len(stopping.SPREADS) * len(stopping.FAMILIES)
+    sampling = float(re.search(r"own error is ± ([\d.]+)", verdicts.PAGE.read_text())[1])
+    shares = [
+        float(share) for share in re.findall(r"([\d.]+) %", section("Looking: false verdicts"))
+    ]
+    assert len(shares) == len(simulated.KINDS) * len(stopping.FAMILIES)
     assert max(shares) <= 5 + sampling
+    rows = [line.split("|") for line in section("A fixed number of seeds").splitlines()[4:]]
+    equal = [float(row[3].strip(" %")) for row in rows if row[1:2] == [" equal spreads "]]
+    assert len(rows) >= len(simulated.KINDS) * len(fixed.SEEDS)
+    assert max(equal, default=0) <= 5 + sampling

@@ -177,6 +177,11 @@ def test_a_run_keeps_what_its_gates_did_and_what_they_are_worth(tmp_path, data_d
     assert gates.walk.block == "SE_3_3" and (np.diff(gates.walk.s[gates.walk.channels]) <= 0).all()
     truth = np.load(data_dir / "cifar10.npz")["test_images"][0]
     assert np.array_equal(gates.walk.image, truth)
+    shares = summary["class_shares"]
+    assert list(shares["gates"]) == list(shares["squeezed"]) == list(gates.blocks)
+    for name, block in gates.blocks.items():
+        assert shares["gates"][name] == pytest.approx(np.median(block.class_share()), rel=0.02)
+    assert all(0 <= share <= 1 for share in shares["squeezed"].values())
     done = summary["interventions"]
     predicted = np.load(record.path / "predictions.npz")["predicted"][:30]
     labels = np.load(data_dir / "cifar10.npz")["test_labels"][:30]
@@ -191,7 +196,7 @@ def test_a_run_keeps_what_its_gates_did_and_what_they_are_worth(tmp_path, data_d
 @pytest.mark.parametrize("se", [None, {"excitation": "constant"}, {"excitation": "static"}])
 def test_nothing_is_replaced_where_no_gate_looks_at_the_image(tmp_path, data_dir, se):
     record = trained(tmp_path, data_dir, se=se, recipe={"epochs": 1})
-    assert record.summary()["interventions"] == {}
+    assert record.summary()["interventions"] == record.summary()["class_shares"] == {}
     assert (record.path / "gates.npz").exists() == (se is not None)
     if se:
         gates = unpack(record.path / "gates.npz")
@@ -228,13 +233,15 @@ def test_evaluation_is_cross_entropy_and_the_share_of_mistakes():
     pixels, labels = random.integers(0, 256, (230, 32, 32, 3), np.uint8), np.arange(230) % 10
     images = Images(pixels, labels, (0.5,) * 3, (0.2,) * 3, torch.device("cpu"))
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10)).train()
-    loss, error, predictions = evaluate(model, images, torch.autocast("cpu", enabled=False))
+    found = evaluate(model, images, torch.autocast("cpu", enabled=False))
     x, y = next(images.in_order(230))
     logits = model(x)
-    assert loss == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-5)
-    assert error == pytest.approx(100 * (logits.argmax(1) != y).double().mean().item())
-    assert predictions["predicted"].tolist() == logits.argmax(1).tolist()
-    assert math.isclose(error, 100 * np.mean(predictions["predicted"] != labels))
+    assert found.loss == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-5)
+    assert found.error == pytest.approx(100 * (logits.argmax(1) != y).double().mean().item())
+    assert found.predictions["predicted"].tolist() == logits.argmax(1).tolist()
+    assert math.isclose(found.error, 100 * np.mean(found.predictions["predicted"] != labels))
+    distance = (logits.softmax(1) - F.one_hot(y, 10)).square().sum(1).mean().item()
+    assert found.brier == pytest.approx(distance, rel=1e-5)
 
 
 def test_no_clock_decides_what_changes_the_bits(monkeypatch):

@@ -66,8 +66,8 @@ def examined(model: nn.Module, run: Path, data_dir: Path) -> tuple[float, np.nda
     _, _, test = split(arrays, result.config.recipe, torch.device("cpu"))
     forward = new_forward(model.to(memory_format=torch.channels_last), result.env["step"])
     autocast = arithmetic("cpu", result.env["precision"])
-    _, error, predictions = evaluate(forward, test, autocast)
-    return error, predictions["predicted"]
+    found = evaluate(forward, test, autocast)
+    return found.error, found.predictions["predicted"]
 
 
 @pytest.mark.slow
