@@ -1,5 +1,6 @@
 """The queue of runs: real processes, forked from this one, that do as they are told."""
 
+import math
 import multiprocessing
 import os
 import platform
@@ -15,7 +16,7 @@ import pytest
 from conftest import tiny
 
 from experiments import launch, worker
-from experiments.launch import Event, Local
+from experiments.launch import Active, Event, Local
 from experiments.lock import hold, holder
 from experiments.record import Record, failure
 from experiments.train import Interrupted, Watch
@@ -273,6 +274,13 @@ def hangs(record: Record, watch: Watch) -> None:
     time.sleep(1000)
 
 
+def fall_silent(local: Local, run: Active) -> None:
+    """Ends a run as if it had said nothing for longer than its patience."""
+    run.heard -= 1000
+    local.listened = time.monotonic()
+    local.end_hung()
+
+
 def test_a_run_without_a_sign_of_life_is_ended_and_says_where_it_was(tmp_path, script):
     script[0] = hangs
     first, second = runs(tmp_path, 2)
@@ -286,13 +294,17 @@ def test_a_run_without_a_sign_of_life_is_ended_and_says_where_it_was(tmp_path, s
                 local.listened -= 1000
                 local.end_hung()
                 assert not run.hung and run.process.is_alive()  # ... but we slept, too
-                run.heard -= 1000
+                fall_silent(local, run)
+                assert run.hung
     assert [event.outcome for event in said if event.kind == "ended"] == [HUNG, DONE]
     assert "in hangs" in (first.path / "error.txt").read_text()
 
 
 @pytest.mark.parametrize("slots", ["aa", "ab", "a"])
-def test_a_run_without_room_is_tried_again_where_it_had_neighbours(tmp_path, script, slots):
+def test_a_run_without_room_is_tried_again_where_it_had_neighbours(
+    tmp_path, script, monkeypatch, slots
+):
+    monkeypatch.setattr(launch, "LOOK_EVERY", math.inf)  # it waits for no other process
     first, second = runs(tmp_path, 2)
     go = tmp_path / "go"
 
@@ -314,7 +326,7 @@ def test_a_run_without_room_is_tried_again_where_it_had_neighbours(tmp_path, scr
             if event.outcome == no_room:
                 go.touch()
             said += [(event.kind, event.record)]
-        assert len(local.free) == 1 if slots == "aa" else len(slots)
+        assert len(local.free) == (1 if slots == "aa" else len(slots))
     assert (first.state, second.state) == ("done" if slots == "aa" else "failed", "done")
     assert (("again", first) in said) == (slots == "aa")
 
@@ -346,9 +358,9 @@ def test_runs_whose_shared_process_has_ended_go_on_alone(tmp_path, script, monke
                 runs_now = {run.record: run for run in local.active.values()}
                 assert len({run.process for run in runs_now.values()}) == 1
                 run = runs_now[event.record]
-                run.heard -= 1000 * (how == "hangs")
-                local.end_hung()
-                if how != "hangs":
+                if how == "hangs":
+                    fall_silent(local, run)
+                else:
                     os.kill(run.process.pid, signal.SIGKILL if how == "killed" else signal.SIGTERM)
                 run.process.join()
                 go.touch()
