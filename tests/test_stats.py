@@ -90,6 +90,8 @@ def test_test_images_alone_move_a_difference():
     wrong = random.binomial(10_000, 0.3, (2, 20_000)) / 100
     spread = np.quantile(abs(wrong[0] - wrong[1]), 0.95)
     assert stats.sampling_difference(30, 10_000) == pytest.approx(spread, rel=0.03)
+    by_hand = 1.959964 * 0.648074  # 100 sqrt(2 0.3 0.7 / 10,000)
+    assert stats.sampling_difference(30, 10_000) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_pooled_spread_is_within_groups():
