@@ -382,4 +382,10 @@ def test_a_seat_is_given_another_seed_of_what_it_has_trained(tmp_path, script):
         started = [one.record for one in local.train(records) if one.kind == "started"]
         processes = {seat.process for seat in local.seats["d"]}
         assert len(local.seats["d"]) == 2 and len(processes) == 1
+        for config in (a, c, a):  # of two idle seats the one that has trained it
+            [known] = [seat for seat in local.seats["d"] if seat.last.cell == config.cell]
+            record = Record(tmp_path, config.model_copy(update={"seed": len(local.together)}))
+            local.together.add(record)
+            for event in local.train([record]):
+                assert event.kind == "ended" or list(local.taken.values()) == [known]
     assert started == [first, second, again, third, last]
