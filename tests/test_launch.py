@@ -214,7 +214,7 @@ def told(record: Record, watch: Watch) -> None:
 
 
 def talks(record: Record, watch: Watch) -> None:
-    os.write(1, "".join(f"line {k}.\n" for k in range(70)).encode())
+    os.write(1, b"".join(b"line %d\xff\n" % k for k in range(70)))
     os._exit(7)
 
 
@@ -244,7 +244,7 @@ def test_a_process_that_ends_costs_its_run_alone_and_it_is_known_why(tmp_path, s
     assert failure(first.path) == (f"{outcome.kind}: {outcome.reason}" if outcome.kind else "")
     if how == "exits":  # the last words
         lines = (first.path / "error.txt").read_text().splitlines()[2:]
-        assert lines == [f"line {k}." for k in range(70 - launch.LOG_LINES, 70)]
+        assert lines == [f"line {k}\ufffd" for k in range(70 - launch.LOG_LINES, 70)]
 
 
 @pytest.mark.parametrize("kills", [[3, 3], [3, 4]])
