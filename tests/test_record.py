@@ -16,6 +16,7 @@ from experiments.record import (
     CANCELLED,
     DISK_FULL,
     KILLED,
+    MISSING,
     Record,
     check_writable,
     delete,
@@ -69,6 +70,11 @@ def test_an_edited_config_is_refused(record):
     path.write_text(text[:40])
     with pytest.raises(ConfigError, match="cannot be read"):
         load(record.path)
+
+
+def test_run_sees_to_all_that_has_neither_a_result_nor_a_failure():
+    states = ("planned", "running", "interrupted", "cancelled", "failed", "diverged", "done")
+    assert set(states) - set(MISSING) == {"failed", "diverged", "done"}
 
 
 def test_the_state_is_what_the_files_say(tmp_path):
