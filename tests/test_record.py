@@ -235,21 +235,20 @@ def test_runs_come_in_whole_rounds_and_some_rows_have_more(tmp_path):
 
 
 def test_a_study_is_kept_with_the_most_seeds_and_with_all_looks(tmp_path):
+    results = tmp_path / "not" / "there"
     looks = [{"rows": ["a"], "seeds": n} for n in range(3)]
-    write_study(tmp_path, study(seeds=3, looks=looks[:2]))
-    assert read_studies(tmp_path) == [study(seeds=3, looks=looks[:2])]
+    write_study(results, study(seeds=3, looks=looks[:2]))
+    assert read_studies(results) == [study(seeds=3, looks=looks[:2])]
     [one, other] = ROWS
-    write_study(tmp_path, study(rows=[one | {"seeds": 5}, other], looks=looks[1:]))
-    write_study(tmp_path, study(rows=[one | {"seeds": 4}, other | {"seeds": 6}]))
-    write_study(tmp_path, study(name="r", seeds=1))
-    first, second = read_studies(tmp_path)
+    write_study(results, study(rows=[one | {"seeds": 5}, other], looks=looks[1:]))
+    write_study(results, study(rows=[one | {"seeds": 4}, other | {"seeds": 6}]))
+    write_study(results, study(name="r", seeds=1))
+    first, second = read_studies(results)
     assert first == study(name="r", seeds=1)
     rows = [one | {"seeds": 5}, other | {"seeds": 6}]
     assert second == study(seeds=3, rows=rows, looks=looks)
-    write_study(tmp_path, study())
-    assert read_studies(tmp_path)[1] == second | {
-        "rows": [one | {"seeds": 5}, other | {"seeds": 6}]
-    }
+    write_study(results, study())
+    assert read_studies(results)[1] == second | {"rows": [one | {"seeds": 5}, other | {"seeds": 6}]}
 
 
 @pytest.mark.parametrize(
