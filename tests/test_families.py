@@ -257,9 +257,10 @@ def test_shake_mixes_with_other_weights_backward_than_forward():
 def test_mixed_branches_are_even_in_evaluation_and_drawn_for_each_image_in_training(mix):
     torch.manual_seed(0)
     mixed = Mixed(nn.Identity(), nn.ReLU(), mix)
-    x = torch.full((64, 1, 2, 2), -1.0, requires_grad=True)  # the second branch gives nothing
+    x = torch.full((64, 3, 2, 2), -1.0, requires_grad=True)  # the second branch gives nothing
     torch.testing.assert_close(mixed.eval()(x), x / 2)
     out = mixed.train()(x)
+    assert torch.equal(out, out[:, :1, :1, :1].expand_as(x))  # one weight an image
     weights = -out[:, 0, 0, 0]
     assert weights.std() > 0.2 and ((weights >= 0) & (weights <= 1)).all()
     out.sum().backward()
