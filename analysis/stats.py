@@ -38,7 +38,7 @@ class Spread:
 
     @property
     def is_known(self) -> bool:
-        return self.freedom > 0 and self.variance > ROUNDING**2
+        return self.variance > ROUNDING**2
 
     @property
     def deviation(self) -> float:

@@ -255,7 +255,7 @@ class Local:
                 run.heard = now
             if not run.hung and now - run.heard > self.patience:
                 run.hung = True
-                if run.process.pid and run.process.is_alive():
+                if run.process.is_alive():
                     os.kill(run.process.pid, signal.SIGUSR1)  # where is it?
                     time.sleep(0.5)
                 run.process.kill()

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -93,6 +94,38 @@ def test_nosqueeze_equals_avg_on_constant_maps_and_only_there():
     assert gate.std((2, 3)).min() > 0
 
 
+@pytest.mark.parametrize("excitation", EXCITATIONS)
+@pytest.mark.parametrize("gate", ["sigmoid", "softmax", "softmax_c"])  # the rest goes by element
+def test_nosqueeze_is_the_block_on_each_pixel_alone(excitation, gate):
+    one = random_block(8, ratio=2, excitation=excitation, gate=gate)
+    none = SqueezeExcite(8, replace(one.config, squeeze="none"))
+    none.load_state_dict(one.state_dict())
+    x = torch.randn(3, 8, 4, 5)
+    alone = one(x.permute(0, 2, 3, 1).reshape(-1, 8, 1, 1))  # each pixel as an image
+    torch.testing.assert_close(none(x), alone.reshape(3, 4, 5, 8).permute(0, 3, 1, 2))
+
+
+def test_max_is_torchs_pooling():
+    block, x = random_block(12, squeeze="max", ratio=3), torch.randn(2, 12, 5, 4)
+    plain = SqueezeExcite(12, SEConfig(ratio=3))
+    plain.load_state_dict(block.state_dict())
+    largest = nn.functional.adaptive_max_pool2d(x, 1)
+    torch.testing.assert_close(block(x), x * plain(largest) / largest)
+
+
+def test_the_diagonal_starts_as_torchs_layers_of_one_input():
+    torch.manual_seed(0)
+    ours = SqueezeExcite(4000, SEConfig(excitation="diagonal")).excite.weight
+    theirs = nn.Linear(1, 4000).weight
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        assert ours.quantile(share).item() == pytest.approx(theirs.quantile(share).item(), abs=0.1)
+
+
+def test_a_block_says_its_name_and_width_where_it_is_printed():
+    shown = repr(SqueezeExcite(32, name="SE_3_1"))
+    assert shown.startswith("SqueezeExcite(\n  SE_3_1, 32 channels\n")
+
+
 def test_softmax_competes_and_softmax_c_keeps_the_scale():
     share, scaled = random_block(16, gate="softmax"), random_block(16, gate="softmax_c")
     scaled.load_state_dict(share.state_dict())
@@ -163,8 +196,8 @@ def test_a_row_is_a_function_or_a_factory(monkeypatch, row, weights):
     [
         ({"gate": "sigmod"}, "unknown gate 'sigmod': did you mean 'sigmoid'? allowed are sigmoid,"),
         ({"squeeze": "mean"}, "unknown squeeze 'mean': "),
-        ({"excitation": "botleneck"}, "did you mean 'bottleneck'?"),
-        ({"bias": "first"}, "allowed are none, both, second"),
+        ({"excitation": "botleneck"}, "unknown excitation 'botleneck': did you mean 'bottleneck'?"),
+        ({"bias": "first"}, "unknown bias 'first': allowed are none, both, second"),
         ({"ratio": 0}, "ratio 0 is not a positive whole number"),
         ({"ratio": 2.5}, "ratio 2.5 is not a positive whole number"),
         ({"stages": 2}, "stages 2 is neither 'all' nor a list of stages"),

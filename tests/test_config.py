@@ -15,8 +15,6 @@ from experiments.config import (
     read_yaml,
     recipes,
 )
-from experiments.lock import hold
-from experiments.record import CANCELLED, KILLED, Record, failure, load, state
 from senet.config import SEConfig
 
 BASE = {"dataset": "cifar10", "network": "resnet29b", "recipe": {"name": "own", "epochs": 3}}
@@ -172,39 +170,3 @@ def test_the_recipes_of_the_project_are_what_they_say():
 def test_only_what_differs_from_its_default_is_hashed():
     assert non_defaults(SEConfig()) == {}
     assert non_defaults(config(se={"ratio": 4}))["se"] == {"ratio": 4}
-
-
-def test_a_record_is_found_again_and_an_edited_one_is_refused(tmp_path):
-    record = Record(tmp_path, config(se={"ratio": 8}, seed=3))
-    assert record.state == "planned"
-    record.begin()
-    assert record.state == "interrupted" and load(record.path) == record
-    path = record.path / "config.json"
-    path.write_text(path.read_text().replace('"ratio": 8', '"ratio": 4'))
-    with pytest.raises(ConfigError, match="it was edited, or its folder was renamed"):
-        load(record.path)
-    path.write_text(path.read_text()[:40])
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load(record.path)
-
-
-def test_the_state_is_what_the_files_say(tmp_path):
-    record = Record(tmp_path, config())
-    record.begin()
-    record.fail("ValueError", "broken", "Traceback ...")
-    assert record.state == state(record.path) == "failed"
-    assert failure(record.path) == "ValueError: broken"
-    record.fail(KILLED, "by someone")
-    assert record.state == "interrupted"  # no fault of the run's
-    record.fail(CANCELLED, "by someone who had asked for it")
-    assert record.state == "cancelled"
-    with hold(record.path):
-        assert record.state == "running"
-    record.begin()
-    assert record.state == "interrupted"
-    record.finish({"state": "diverged"})
-    assert record.state == "diverged" and record.finished
-    assert not list(record.path.glob(".*")), "nothing half written is left"
-    damaged = record.path / "summary.json"
-    damaged.write_text(damaged.read_text().replace("diverged", "done"))
-    assert record.state == "damaged" and record.finished

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from test_networks import randomise
 from torch import nn
@@ -206,6 +207,42 @@ def test_closed_forms_of_the_pre_activation_unit(kind, position):
     torch.testing.assert_close(unit(x), expected * half["post"])
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "position"),
+    [("bottleneck", p) for p in POSITIONS] + [("basic", p) for p in POSITIONS if p != "3x3"],
+)
+def test_closed_forms_of_the_unit_of_two_branches(kind, position, stride):
+    """Gastaldi's, in evaluation: relu, then convolutions; the shortcut's second half is moved."""
+    torch.manual_seed(0)
+    expansion = 4 if kind == "bottleneck" else 1
+    form = Unit(kind, order="relu", expansion=expansion, shortcut="skewed", mix="shake")
+    se = SEConfig(excitation="constant", position=position)
+    unit = randomise(ResidualUnit(form, 16, 12, stride, se)).double().eval()
+    x = torch.randn(2, 16, 8, 8, dtype=torch.double)
+    given = x.clone()
+    half = {place: 0.5 if place == position else 1.0 for place in POSITIONS}
+
+    def branch(b: nn.Module) -> torch.Tensor:
+        y = b.norm1(b.conv1((x * half["pre"]).relu())).relu()
+        y = b.norm2(b.conv2(y))
+        return b.norm3(b.conv3((y * half["3x3"]).relu())) if kind == "bottleneck" else y
+
+    y = (branch(unit.branch.first) + branch(unit.branch.second)) / 2 * half["standard"]
+    moved = torch.zeros_like(x)
+    moved[:, :, :-1, :-1] = x[:, :, 1:, 1:]
+    paths = [
+        F.conv2d(path.relu(), part.weight, stride=stride)
+        for path, part in (
+            (x, unit.shortcut.conv1),
+            (moved if stride > 1 else x, unit.shortcut.conv2),
+        )
+    ]
+    expected = y + unit.shortcut.norm(torch.cat(paths, 1)) * half["identity"]
+    torch.testing.assert_close(unit(x), expected * half["post"])
+    assert torch.equal(x, given)  # no ReLU in its place
+
+
 def test_shake_mixes_with_other_weights_backward_than_forward():
     x, y = (torch.randn(3, 2, 4, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
     a, b = torch.rand(3, 1, 1, 1).double(), torch.rand(3, 1, 1, 1).double()
@@ -220,9 +257,10 @@ def test_shake_mixes_with_other_weights_backward_than_forward():
 def test_mixed_branches_are_even_in_evaluation_and_drawn_for_each_image_in_training(mix):
     torch.manual_seed(0)
     mixed = Mixed(nn.Identity(), nn.ReLU(), mix)
-    x = torch.full((64, 1, 2, 2), -1.0, requires_grad=True)  # the second branch gives nothing
+    x = torch.full((64, 3, 2, 2), -1.0, requires_grad=True)  # the second branch gives nothing
     torch.testing.assert_close(mixed.eval()(x), x / 2)
     out = mixed.train()(x)
+    assert torch.equal(out, out[:, :1, :1, :1].expand_as(x))  # one weight an image
     weights = -out[:, 0, 0, 0]
     assert weights.std() > 0.2 and ((weights >= 0) & (weights <= 1)).all()
     out.sum().backward()

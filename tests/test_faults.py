@@ -211,7 +211,7 @@ def test_a_runner_that_is_killed_takes_its_workers_along_and_leaves_no_lock(tmp_
     pids = wait_for(lambda: len(found := workers(tmp_path, steps=1)) == 2 and found)
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert all(holder(path.parent) is None for path in tmp_path.glob("runs/*/*/lock"))
 
 

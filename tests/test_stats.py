@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize
 from scipy import stats as scipy_stats
 
 from analysis import stats
@@ -96,6 +97,8 @@ def test_test_images_alone_move_a_difference():
     wrong = random.binomial(10_000, 0.3, (2, 20_000)) / 100
     spread = np.quantile(abs(wrong[0] - wrong[1]), 0.95)
     assert stats.sampling_difference(30, 10_000) == pytest.approx(spread, rel=0.03)
+    by_hand = 1.959964 * 0.648074  # 100 sqrt(2 0.3 0.7 / 10,000)
+    assert stats.sampling_difference(30, 10_000) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_pooled_spread_is_within_groups():
@@ -138,6 +141,22 @@ def test_a_moderated_interval_by_hand():
 
 
 POOLED = stats.Spread(0.25, 40)
+
+
+@pytest.mark.parametrize("prior", [0.0, 4.0, stats.PRIOR])
+@pytest.mark.parametrize("n", range(1, 12))
+def test_a_moderated_variance_is_the_mean_of_both_by_their_degrees_of_freedom(n, prior):
+    values = [2.0 + 0.1 * k**2 for k in range(n)]
+    variances, freedoms = [POOLED.variance, np.var(values, ddof=1) if n > 1 else 0], [prior, n - 1]
+    found = stats.moderate(values, POOLED, prior)
+    assert found.freedom == sum(freedoms)
+    if found.freedom:
+        assert found.variance == pytest.approx(np.average(variances, weights=freedoms))
+
+
+def test_each_group_has_a_weight():
+    with pytest.raises(ValueError, match="zip"):
+        stats.contrast([[1.0], [2.0]], [1], POOLED)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +267,18 @@ def test_the_boundary_is_wider_than_one_look_needs_and_narrowest_near_ten():
     widths = [stats.boundary(n) / math.sqrt(n) for n in (3, 10, 30)]
     assert all(stats.boundary(n) > 1.96 for n in range(1, 200))
     assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+def test_the_boundary_is_as_narrow_at_ten_as_its_form_can_be(alpha):
+    def width(eta: float, n: float) -> float:
+        return math.sqrt((n + eta) / n * math.log((n + eta) / (eta * alpha**2)))
+
+    best = optimize.minimize_scalar(lambda eta: width(eta, 10), bounds=(0.1, 10)).fun
+    assert best <= stats.boundary(10, alpha) < 1.0005 * best
+    # by hand: 10 / (5.99146 + 1.94469) and 10 / (4.60517 + 1.72370)
+    eta = {0.05: 1.26006, 0.1: 1.58006}[alpha]
+    assert stats.boundary(1, alpha) == pytest.approx(width(eta, 1), rel=1e-5)
 
 
 @pytest.mark.parametrize("plan", [stats.Plan(0.2), stats.Plan(0.2, 5, is_watched=True)])
