@@ -1,6 +1,5 @@
 """A Slurm job's side: some runs, trained one after the other as on any machine. No torch here."""
 
-import os
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -51,6 +50,8 @@ class Pack:
     checkpoint_every: float
 
     def __call__(self) -> None:
+        from submitit import JobEnvironment
+
         slots = self.slots[: len(self.records)]
         with Local(slots, self.data_dir, self.patience, self.checkpoint_every) as self.local:
             for event in self.local.train(self.records):
@@ -59,7 +60,8 @@ class Pack:
                 # Slurm has sent SIGTERM to all of us: it cancels the job or queues it again, or,
                 # where it says that the job runs, only warns that it will preempt it.
                 if event.kind == "ended" and event.outcome.state == "interrupted":
-                    if squeue.state_of(os.environ["SLURM_JOB_ID"]) == "RUNNING":
+                    # Of an array's last job SLURM_JOB_ID is the number of the whole array.
+                    if squeue.state_of(JobEnvironment().job_id) == "RUNNING":
                         signal.raise_signal(signal.SIGUSR2)  # submitit's: `checkpoint`, and requeue
                     return
 

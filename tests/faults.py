@@ -5,6 +5,8 @@ As faults come from the third step on, nothing else that tries the network meets
 something has happened. RESULTS is the folder `results` beside it.
 """
 
+import json
+
 SOURCE = """
 import ctypes, os, signal, time
 from pathlib import Path
@@ -59,36 +61,21 @@ def faulty(name):
 GATES.update({name: faulty(name) for name in [*FAULTS, "nan"]})
 """
 
-GRID = """
-title: What goes wrong
-code: my_faults.py
-controls: [plain]
-reference: sigmoid
-cells:
-  - se.gate: [sigmoid, {gates}]
-"""
 
-HELD = """
-title: What waits
-code: my_faults.py
-controls: []
-reference: held, {ratios[0]}
-cells:
-  - {{se.gate: held, se.ratio: {ratios}}}
-"""
+def held(*ratios: int) -> dict:
+    """The cells of a grid whose runs are not over before `mended`."""
+    return {"se.gate": "held", "se.ratio": ratios}
 
 
 def write(folder, *gates: str) -> str:
     """The path of a grid of these gates, beside plain and sigmoid."""
-    return write_grid(folder, GRID.format(gates=", ".join(gates)))
+    return write_grid(folder, "sigmoid", ["plain"], {"se.gate": ["sigmoid", *gates]})
 
 
-def write_held(folder, *ratios: int) -> str:
-    """The path of a grid with a row for each ratio, whose runs are not over before `mended`."""
-    return write_grid(folder, HELD.format(ratios=list(ratios)))
-
-
-def write_grid(folder, grid: str) -> str:
+def write_grid(folder, reference: str, controls: list[str], *cells: dict) -> str:
+    """The path of a grid of these cells, whose gates may be those of here."""
+    grid = {"title": "What goes wrong", "code": "my_faults.py", "controls": controls}
     (folder / "my_faults.py").write_text(SOURCE.replace("{folder!r}", repr(str(folder))))
-    (folder / "my_faults.yaml").write_text(grid)
-    return str(folder / "my_faults.yaml")
+    path = folder / "my_faults.yaml"  # JSON is YAML
+    path.write_text(json.dumps({**grid, "reference": reference, "cells": cells}))
+    return str(path)

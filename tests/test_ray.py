@@ -12,7 +12,8 @@ from pathlib import Path
 
 import faults
 import pytest
-from conftest import ROOT, bare, start, tiny, tiny_words, wait_for, workers, write_grid
+from conftest import ROOT, bare, start, tiny, tiny_words, workers, write_grid
+from waiting import wait_for
 
 from experiments.files import digest_of_file
 from experiments.ray_seat import News, Seat
@@ -57,7 +58,8 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
     place, out = tmp_path / "place", tmp_path / "out"
     place.mkdir()
     sent = kept_data(digest_of_file(data_dir / "cifar10.npz"))
-    grid, words = faults.write_held(tmp_path, 4, 8), tiny_words(epochs=8, train_images=32)
+    grid = faults.write_grid(tmp_path, "held, 4", [], faults.held(4, 8))
+    words = tiny_words(epochs=8, train_images=32)
     words = ["run", grid, *words, "--checkpoint-every", "0s"]
     script = ALONE.format(
         place=place, data=data_dir, out=out, python=sys.executable, words=shlex.join(words)

@@ -15,11 +15,11 @@ from conftest import (
     tiny,
     tiny_study,
     tiny_words,
-    wait_for,
     workers,
     write_grid,
 )
 from scipy import stats
+from waiting import wait_for
 
 from experiments.config import RunConfig, parse
 from experiments.estimate import training_share
@@ -36,7 +36,7 @@ def test_two_runners_at_once_train_each_run_once(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
     runners = [start("run", "squeeze", *WORDS, **there) for _ in range(2)]
     for runner in runners:
-        output, errors = runner.communicate(timeout=300)
+        output, errors = runner.communicate()
         assert runner.returncode == 0, output + errors
     found = list(tmp_path.glob("runs/*/seed*"))
     assert len(found) == 5
@@ -57,17 +57,26 @@ def test_a_run_of_another_runner_is_waited_for_and_taken_over(tmp_path, data_dir
             seen += runner.stdout.readline()
         assert f"note     no SE, seed 0: process {os.getpid()} on" in seen
         assert "waiting for that" in seen and theirs.state == "running"
-    output, errors = runner.communicate(timeout=300)
+    output, errors = runner.communicate()
     assert runner.returncode == 0, output + errors
     assert "started  no SE, seed 0" in output and theirs.state == "done"
+
+
+class OnceBothTrain:
+    """A deadline that comes when two runs have done a step."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+
+    def __lt__(self, now: float) -> bool:
+        return len(workers(self.results, steps=1)) == 2
 
 
 @pytest.mark.slow
 def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, data_dir):
     records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in (1, 2, 3)]
     with Local(["cpu"] * 2, data_dir) as local:
-        list(local.train([Record(tmp_path, tiny())]))  # the first one waits for imports
-        list(local.train(records, deadline=time.monotonic() + 4))
+        list(local.train(records, deadline=OnceBothTrain(tmp_path)))
     assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]
     assert all(record.checkpoint.exists() for record in records[:2])
 
@@ -122,10 +131,10 @@ def test_status_follows_a_grid_until_ctrl_c(tmp_path, data_dir):
     while seen.count("1 running") < 2:
         seen += watch.stdout.readline()
     os.killpg(watch.pid, signal.SIGINT)
-    seen, errors = watch.communicate(timeout=60)
+    seen, errors = watch.communicate()
     assert watch.returncode == 0 and errors == ""
     runner.terminate()
-    assert runner.wait(60) == 143
+    assert runner.wait() == 143
 
 
 @pytest.mark.slow

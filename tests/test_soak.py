@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny_words, wait_for, workers
+from conftest import call, start, tiny_words, workers
+from waiting import wait_for
 
 from experiments.record import read_result
 

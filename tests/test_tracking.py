@@ -24,10 +24,10 @@ from conftest import (
     call,
     start,
     tiny_words,
-    wait_for,
     workers,
     write_grid,
 )
+from waiting import wait_for
 from wandb_server import KEY, Server, UselessServer
 
 from experiments import tracking
