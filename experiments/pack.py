@@ -50,8 +50,6 @@ class Pack:
     checkpoint_every: float
 
     def __call__(self) -> None:
-        from submitit import JobEnvironment
-
         slots = self.slots[: len(self.records)]
         with Local(slots, self.data_dir, self.patience, self.checkpoint_every) as self.local:
             for event in self.local.train(self.records):
@@ -60,8 +58,7 @@ class Pack:
                 # Slurm has sent SIGTERM to all of us: it cancels the job or queues it again, or,
                 # where it says that the job runs, only warns that it will preempt it.
                 if event.kind == "ended" and event.outcome.state == "interrupted":
-                    # Of an array's last job SLURM_JOB_ID is the number of the whole array.
-                    if squeue.state_of(JobEnvironment().job_id) == "RUNNING":
+                    if squeue.state_of(own_number()) == "RUNNING":
                         signal.raise_signal(signal.SIGUSR2)  # submitit's: `checkpoint`, and requeue
                     return
 
@@ -72,6 +69,13 @@ class Pack:
         if (local := getattr(self, "local", None)) is not None:
             local.__exit__()
         return DelayedSubmission(replace(self))
+
+
+def own_number() -> str:
+    """Of this job; SLURM_JOB_ID is that of the whole array in its last job."""
+    from submitit import JobEnvironment
+
+    return JobEnvironment().job_id
 
 
 def line(event: Event) -> str:

@@ -21,7 +21,9 @@ from filelock import FileLock
 from analysis import __main__ as analysis
 from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
+from experiments.launch import Local
 from experiments.lock import holder
+from experiments.record import Record, write_study
 from experiments.settings import parse_settings
 from experiments.study import Study, expand
 
@@ -121,6 +123,13 @@ def tiny_study(grid: str, seeds: int = 1, **changes) -> Study:
     settings = parse_settings([word for word in tiny_settings(**changes) if word != "--set"])
     asked = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke", "seeds": seeds}
     return expand(grid, **asked, settings=settings)
+
+
+def train_study(study: Study, results: Path, data_dir: Path) -> None:
+    """Trains what `run` would, and draws nothing."""
+    write_study(results, study.record())
+    with Local(["cpu"] * 2, data_dir) as local:
+        list(local.train([Record(results, config) for _, config in study.runs()]))
 
 
 def write_grid(folder: Path) -> str:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import faults
 import pytest
-from conftest import ROOT, bare, start, tiny, tiny_words, workers, write_grid
+from conftest import ROOT, bare, start, tiny_words, workers, write_grid
 from waiting import wait_for
 
 from experiments.files import digest_of_file
-from experiments.ray_seat import News, Seat
 from experiments.record import Record, read_result, state
 from experiments.train import train
 
@@ -115,43 +114,6 @@ def test_ctrl_c_brings_the_checkpoints_home(tmp_path, data_dir, cluster):
     assert "stopping: 1 runs write their checkpoints" in output
     (kept,) = results.glob("runs/*/*/checkpoint.pt")
     assert state(kept.parent) == "interrupted" and not (kept.parent / "lock").exists()
-
-
-def test_a_seat_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    file, asked = data_dir / "cifar10.npz", []
-    digest = digest_of_file(file)
-
-    def content() -> bytes:
-        asked.append(1)
-        return file.read_bytes()
-
-    assert Seat("cpu", data_dir, 60, 60).find("cifar10", digest, content) == data_dir
-    assert not asked
-    for times, damage in ((1, False), (1, False), (2, True), (2, False)):
-        own = kept_data(digest) / "cifar10.npz"
-        if damage:
-            own.write_bytes(b"another")
-        assert Seat("cpu", tmp_path, 60, 60).find("cifar10", digest, content) == own.parent
-        assert len(asked) == times and own.read_bytes() == file.read_bytes()
-
-
-def test_a_seat_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeypatch):
-    (place := tmp_path / "node").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    config, seat, come = tiny(), Seat("cpu", data_dir, 60, 60), {}
-    digest = digest_of_file(data_dir / "cifar10.npz")
-    news = seat.begin(config, {}, None, digest, [])
-    while not any(told.kind == "ended" for told in news.told):
-        news = seat.advance()
-        come |= news.files
-    assert seat.stop() == News([], {}) and not list(place.glob("se-ablation-*"))
-    theirs = Record(tmp_path / "alone", config)
-    train(config, theirs, data_dir)
-    kept = {name for name, content in come.items() if content is not None}
-    assert kept == {path.name for path in theirs.path.iterdir()} - {"lock"}
-    for name in ("metrics.jsonl", "summary.json", "predictions.npz", "config.json"):
-        assert come[name] == (theirs.path / name).read_bytes(), name
 
 
 def kept_data(digest: str) -> Path:

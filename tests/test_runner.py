@@ -72,7 +72,6 @@ class OnceBothTrain:
         return len(workers(self.results, steps=1)) == 2
 
 
-@pytest.mark.slow
 def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, data_dir):
     records = [Record(tmp_path, tiny(seed=k, recipe={"epochs": 4000})) for k in (1, 2, 3)]
     with Local(["cpu"] * 2, data_dir) as local:
@@ -81,7 +80,6 @@ def test_a_deadline_leaves_checkpoints_and_the_order_is_whole_rounds(tmp_path, d
     assert all(record.checkpoint.exists() for record in records[:2])
 
 
-@pytest.mark.slow
 def test_a_spent_budget_says_what_is_left(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "BUDGET": "1s"}
     done = call("run", "squeeze", *LONG, **there)
@@ -137,7 +135,6 @@ def test_status_follows_a_grid_until_ctrl_c(tmp_path, data_dir):
     assert runner.wait() == 143
 
 
-@pytest.mark.slow
 def test_a_run_that_another_runner_has_seen_fail_is_left_alone(tmp_path, data_dir):
     records = [Record(tmp_path, tiny(seed=seed)) for seed in (0, 1)]
     records[0].begin()
@@ -167,7 +164,6 @@ def product(a: int, b: int) -> int:
     return a * b
 
 
-@pytest.mark.slow
 def test_the_fork_server_has_imported_torch_and_started_no_thread():
     warm_up()
     process, pipe = spawn(tell_of_parent)
@@ -175,7 +171,6 @@ def test_the_fork_server_has_imported_torch_and_started_no_thread():
     process.join()
 
 
-@pytest.mark.slow
 def test_a_question_that_crashes_has_no_answer():
     assert ask(product, 6, 7) == 42
     assert ask(crash) is None

@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import start, tiny_study, tiny_words, workers
+from conftest import start, tiny_study, tiny_words, train_study, workers
 from waiting import wait_for
 
-from experiments.launch import Local
-from experiments.record import Record, read_result
+from experiments.record import read_result
 
 KILLS = 20
 MINUTES = float(os.environ.get("MINUTES", 0))
@@ -50,9 +49,7 @@ def finished(results: Path) -> dict[Path, tuple[int, int]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, data_dir):
     results = tmp_path_factory.mktemp("undisturbed")
-    runs = [config for _, config in tiny_study("squeeze", seeds=3, epochs=3).runs()]
-    with Local(["cpu"] * 2, data_dir) as local:
-        list(local.train([Record(results, config) for config in runs]))
+    train_study(tiny_study("squeeze", seeds=3, epochs=3), results, data_dir)
     assert len(finished(results)) == 15
     return results_of(results)
 
