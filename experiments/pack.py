@@ -1,6 +1,5 @@
 """A Slurm job's side: some runs, trained one after the other as on any machine. No torch here."""
 
-import os
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -59,7 +58,7 @@ class Pack:
                 # Slurm has sent SIGTERM to all of us: it cancels the job or queues it again, or,
                 # where it says that the job runs, only warns that it will preempt it.
                 if event.kind == "ended" and event.outcome.state == "interrupted":
-                    if squeue.state_of(os.environ["SLURM_JOB_ID"]) == "RUNNING":
+                    if squeue.state_of(own_number()) == "RUNNING":
                         signal.raise_signal(signal.SIGUSR2)  # submitit's: `checkpoint`, and requeue
                     return
 
@@ -70,6 +69,13 @@ class Pack:
         if (local := getattr(self, "local", None)) is not None:
             local.__exit__()
         return DelayedSubmission(replace(self))
+
+
+def own_number() -> str:
+    """Of this job; SLURM_JOB_ID is that of the whole array in its last job."""
+    from submitit import JobEnvironment
+
+    return JobEnvironment().job_id
 
 
 def line(event: Event) -> str:

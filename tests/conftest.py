@@ -9,19 +9,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from analysis import __main__ as analysis
 from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
+from experiments.launch import Local
 from experiments.lock import holder
+from experiments.record import Record, write_study
 from experiments.settings import parse_settings
 from experiments.study import Study, expand
 
@@ -62,17 +64,39 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rebuilt(tmp_path_factory) -> Path:
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Gives the folder of a name, which `make(folder)` has filled once for all processes of
+    pytest-xdist, in the way of its documentation. To be read only."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, is_made = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not is_made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                is_made.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def rebuilt(once) -> Path:
     """The kept records, as if their trainings had been long enough to prove something, and all that
     `python -m analysis paper` makes of them. To be read only."""
-    folder = tmp_path_factory.mktemp("rebuilt") / "results"
-    shutil.copytree(RECORDS, folder)
-    for path in (folder / "studies").glob("*.json"):
-        study = json.loads(path.read_text())
-        path.write_text(json.dumps(study | {"demonstration": False}))
-    done = analyse("paper", RESULTS=str(folder))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(RECORDS, folder, dirs_exist_ok=True)
+        for path in (folder / "studies").glob("*.json"):
+            study = json.loads(path.read_text())
+            path.write_text(json.dumps(study | {"demonstration": False}))
+        done = analyse("paper", RESULTS=str(folder))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("rebuilt", make)
 
 
 def tiny(**changes) -> RunConfig:
@@ -94,10 +118,18 @@ def tiny_words(**changes) -> list[str]:
     return [*where, *tiny_settings(**changes)]
 
 
-def tiny_study(grid: str) -> Study:
+def tiny_study(grid: str, seeds: int = 1, **changes) -> Study:
     """What `tiny_words` ask for."""
-    settings = parse_settings([word for word in tiny_settings() if word != "--set"])
-    return expand(grid, dataset="cifar10", network="resnet20", recipe="smoke", settings=settings)
+    settings = parse_settings([word for word in tiny_settings(**changes) if word != "--set"])
+    asked = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke", "seeds": seeds}
+    return expand(grid, **asked, settings=settings)
+
+
+def train_study(study: Study, results: Path, data_dir: Path) -> None:
+    """Trains what `run` would, and draws nothing."""
+    write_study(results, study.record())
+    with Local(["cpu"] * 2, data_dir) as local:
+        list(local.train([Record(results, config) for _, config in study.runs()]))
 
 
 def write_grid(folder: Path) -> str:
@@ -190,15 +222,6 @@ def start(*words: str, **environment: str) -> subprocess.Popen:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-
-
-def wait_for(condition, seconds: float = 120.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
 
 
 def workers(results: Path, steps: int = 0) -> list[int]:

@@ -1,8 +1,11 @@
 """Gates that go wrong in a training, and a grid of them: what test_faults.py trains.
 
-As a fault comes at the third step, nothing else that tries the network meets it. Once a file
-`mended` is beside the grid they are all sigmoids. RESULTS is the folder `results` beside it.
+As faults come from the third step on, nothing else that tries the network meets them. Once a file
+`mended` is beside the grid they are all sigmoids: `held` is for a run that shall not be over before
+something has happened. RESULTS is the folder `results` beside it.
 """
+
+import json
 
 SOURCE = """
 import ctypes, os, signal, time
@@ -12,6 +15,7 @@ from torch import nn
 from senet.block import GATES
 
 FOLDER = Path({folder!r})
+MENDED = FOLDER / "mended"
 
 def crowded():
     if len(list(FOLDER.glob("results/runs/*/*/lock"))) > 1:
@@ -33,7 +37,8 @@ FAULTS = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exits": lambda: os._exit(7),
     "crowded": crowded,
-    "slow": lambda: time.sleep(0.5),
+    "slow": lambda: time.sleep(0.1),
+    "held": lambda: time.sleep(0.2),  # in each of nine blocks; it can be stopped between two steps
 }
 
 def faulty(name):
@@ -43,9 +48,9 @@ def faulty(name):
             self.steps = 0
 
         def forward(self, logits):
-            if self.training and len(logits) == 16 and not (FOLDER / "mended").exists():
+            if self.training and len(logits) == 16 and not MENDED.exists():
                 self.steps += 1
-                if self.steps == 3:
+                if self.steps >= 3:
                     if name == "nan":
                         return logits * float("nan")
                     FAULTS[name]()
@@ -56,18 +61,21 @@ def faulty(name):
 GATES.update({name: faulty(name) for name in [*FAULTS, "nan"]})
 """
 
-GRID = """
-title: What goes wrong
-code: my_faults.py
-controls: [plain]
-reference: sigmoid
-cells:
-  - se.gate: [sigmoid, {gates}]
-"""
+
+def held(*ratios: int) -> dict:
+    """The cells of a grid whose runs are not over before `mended`."""
+    return {"se.gate": "held", "se.ratio": ratios}
 
 
 def write(folder, *gates: str) -> str:
     """The path of a grid of these gates, beside plain and sigmoid."""
+    return write_grid(folder, "sigmoid", ["plain"], {"se.gate": ["sigmoid", *gates]})
+
+
+def write_grid(folder, reference: str, controls: list[str], *cells: dict) -> str:
+    """The path of a grid of these cells, whose gates may be those of here."""
+    grid = {"title": "What goes wrong", "code": "my_faults.py", "controls": controls}
     (folder / "my_faults.py").write_text(SOURCE.replace("{folder!r}", repr(str(folder))))
-    (folder / "my_faults.yaml").write_text(GRID.format(gates=", ".join(gates)))
-    return str(folder / "my_faults.yaml")
+    path = folder / "my_faults.yaml"  # JSON is YAML
+    path.write_text(json.dumps({**grid, "reference": reference, "cells": cells}))
+    return str(path)

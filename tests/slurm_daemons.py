@@ -13,11 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+from waiting import wait_for
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 
@@ -45,7 +46,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 MaxJobCount=20000
 ReturnToService=2
-KillWait=10
+KillWait=60
 MessageTimeout=60
 TCPTimeout=30
 BatchStartTimeout=120
@@ -94,23 +95,22 @@ def daemons() -> Iterator[dict[str, str]]:
     environment = {"SLURM_CONF": str(conf)}
     own = {name: folder / f"munge.{name}" for name in ("socket", "pid", "log", "seed", "key")}
     files = [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in own.items()]
-    commands = (
-        ["munged", "--foreground", "--force", *files],
-        ["slurmctld", "-D", "-f", str(conf)],
-        ["slurmd", "-D", "-f", str(conf)],
+    commands = (  # each, and when it is ready for the next one
+        (["munged", "--foreground", "--force", *files], own["socket"].exists),
+        (["slurmctld", "-D", "-f", str(conf)], says(environment, "is UP", "scontrol", "ping")),
+        (["slurmd", "-D", "-f", str(conf)], says(environment, "idle", "sinfo", "-h", "-o%T")),
     )
     started = []
     try:
-        for command in commands:
+        for command, is_ready in commands:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             started.append(subprocess.Popen(command, **quiet, start_new_session=True))
-            time.sleep(1.0)
-        wait_until_idle(environment)
+            wait_for(is_ready)
         yield environment
     finally:
-        with suppress(OSError):
+        with suppress(OSError, AssertionError):
             run(environment, "scancel", "--me")
-            time.sleep(1.0)
+            wait_for(lambda: not run(environment, "squeue", "--noheader"), seconds=120)
         for daemon in reversed(started):
             daemon.send_signal(signal.SIGTERM)
         for daemon in reversed(started):
@@ -126,12 +126,9 @@ def run(environment: dict[str, str], *command: str) -> str:
     return done.stdout.strip()
 
 
-def wait_until_idle(environment: dict[str, str]) -> None:
-    for _ in range(60):
-        if "idle" in run(environment, "sinfo", "--noheader", "--format=%T"):
-            return
-        time.sleep(0.5)
-    raise AssertionError("the node of the test's Slurm does not come up")
+def says(environment: dict[str, str], word: str, *command: str) -> Callable[[], bool]:
+    """Whether a command prints a word, as a question that can be asked again."""
+    return lambda: word in run(environment, *command)
 
 
 def free_ports() -> list[int]:

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import faults
 import pytest
-from conftest import TINY, call, start, tiny, tiny_study, tiny_words, wait_for, workers
+from conftest import TINY, call, start, tiny, tiny_study, tiny_words, workers
+from waiting import wait_for
 
 from experiments.config import ConfigError
 from experiments.launch import Event

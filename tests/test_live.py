@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import RECORDS, ROOT, analyse, start, tiny_words, wait_for
+from conftest import RECORDS, ROOT, analyse, start, tiny_words
 from test_report import Page
+from waiting import wait_for
 
 from analysis import live, progress, report
 from analysis.__main__ import offline_runs, open_in_browser

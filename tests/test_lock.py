@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, wait_for
+from conftest import ROOT
+from waiting import wait_for
 
 from experiments import lock
 from experiments.lock import SIZE, hold, holder

@@ -78,19 +78,21 @@ def is_alike(path: Path, first: bytes, second: bytes) -> bool:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory, rebuilt) -> Path:
+def published(once, rebuilt) -> Path:
     """A checkout after `make paper`, whose study is of the kept records; most of it was drawn."""
-    folder = checkout(tmp_path_factory.mktemp("checkout"))
-    home = folder / readme.HOME
-    for name in ("runs", "figures"):
-        shutil.copytree(rebuilt / name, home / name)
-    (home / "studies").mkdir()
-    for grid in ("ratio", "nosqueeze"):
-        [path] = (rebuilt / "studies").glob(f"{grid}-*")
-        shutil.copy(path, home / "studies")
-    said = rebuild(folder)
-    assert "results/published/runs.csv" in said and "README.md" in said
-    return folder
+
+    def make(folder: Path) -> None:
+        home = checkout(folder) / readme.HOME
+        for name in ("runs", "figures"):
+            shutil.copytree(rebuilt / name, home / name)
+        (home / "studies").mkdir()
+        for grid in ("ratio", "nosqueeze"):
+            [path] = (rebuilt / "studies").glob(f"{grid}-*")
+            shutil.copy(path, home / "studies")
+        said = rebuild(folder)
+        assert "results/published/runs.csv" in said and "README.md" in said
+
+    return once("published", make)
 
 
 @pytest.mark.slow

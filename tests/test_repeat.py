@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny, tiny_words, write_grid
+from conftest import call, start, tiny, tiny_study, train_study, write_grid
 
 from analysis.stats import prediction
 from experiments.config import ConfigError
@@ -26,9 +26,7 @@ def result(error: float, **env) -> Result:
 def results(tmp_path_factory, data_dir) -> Path:
     """Two tiny networks, three seeds each."""
     folder = tmp_path_factory.mktemp("repeat")
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(folder / "results"), "SEEDS": "3"}
-    done = call("run", write_grid(folder), *tiny_words(), **there)
-    assert done.returncode == 0, done.stdout + done.stderr
+    train_study(tiny_study(write_grid(folder), seeds=3), folder / "results", data_dir)
     return folder / "results"
 
 
@@ -39,7 +37,6 @@ def again(results: Path, data_dir: Path, *words: str):
     return done
 
 
-@pytest.mark.slow
 def test_runs_that_are_trained_again_here_have_the_same_bits(results, data_dir):
     done = again(results, data_dir, "--number", "2", "--pick", "1")
     assert done.returncode == 0, done.stdout + done.stderr

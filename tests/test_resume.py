@@ -64,10 +64,16 @@ def plain(value):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, data_dir):
+def whole(once, data_dir):
     """Each kind of run, never stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    return {name: run(folder, tiny(**changes), data_dir) for name, changes in KINDS.items()}
+    configs = {name: tiny(**changes) for name, changes in KINDS.items()}
+
+    def make(folder) -> None:
+        for config in configs.values():
+            run(folder, config, data_dir)
+
+    folder = once("whole", make)
+    return {name: Record(folder, config) for name, config in configs.items()}
 
 
 @pytest.mark.slow

@@ -14,11 +14,11 @@ from conftest import (
     start,
     tiny_study,
     tiny_words,
-    wait_for,
     workers,
     write_grid,
 )
 from scipy import stats
+from waiting import wait_for
 
 from experiments.config import RunConfig, parse
 from experiments.estimate import training_share
@@ -60,7 +60,6 @@ def test_a_run_of_another_runner_is_waited_for_and_taken_over(tmp_path, data_dir
     assert "started  no SE, seed 0" in output and theirs.state == "done"
 
 
-@pytest.mark.slow
 def test_a_spent_budget_says_what_is_left(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "BUDGET": "1s"}
     done = call("run", "squeeze", *LONG, **there)
@@ -131,7 +130,6 @@ def product(a: int, b: int) -> int:
     return a * b
 
 
-@pytest.mark.slow
 def test_the_fork_server_has_imported_torch_and_started_no_thread():
     warm_up()
     process, pipe = spawn(tell_of_parent)
@@ -139,7 +137,6 @@ def test_the_fork_server_has_imported_torch_and_started_no_thread():
     process.join()
 
 
-@pytest.mark.slow
 def test_a_question_that_crashes_has_no_answer():
     assert ask(product, 6, 7) == 42
     assert ask(crash) is None

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import ROOT, tiny, wait_for
+from conftest import ROOT, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
 from typer.testing import CliRunner
+from waiting import wait_for
 
 from analysis.readme import filled
 from analysis.records import find_studies

@@ -8,14 +8,14 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import faults
 import pytest
 import slurm_daemons
-from conftest import ROOT, bare, call, start, tiny, tiny_words, wait_for, write_grid
+from conftest import ROOT, bare, call, start, tiny, tiny_words, write_grid
+from waiting import wait_for
 
 from experiments import squeue
 from experiments.cluster import SlurmSettings
@@ -65,20 +65,22 @@ def training(results: Path) -> dict[Path, str]:
     }
 
 
-def disturb(command: list[str], job: str) -> None:
+def disturb(command: list[str], path: Path, job: str) -> None:
     """Does this to a job, by its own number: scancel would wait for others of its array.
 
-    It would try for a minute and a half to signal a job that is queued again meanwhile.
+    It would try for a minute and a half to signal a job that is queued again meanwhile: it ends
+    with the run.
     """
     jobs = slurm_daemons.run({}, "squeue", "--array", "--noheader", "--format=%F_%K %A")
     number = dict(line.split() for line in jobs.splitlines())[job]
-    with suppress(subprocess.TimeoutExpired):
-        subprocess.run([*command, number], timeout=2)
+    with subprocess.Popen([*command, number]) as process:
+        wait_for(lambda: process.poll() is not None or holder(path) is None)
+        process.kill()
 
 
-def gate(path: Path) -> str:
+def row(path: Path) -> str:
     se = load(path).config.se
-    return "plain" if se is None else se.gate
+    return "plain" if se is None else f"{se.gate}, {se.ratio}"
 
 
 # What happens to jobs while they train: a user's scancel, an administrator's requeue, what Slurm
@@ -91,46 +93,47 @@ WAYS = {
 }
 
 
-def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
-    results, words = Path(there["RESULTS"]), tiny_words(epochs=40)  # not over before they are met
-    gates = ("raises", "tanh", "sigmoid_x2", "softmax", "hard_sigmoid", "softmax_c")
-    grid = faults.write(tmp_path, *gates)
-    driver, disturbed = start("run", grid, *words, **there), {}
+def test_six_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
+    results, words, disturbed = Path(there["RESULTS"]), tiny_words(epochs=6), {}
+    cells = {"se.gate": "raises", "se.ratio": [4]}, faults.held(2, 4, 8, 16)
+    grid = faults.write_grid(tmp_path, "no SE", ["plain"], *cells)
+    driver = start("run", grid, *words, **there)
     for way, command in WAYS.items():
 
         def other() -> tuple[Path, str] | None:
             found = training(results).items()
             ours = [(path, job) for path, job in found if path not in disturbed.values()]
-            return next((run for run in ours if gate(run[0]) != "raises"), None)
+            return next((run for run in ours if row(run[0]).startswith("held")), None)
 
         path, job = wait_for(other)
         if way == "cancelled":
             slurm_daemons.run({}, *command, job)  # as a user does it
         else:
-            disturb(command, job)
+            disturb(command, path, job)
         disturbed[way] = path
+    wait_for(lambda: list(results.glob("runs/*raises*/*/error.txt")))
+    (tmp_path / "mended").touch()  # all of it is over soon
     output, errors = driver.communicate()
     assert driver.returncode == 1, output + errors
-    assert "sent: 8 runs as job" in output and "FAILED   raises, seed 0" in output
+    assert "sent: 6 runs as job" in output and "FAILED   raises, 4, seed 0" in output
     assert "was cancelled, with a checkpoint" in output
-    found = {gate(path): path for path in results.glob("runs/*/seed*")}
+    found = {row(path): path for path in results.glob("runs/*/seed*")}
     states = {name: state(path) for name, path in found.items()}
-    cancelled = gate(disturbed["cancelled"])
-    expected = dict.fromkeys(found, "done") | {"raises": "failed", cancelled: "cancelled"}
-    assert len(found) == 8 and states == expected
-    assert "ZeroDivisionError: division by zero" in (found["raises"] / "error.txt").read_text()
+    cancelled = row(disturbed["cancelled"])
+    expected = dict.fromkeys(found, "done") | {"raises, 4": "failed", cancelled: "cancelled"}
+    assert len(found) == 6 and states == expected
+    assert "ZeroDivisionError: division by zero" in (found["raises, 4"] / "error.txt").read_text()
 
     shown = call("status", **there).stdout
-    assert "8 runs: 1 cancelled, 6 done, 1 failed" in shown
+    assert "6 runs: 1 cancelled, 4 done, 1 failed" in shown
     assert f"cancelled    {disturbed['cancelled'].parent.name}/seed0: after" in shown
 
-    (tmp_path / "mended").touch()
     again = call("retry", grid, *words, **there)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "6 of 8 runs are there, 2 to train" in again.stdout
+    assert "4 of 6 runs are there, 2 to train" in again.stdout
     table = next(t for t in (results / "tables").glob("*.csv") if "interv" not in t.name)
     rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 8 and all(0 <= float(row["test_error"]) < 100 for row in rows)
+    assert len(rows) == 6 and all(0 <= float(row["test_error"]) < 100 for row in rows)
     for way, path in disturbed.items():  # each went on from a checkpoint, once
         resumed = json.loads((path / "env.json").read_text())["resumed"]
         assert len(resumed) == 1 and resumed[0]["step"] > 0, way
@@ -144,7 +147,8 @@ def test_eight_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path,
 
 
 def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there):
-    results, words = Path(there["RESULTS"]), [write_grid(tmp_path), *tiny_words(epochs=100)]
+    grid = faults.write_grid(tmp_path, "held, 4", [], faults.held(4, 8))
+    results, words = Path(there["RESULTS"]), [grid, *tiny_words(epochs=8)]
     there = {**there, "SEEDS": "2"}
     before = arrays()
     driver = start("run", *words, **there)
@@ -167,6 +171,7 @@ def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there
     assert driver.returncode == 130 and errors == "", output + errors
     assert re.search(rf"\d runs stay with Slurm: `scancel {job}` ends them", output)
 
+    (tmp_path / "mended").touch()
     last = call("run", *words, **there)
     assert last.returncode == 0, last.stdout + last.stderr
     assert "sent:" not in "".join(seen) + output + last.stdout

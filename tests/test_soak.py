@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny_words, wait_for, workers
+from conftest import start, tiny_study, tiny_words, train_study, workers
+from waiting import wait_for
 
 from experiments.record import read_result
 
@@ -48,8 +49,7 @@ def finished(results: Path) -> dict[Path, tuple[int, int]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, data_dir):
     results = tmp_path_factory.mktemp("undisturbed")
-    done = call(*WORDS, DATA_DIR=str(data_dir), RESULTS=str(results))
-    assert done.returncode == 0, done.stdout + done.stderr
+    train_study(tiny_study("squeeze", seeds=3, epochs=3), results, data_dir)
     assert len(finished(results)) == 15
     return results_of(results)
 

@@ -158,7 +158,6 @@ def test_stale_runs_are_marked_kept_and_trained_again(tmp_path, data_dir):
     assert call("status", "--verify", **there).returncode == 0
 
 
-@pytest.mark.slow
 def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
     record = Record(tmp_path, CONFIG)
     train(CONFIG, record, data_dir)
@@ -172,7 +171,6 @@ def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
     assert set_aside(Finding(record.path, "stale", "", judged)) is None
 
 
-@pytest.mark.slow
 def test_the_fingerprint_does_not_touch_the_run(tmp_path, data_dir, monkeypatch):
     a, b = (Record(tmp_path / name, CONFIG) for name in "ab")
     train(CONFIG, a, data_dir)

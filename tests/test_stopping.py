@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, call, start, tiny_words, wait_for, workers, wrong
+from conftest import ROOT, call, start, tiny_words, workers, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 from test_claims import around, made
+from waiting import wait_for
 
 from analysis import contrasts
 from analysis.comparisons import pair

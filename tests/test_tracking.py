@@ -24,10 +24,10 @@ from conftest import (
     call,
     start,
     tiny_words,
-    wait_for,
     workers,
     write_grid,
 )
+from waiting import wait_for
 from wandb_server import KEY, Server, UselessServer
 
 from experiments import tracking
@@ -276,7 +276,6 @@ def test_a_run_whose_record_is_damaged_is_not_noted_as_told(some_records, no_key
     assert not list((some_records / "wandb/told").iterdir())
 
 
-@pytest.mark.slow
 def test_sync_without_a_key_says_what_is_missing_and_ends_with_2(some_records, home):
     done = call("wandb-sync", "--results", str(some_records), **home)
     assert done.returncode == 2 and "wandb login" in done.stderr
@@ -484,7 +483,6 @@ def raises(ears, mouth) -> None:
     raise ValueError("something is wrong\nand more")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "patience", "said"),
     [
@@ -511,7 +509,6 @@ class Slow:
         return time.sleep, (1000,)
 
 
-@pytest.mark.slow
 def test_a_process_that_has_not_even_begun_is_not_waited_for():
     heard = []
     words = {"say": lambda text, **_: heard.append(text), "lost": "lost"}
@@ -521,7 +518,6 @@ def test_a_process_that_has_not_even_begun_is_not_waited_for():
     assert heard == ["lost"] and not beside.process.is_alive()
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_is_missed_at_once(capfd):
     heard = []
     with Beside("it", dies, say=lambda text, **_: heard.append(text), lost="lost") as beside:

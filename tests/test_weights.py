@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import call, tiny_words
+from conftest import call, tiny_study, train_study
 from torch import nn
 
 from experiments import checkpoint
@@ -50,10 +50,8 @@ def exported(tmp_path_factory, data_dir) -> Exported:
     """Two tiny networks, plain and with SE, trained and exported."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "own.yaml").write_text(GRID)
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(folder / "results")}
-    done = call("run", str(folder / "own.yaml"), *tiny_words(epochs=8), **there)
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = call("export", "own", **there)
+    train_study(tiny_study(str(folder / "own.yaml"), epochs=8), folder / "results", data_dir)
+    done = call("export", "own", RESULTS=str(folder / "results"))
     assert done.returncode == 0, done.stdout + done.stderr
     index = json.loads((folder / "results/weights" / INDEX).read_text())
     return Exported(folder / "results", index, done.stdout)
@@ -70,7 +68,6 @@ def examined(model: nn.Module, run: Path, data_dir: Path) -> tuple[float, np.nda
     return found.error, found.predictions["predicted"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", ["no SE", "SE"])
 def test_a_network_from_the_hub_is_the_one_that_was_trained(exported, data_dir, row):
     [cell] = [cell for cell, entry in exported.index.items() if row in entry["rows"]]
@@ -88,7 +85,6 @@ def test_a_network_from_the_hub_is_the_one_that_was_trained(exported, data_dir, 
     assert abs(error - exported.index[cell]["test_error"]) <= 100 * 2 / len(before)
 
 
-@pytest.mark.slow
 def test_an_export_is_small_and_says_what_it_is(exported):
     assert "2 of 2 networks" in exported.said
     for cell, entry in exported.index.items():
@@ -97,7 +93,6 @@ def test_an_export_is_small_and_says_what_it_is(exported):
         assert entry["test_error"] == read_result(run).summary["test_error"]
 
 
-@pytest.mark.slow
 def test_weights_that_were_touched_or_are_called_otherwise_are_refused(exported, tmp_path):
     folder = tmp_path / "weights"
     folder.mkdir()
@@ -119,7 +114,6 @@ def test_weights_that_were_touched_or_are_called_otherwise_are_refused(exported,
         published("SE", tmp_path)
 
 
-@pytest.mark.slow
 def test_a_row_without_a_checkpoint_is_named_and_ends_with_1(exported, tmp_path):
     there = {"RESULTS": str(exported.results)}
     cell = next(iter(exported.index))
