@@ -23,6 +23,7 @@ from experiments import __main__ as cli
 from experiments.config import RunConfig, parse
 from experiments.lock import holder
 from experiments.settings import parse_settings
+from experiments.stop import STOPS
 from experiments.study import Study, expand
 
 torch.set_num_threads(1)  # as in a run
@@ -127,7 +128,7 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
         main: of another command line.
     """
     before, old = os.environ.copy(), sys.argv
-    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signals = {number: signal.getsignal(number) for number in STOPS}
     sys.argv = ["-m", *words]
     os.environ.clear()
     os.environ.update(bare() | environment)
