@@ -3,6 +3,7 @@
 No torch at the top: the driver of a grid needs none where there is no GPU.
 """
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -83,6 +84,22 @@ def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     count = workers or (cores if devices == ["cpu"] else len(devices))
     return [devices[slot % len(devices)] for slot in range(count)]
+
+
+def use() -> int | None:
+    """Keeps `make` from renewing the environment that this process imports from, while it lives.
+
+    Waits where it is being renewed. Returns the open file that holds the lock; None in another
+    environment than the project's.
+    """
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        return None
+    try:
+        file = os.open(ROOT / ".venv.lock", os.O_RDONLY | os.O_CREAT, 0o666)
+        fcntl.flock(file, fcntl.LOCK_SH)
+    except OSError:  # another user's, or a file system without locks
+        return None
+    return file
 
 
 @cache
