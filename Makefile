@@ -111,17 +111,7 @@ format: $(READY) ## mend style and formatting
 setup: $(READY) ## make .venv (implied by every other target)
 
 $(READY): requirements.lock
-	@if command -v uv >/dev/null; then \
-		echo "setting up .venv with uv (about half a minute)"; \
-		uv venv --quiet --clear --python '>=3.11' .venv && \
-		uv pip sync --quiet --python $(PYTHON) requirements.lock; \
-	else \
-		echo "setting up .venv with pip (a minute or two)"; \
-		python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: python3 is " + sys.version)' && \
-		python3 -m venv --clear .venv && \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock; \
-	fi
-	@touch $@
+	@$$(command -v python3 || echo uv run --quiet --no-project --python '>=3.11' python) set_up.py
 
 cluster-tools: $(READY) ## install what LAUNCHER=slurm and ray need; as root on Debian also Slurm, for its tests
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v slurmctld >/dev/null; then \
@@ -131,7 +121,8 @@ cluster-tools: $(READY) ## install what LAUNCHER=slurm and ray need; as root on 
 	@if command -v uv >/dev/null; then \
 		uv pip install --quiet --python $(PYTHON) --requirement requirements-cluster.txt; \
 	else \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements-cluster.txt; \
+		PIP_REQUIRE_VIRTUALENV=1 $(PYTHON) -m pip install --quiet --disable-pip-version-check \
+			--requirement requirements-cluster.txt; \
 	fi
 
 upgrade: ## renew requirements.lock from the ranges (needs uv)
@@ -139,4 +130,4 @@ upgrade: ## renew requirements.lock from the ranges (needs uv)
 		requirements.txt requirements-dev.txt --output-file requirements.lock
 
 clean: ## delete the environment; results and data stay
-	rm -rf .venv
+	rm -rf .venv .venv.lock

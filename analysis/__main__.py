@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from analysis.records import Study, find_studies
-from experiments.config import ConfigError
+from experiments import command
 from experiments.record import read_studies
 
 app = typer.Typer(
@@ -24,7 +24,6 @@ app = typer.Typer(
 
     A STUDY is a grid's name, such as ratio, or a study's full name; all of them unless given.""",
 )
-UsageError = typer.BadParameter.__base__  # which typer does not export
 
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY", help="all unless given")]
 Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where the records lie")]
@@ -212,17 +211,7 @@ def end(found: list[Study]) -> None:
 
 
 def main() -> None:
-    """Runs a command: exit status 2 and one sentence for what the user got wrong."""
-    try:
-        status = app(standalone_mode=False)
-    except (ConfigError, UsageError) as error:
-        message = error.format_message() if hasattr(error, "format_message") else error
-        print(f"error: {message}", file=sys.stderr)
-        status = 2
-    except OSError as error:
-        print(f"error: RESULTS cannot be written: {error}", file=sys.stderr)
-        status = 2
-    sys.exit(status)
+    command.run(app)
 
 
 if __name__ == "__main__":

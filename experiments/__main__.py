@@ -1,7 +1,6 @@
 """The command line: `python -m experiments run|plan|status|retry|delete|data|complexity|repeat|
 export|wandb-sync|dashboard`."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -13,14 +12,14 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import track
 from rich.text import Text
 
+from experiments import command, squeue, stale
 from experiments import record as records
-from experiments import squeue, stale
-from experiments.config import ConfigError, checked, recipes
+from experiments.config import checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import duration
 from experiments.grid import list_grids
@@ -35,6 +34,7 @@ from experiments.options import (
     RunOptions,
     takes,
 )
+from experiments.output import console, say
 from experiments.overview import (
     plan_table,
     schedule_lines,
@@ -56,13 +56,7 @@ app = typer.Typer(
     A grid is a file of experiments/grids, such as ratio, or the path of your own. Options named
     in capitals are variables of make and of the environment: make ablation-ratio RECIPE=small""",
 )
-console = Console()
-UsageError = typer.BadParameter.__base__  # which typer does not export
 WATCH_EVERY = 2.0  # seconds
-
-
-def say(text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -286,33 +280,11 @@ def counted(states) -> str:
 
 
 def main() -> None:
-    """Runs a command: 2 and one sentence for what the user got wrong, 130 after Ctrl-C.
-
-    SIGTERM and SIGHUP end it as Ctrl-C does, with checkpoints.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        status = app(standalone_mode=False)
-    except (ConfigError, UsageError, OSError) as error:
-        message = error.format_message() if hasattr(error, "format_message") else error
-        if isinstance(error, OSError):  # a full disk, a folder that is a file, a name too long
-            message = f"{error.filename or 'a file'}: {error.strerror or error}"
-        Console(stderr=True).print(
-            f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        status = 2
-    except SystemExit as stop:
-        status = stop.code
-    if status in STOPPED:
-        say(NOT_KEPT if "repeat" in sys.argv[1:2] else KEPT)
-    sys.exit(status)
+    command.run(app, lambda: NOT_KEPT if "repeat" in sys.argv[1:2] else KEPT)
 
 
 KEPT = "stopped: all that is done is kept, and the same command goes on from there"
 NOT_KEPT = "stopped: what was trained for the comparison is gone; the records are as they were"
-STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
 No torch at the top: the driver of a grid needs none where there is no GPU.
 """
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -85,6 +86,22 @@ def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
     return [devices[slot % len(devices)] for slot in range(count)]
 
 
+def use() -> int | None:
+    """Keeps `make` from renewing the environment that this process imports from, while it lives.
+
+    Waits where it is being renewed. Returns the open file that holds the lock; None in another
+    environment than the project's.
+    """
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        return None
+    try:
+        file = os.open(ROOT / ".venv.lock", os.O_RDONLY | os.O_CREAT, 0o666)
+        fcntl.flock(file, fcntl.LOCK_SH)
+    except OSError:  # another user's, or a file system without locks
+        return None
+    return file
+
+
 @cache
 def processor() -> tuple[str, set[str]]:
     """The processor's name and, where Linux tells them, its instruction sets."""
@@ -152,8 +169,7 @@ def provenance(device: str, precision: str, step: str) -> dict[str, Any]:
 
     names = ("torch", "torchvision", "numpy")
     return {
-        "commit": git("rev-parse", "HEAD"),
-        "clean": git("status", "--porcelain", "--untracked-files=no") == "",
+        **checkout(),
         "python": platform.python_version(),
         **{name: version(name) for name in names},
         "platform": platform.platform(),
@@ -165,10 +181,25 @@ def provenance(device: str, precision: str, step: str) -> dict[str, Any]:
     }
 
 
+def checkout() -> dict[str, Any]:
+    """The commit of this code, and whether it is as it was committed: None and False where the
+    code is in no repository of its own."""
+    clean = git("status", "--porcelain", "--untracked-files=no") == ""
+    return {"commit": git("rev-parse", "HEAD"), "clean": clean}
+
+
 def git(*words: str) -> str | None:
-    """What git says of the checkout, None where there is none."""
+    """What git says of the repository in ROOT, None where there is none.
+
+    It neither looks for one above, as where a zip of the code was unpacked inside another project,
+    nor takes the one that the environment names (GIT_DIR and its like).
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(ROOT.parent)
     try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=10, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

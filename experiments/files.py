@@ -1,15 +1,18 @@
 """Files that are whole or refused: atomic writes, JSON with a checksum of itself. No torch here."""
 
+import errno
 import hashlib
 import itertools
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError
+from experiments.lock import confirm
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
@@ -52,20 +55,24 @@ def read_lines(path: Path, cut_short: bool = False) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
+    confirm(path.parent)
     try:
-        with path.open("a") as lines:
+        with path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    text = json.dumps(data, indent=1) + "\n"
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text as UTF-8, whatever the locale."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
@@ -75,20 +82,37 @@ def write_sealed(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_atomically(path: Path, write: Callable) -> None:
-    """The whole file or none of it, also where the machine stops in the middle."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """The whole file or none of it, also where the machine stops in the middle.
+
+    Its permissions are those of a file that is made anew: the umask decides. Raises Moved where
+    the folder is not the one any more whose lock we hold.
+    """
+    partial = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
+        confirm(path.parent)
         os.replace(partial, path)
     except BaseException as error:
-        Path(partial).unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         if isinstance(error, OSError):  # a full disk names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or what a folder lists, will survive a loss of power."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a file system that does not do it for folders
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(file)
 
 
 def unused(folder: Path, name: str, ending: str = "") -> Path:

@@ -109,6 +109,8 @@ class Local:
         seats = [seat for idle in self.seats.values() for seat in idle]
         processes = list({one.process for one in (*self.active.values(), *seats)})
         try:
+            for process in processes:  # before a word about it, as a terminal may take none
+                process.terminate()
             if n := len(self.active):
                 self.say(
                     f"stopping: {n} runs write their checkpoints; Ctrl-C again ends them at once"

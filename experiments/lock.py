@@ -12,10 +12,12 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from experiments.config import ConfigError
 
 BEAT = 5.0  # seconds between two signs of life in a lock file
 SIZE = 512  # bytes of a lock file, so that each sign of life replaces the whole of it
@@ -40,14 +42,35 @@ class Lock:
         os.pwrite(self.file, text.encode().ljust(SIZE)[:SIZE], 0)
 
 
-HELD: set[int] = set()  # open lock files
+class Moved(ConfigError):
+    """A folder was moved away, or deleted, while we had the right to write into it."""
+
+
+HELD: dict[Path, int] = {}  # folder -> its open lock file
 
 
 def let_go() -> None:
     """In a child of ours, which may outlive us: it must not keep our locks."""
-    for file in HELD:
+    for file in HELD.values():
         os.close(file)
     HELD.clear()
+
+
+def confirm(folder: Path) -> None:
+    """Raises Moved where we hold a folder's lock, and the folder at this path is another one now.
+
+    Another runner may train the run there: whatever we wrote would be mixed with its files.
+    """
+    if folder in HELD and not is_at(HELD[folder], folder / "lock"):
+        raise Moved(f"{folder} was moved or deleted while it was written to")
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except OSError:
+        return False
 
 
 os.register_at_fork(after_in_child=let_go)
@@ -61,30 +84,40 @@ def hold(folder: Path) -> Iterator[Lock | None]:
     if file is None:
         yield None
         return
-    HELD.add(file)
+    HELD[folder] = file
     try:
         lock = Lock(file)
         lock.write({})
         yield lock
     finally:
-        path.unlink(missing_ok=True)  # while it is ours
-        HELD.discard(file)
+        if is_at(file, path):  # else it is that of another runner
+            path.unlink(missing_ok=True)  # while it is ours
+        HELD.pop(folder, None)
         os.close(file)
 
 
 def take(path: Path) -> int | None:
     """The open and locked file, or None where it is held elsewhere."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file, is_ours = open_or_read(path)
         if not try_lock(file) or is_alive_elsewhere(path, file):
             os.close(file)
             return None
-        try:
-            if os.path.samestat(os.fstat(file), os.stat(path)):
+        if is_at(file, path):
+            if is_ours:
                 return file
-        except FileNotFoundError:
-            pass
+            path.unlink()  # its holder has died: one of our own comes into its place
         os.close(file)  # its holder has deleted it a moment ago: take the new one
+
+
+def open_or_read(path: Path) -> tuple[int, bool]:
+    """The lock file, and whether we may write to it: another user's can be locked all the same."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666), True
+    except PermissionError as error:
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY), False
+        raise error
 
 
 def try_lock(file: int, tries: int = 5) -> bool:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from experiments.stop import STOPS
 
 
 def warm_up() -> None:
@@ -24,7 +23,7 @@ def warm_up() -> None:
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
     # Inherited: what a terminal or a batch system sends to all of us is the runner's to answer.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+    numbers = (*STOPS, signal.SIGUSR2)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         forkserver.ensure_running()

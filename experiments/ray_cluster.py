@@ -19,7 +19,7 @@ from typing import Any, Self
 from experiments.cluster import RaySettings
 from experiments.config import ConfigError
 from experiments.datasets import Say, path_of
-from experiments.environment import ROOT, git
+from experiments.environment import ROOT, checkout
 from experiments.files import digest_of_file, read_sealed, write_atomically, write_sealed
 from experiments.launch import GRACE, LOOK_EVERY, Event, failure_of
 from experiments.lock import Lock, hold, holder
@@ -287,8 +287,7 @@ class Ray:
 
     @cached_property
     def origin(self) -> dict[str, Any]:
-        clean = git("status", "--porcelain", "--untracked-files=no") == ""
-        return {"commit": git("rev-parse", "HEAD"), "clean": clean}
+        return checkout()
 
 
 def travelling(folder: Path) -> list[Path]:

@@ -39,6 +39,7 @@ from experiments.files import (
     read_json,
     read_lines,
     read_sealed,
+    sync,
     write_atomically,
     write_json,
     write_lines,
@@ -101,6 +102,8 @@ class Record:
         if self.finished:
             raise ConfigError(f"{self.path} holds a finished run, which is never trained again")
         self.path.mkdir(parents=True, exist_ok=True)
+        for partial in self.path.glob(".*.*"):  # of one that was killed while it wrote a file
+            partial.unlink()
         (self.path / "error.txt").unlink(missing_ok=True)
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
 
@@ -157,10 +160,19 @@ class Record:
         write_atomically(self.path / "gates.npz", lambda file: file.write(content))
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Writes the summary, with checksums of what it sums up: the run is done."""
+        """Writes the summary, with checksums of what it sums up: the run is done.
+
+        All of the run is on the disk before it, and it is when this returns: where the power fails,
+        no summary stands beside files that are not whole.
+        """
         paths = [path for name in SEALED if (path := self.path / name).exists()]
         files = {path.name: digest_of_file(path) for path in paths}
+        beside = [self.path / name for name in ("env.json", "timings.jsonl", "checkpoint.pt")]
+        for path in (*paths, *beside, self.path, *self.path.parents[:3]):
+            if path.exists():
+                sync(path)
         write_sealed(self.path / "summary.json", summary | {"files": files})
+        sync(self.path)
 
     def fail(self, kind: str, reason: str, details: str = "") -> None:
         """Writes error.txt.
@@ -179,9 +191,11 @@ def state(path: Path) -> str:
     damaged."""
     if (path / "summary.json").exists():
         try:
-            return read_sealed(path / "summary.json", "state")["state"]
+            summary = read_sealed(path / "summary.json", "state", "files")
         except ConfigError:
             return "damaged"
+        are_there = all(has_content(path / name) for name in ("env.json", *summary["files"]))
+        return summary["state"] if are_there else "damaged"
     if holder(path) is not None:
         return "running"
     kind = failure(path).partition(":")[0]
@@ -190,6 +204,13 @@ def state(path: Path) -> str:
     if kind and kind not in (KILLED, DISK_FULL):
         return "failed"
     return "interrupted" if (path / "config.json").exists() else "planned"
+
+
+def has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def failure(path: Path) -> str:
@@ -221,13 +242,34 @@ def read_result(path: Path) -> Result:
     """
     needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden", "files")
     summary = read_sealed(path / "summary.json", "state", *needed)
+    env = check_files(path, summary)
+    return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
+
+
+def check_files(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """The env.json of a finished run. Raises ConfigError where one of its files is not whole."""
     for name, digest in summary["files"].items():
         if not (path / name).exists():
             raise ConfigError(f"{path / name} is not there")
         if digest_of_file(path / name) != digest:
             raise ConfigError(f"{path / name} is not what the run wrote: edited, or cut short")
-    env = read_sealed(path / "env.json", "precision", "data")
-    return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
+    return read_sealed(path / "env.json", "precision", "data")
+
+
+def what_is_lost(path: Path) -> str:
+    """Why the files of a finished run are not what its summary sums up; "" where they are.
+
+    A summary that cannot be read says nothing of them.
+    """
+    try:
+        summary = read_sealed(path / "summary.json", "state", "files")
+    except ConfigError:
+        return ""
+    try:
+        check_files(path, summary)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def load(path: Path) -> Record:

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.config import ConfigError
 from experiments.datasets import Say
+from experiments.environment import use
 from experiments.launch import Local
 from experiments.record import Record, Result, read_result
 from experiments.record import state as state_of
@@ -102,6 +103,7 @@ def repeat(
     Raises:
         ConfigError: there are not so many finished runs.
     """
+    use()
     paths = chosen(results, number, pick)
     found = {path: read_result(path) for path in paths}
     with tempfile.TemporaryDirectory(prefix="repeat-") as folder:

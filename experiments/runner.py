@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from experiments.beside import Beside, News
 from experiments.config import ConfigError, checked
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
+from experiments.environment import use
 from experiments.estimate import seconds, training_share
 from experiments.follow import follow as follow_wandb
 from experiments.follow import pick_mode
@@ -23,7 +25,7 @@ from experiments.holdout import held_out
 from experiments.launch import Event
 from experiments.launchers import pick_launcher
 from experiments.options import PlanOptions, RetryOptions, RunOptions
-from experiments.record import Record, failure
+from experiments.record import Record, failure, what_is_lost
 from experiments.rounds import add_seeds, begin, refuse_rounds
 from experiments.settings import parse_settings
 from experiments.study import ALL, Runs, Study, expand
@@ -97,6 +99,7 @@ def name_runs(
 
 def run(options: RunOptions, say: Say, console: Console) -> int:
     """Trains what is missing, draws tables and figures, and returns the exit status."""
+    use()
     deadline = None
     if options.budget is not None:
         deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
@@ -105,6 +108,7 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
     studies = expand_all(options, dataset, machine.recipe)
     refuse_rounds(studies, options)
     records.check_writable(results)
+    renew(name_runs(studies, results), say)
     is_there = all(record.finished for record in name_runs(studies, results))
     if not is_there or options.adds_seeds:
         refuse_unbuildable(studies)  # before anything is fetched or written
@@ -184,11 +188,20 @@ def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
         for finding in stale.verify(cell, options.data_dir):
             name = labels[finding.path]
             if finding.kind == "stale":
-                place = stale.set_aside(finding)
+                place = stale.set_aside(finding.path, partial(stale.is_still, finding))
                 then = f"kept in {place}" if place else "another runner sees to it"
                 say(f"stale {name}: {finding.reason}; {then}")
             else:
                 say(f"{finding.kind} {name}: {finding.reason}; left alone", style="yellow")
+
+
+def renew(names: dict[Record, str], say: Say) -> None:
+    """Sets finished runs aside that are not whole, as after a loss of power: they are missing."""
+    for record, name in names.items():
+        if lost := what_is_lost(record.path):
+            place = stale.set_aside(record.path, partial(what_is_lost, record.path))
+            then = f"what is left is kept in {place}" if place else "another runner sees to it"
+            say(f"trained again {name}: {lost}; {then}", style="yellow")
 
 
 def train_round(

@@ -1,7 +1,7 @@
 """Runs that the code of today would not train to the same numbers. No torch here."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,17 +110,24 @@ def show(fingerprint: Fingerprint) -> str:
     return ", ".join("not finite" if loss is None else f"{loss:.7g}" for loss in losses)
 
 
-def set_aside(finding: Finding) -> Path | None:
-    """Moves a stale run to RESULTS/stale, where no table reads it; returns its new place.
+def is_still(finding: Finding) -> bool:
+    """Whether a run is as it was when it was found stale: another runner may have been quicker."""
+    with suppress(ConfigError):
+        return read_sealed(finding.path / "env.json").get("fingerprint") == finding.seen
+    return False
+
+
+def set_aside(path: Path, is_still: Callable[[], object]) -> Path | None:
+    """Moves a finished run to RESULTS/stale, where no table reads it; returns its new place.
 
     None where another runner was quicker: it trains the run, or has already trained it anew.
+
+    Args:
+        is_still: whether there is still a reason for it, once nobody else may change the run.
     """
-    path = finding.path
     folder = path.parents[2] / "stale" / path.parent.name
     with suppress(FileNotFoundError), hold(path) as lock:
-        if lock is None or not (path / "summary.json").exists():
-            return None
-        if read_sealed(path / "env.json").get("fingerprint") != finding.seen:
+        if lock is None or not (path / "summary.json").exists() or not is_still():
             return None
         folder.mkdir(parents=True, exist_ok=True)
         place = unused(folder, path.name)

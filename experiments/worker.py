@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.lock import Lock, hold
+from experiments.lock import Lock, Moved, hold, is_at
 from experiments.record import DISK_FULL, Record
 
 REPORT_EVERY = 0.5  # seconds between two signs of life of a run
@@ -172,7 +172,7 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
         if job.is_shared and type(error).__name__ == "AcceleratorError":
             os._exit(1)  # of the GPU: no run of this process can go on after it
         outcome = Outcome("failed", kind_of(error), first_line(error))
-        with suppress(OSError):  # a full disk: the runner hears of it all the same
+        with suppress(OSError, Moved):  # a full disk: the runner hears of it all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())
         return outcome
     return Outcome("done")
@@ -197,6 +197,7 @@ def printing_into(path: Path) -> Iterator[None]:
 
     SIGUSR1 writes where it is. The file goes where nothing was printed.
     """
+    path.unlink(missing_ok=True)  # that of another user could not be written to
     with path.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -205,7 +206,7 @@ def printing_into(path: Path) -> Iterator[None]:
     yield
     sys.stdout.flush()
     sys.stderr.flush()
-    if not path.stat().st_size:
+    if is_at(1, path) and not os.fstat(1).st_size:
         path.unlink()
 
 

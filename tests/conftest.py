@@ -25,6 +25,7 @@ from experiments.launch import Local
 from experiments.lock import holder
 from experiments.record import Record, write_study
 from experiments.settings import parse_settings
+from experiments.stop import STOPS
 from experiments.study import Study, expand
 
 torch.set_num_threads(1)  # as in a run
@@ -159,7 +160,7 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
         main: of another command line.
     """
     before, old = os.environ.copy(), sys.argv
-    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signals = {number: signal.getsignal(number) for number in STOPS}
     sys.argv = ["-m", *words]
     os.environ.clear()
     os.environ.update(bare() | environment)

@@ -23,8 +23,9 @@ from waiting import wait_for
 from experiments.config import RunConfig, parse
 from experiments.estimate import training_share
 from experiments.lock import hold
-from experiments.processes import STOPS, ask, spawn, uninterrupted, warm_up
+from experiments.processes import ask, spawn, uninterrupted, warm_up
 from experiments.record import Record, read_result
+from experiments.stop import STOPS
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
 

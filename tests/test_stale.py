@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from experiments.datasets import load
 from experiments.fingerprint import fingerprint
 from experiments.lock import hold
 from experiments.record import Record, read_result
-from experiments.stale import Finding, same, set_aside
+from experiments.stale import Finding, is_still, same, set_aside
 from experiments.train import train
 from senet import block
 
@@ -158,17 +159,21 @@ def test_stale_runs_are_marked_kept_and_trained_again(tmp_path, data_dir):
     assert call("status", "--verify", **there).returncode == 0
 
 
+def set_stale_aside(finding: Finding) -> Path | None:
+    return set_aside(finding.path, lambda: is_still(finding))
+
+
 def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
     record = Record(tmp_path, CONFIG)
     train(CONFIG, record, data_dir)
     judged = read_result(record.path).env["fingerprint"]
     with hold(record.path):
-        assert set_aside(Finding(record.path, "stale", "", judged)) is None
-    assert set_aside(Finding(record.path, "stale", "", {"losses": [1.0], "on": ""})) is None
+        assert set_stale_aside(Finding(record.path, "stale", "", judged)) is None
+    assert set_stale_aside(Finding(record.path, "stale", "", {"losses": [1.0], "on": ""})) is None
     assert read_result(record.path)
-    place = set_aside(Finding(record.path, "stale", "", judged))
+    place = set_stale_aside(Finding(record.path, "stale", "", judged))
     assert (place / "summary.json").exists() and not (place / "lock").exists()
-    assert set_aside(Finding(record.path, "stale", "", judged)) is None
+    assert set_stale_aside(Finding(record.path, "stale", "", judged)) is None
 
 
 def test_the_fingerprint_does_not_touch_the_run(tmp_path, data_dir, monkeypatch):

@@ -1,0 +1,42 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a command in order: only a second Ctrl-C may hurry it."""
+
+import signal
+import sys
+import time
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STATUSES = tuple(128 + number for number in STOPS)
+ONE = 0.5  # seconds within which two Ctrl-C are one: `timeout -s INT` signals us, then our group
+
+
+class Stop:
+    """A handler of signals: the first one raises, and so does a second Ctrl-C.
+
+    All others are ignored: `timeout`, `make` and systemd signal a process and then its group, and
+    an exception in the middle of an orderly stop would end that.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = -ONE  # when Ctrl-C was last pressed
+        self.presses, self.is_stopping = 0, False
+
+    def __call__(self, number: int, frame: object) -> None:
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            self.presses += now - self.interrupted >= ONE
+            self.interrupted = now
+        is_hurried = number == signal.SIGINT and self.presses == 2
+        if self.is_stopping and not is_hurried:
+            return
+        self.is_stopping, self.presses = True, min(self.presses, 1)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+
+def listen() -> None:
+    """Answers the signals from now on, but for those that are ignored, as under nohup."""
+    stop = Stop()
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
