@@ -41,6 +41,7 @@ def script(monkeypatch) -> dict[int, Callable[[Record, Watch], None]]:
         record.begin()
         (record.path / "device").write_text(device)
         does.get(config.seed, lambda *_: None)(record, watch)
+        record.write_environment({})
         record.finish({"state": "done"})
 
     monkeypatch.setattr("experiments.train.train", train)

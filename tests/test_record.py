@@ -94,6 +94,8 @@ def test_the_state_is_what_the_files_say(tmp_path):
     record.begin()
     assert record.state == "interrupted" and not record.finished
     record.finish({"state": "diverged"})
+    assert record.state == "damaged" and record.finished  # it lacks its environment
+    record.write_environment({"torch": "2"})
     assert record.state == "diverged" and record.finished
     assert not list(record.path.glob(".*")), "nothing half written is left"
     with pytest.raises(ConfigError, match="holds a finished run, which is never trained again"):
