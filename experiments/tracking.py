@@ -210,8 +210,8 @@ class Mirror:
         digest = None
         try:
             self.catch_up()
-            if (now := state(self.path)) in ENDED:
-                read_result(self.path)
+            if (now := state(self.path)) in (*ENDED, "damaged"):
+                read_result(self.path)  # which names what is damaged
                 self.run.log(dict(pictures(self.path)) | {"epoch": self.told}, step=self.told + 1)
                 self.run.summary.update(summary_of(self.path))
                 digest = digest_of_run(self.path, self.studies)

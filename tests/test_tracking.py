@@ -301,7 +301,6 @@ def test_a_grid_is_told_live_where_there_is_a_key(tmp_path, data_dir, home):
     assert "3 sent" in sync(results, home, **server.environment)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_of_no_use_costs_one_warning_and_no_record(
     kind, some_records, no_key, monkeypatch
@@ -325,7 +324,6 @@ def test_a_server_of_no_use_costs_one_warning_and_no_record(
     assert not list((some_records / "wandb/told").iterdir())
 
 
-@pytest.mark.slow
 def test_what_a_server_begins_to_refuse_is_kept_and_sent_later(
     some_records, home, no_key, monkeypatch
 ):
