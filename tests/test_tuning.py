@@ -102,6 +102,9 @@ def test_pilots_choose_and_fresh_seeds_are_trained(tmp_path, data_dir):
         assert {p.name for p in folder.iterdir()} == {"seed0", "seed1", "seed10000"}
     table = (tmp_path / "results/tables" / f"{study['name']}.md").read_text()
     assert "learning rate" in table
+    status = call("status", **there).stdout
+    pilots = sum(len(one["runs"]) for one in study["tune"]["rows"].values())
+    assert f"{4 + pilots} runs: {4 + pilots} done" in status
     again = call(*words, **there)
     assert "4 of 4 runs are there, 0 to train" in again.stdout
     assert read_studies(tmp_path / "results") == [study]
