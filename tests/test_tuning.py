@@ -137,10 +137,10 @@ def test_what_is_tuned_cannot_be_set(tmp_path):
 def test_a_file_whose_tuning_was_edited_is_named(tmp_path):
     (tmp_path / "own.yaml").write_text(GRID)
     study = expand(str(tmp_path / "own.yaml"), **ON)
-    for wrong in ("x", {"key": "recipe.lr"}, {"key": "recipe.lr", "rows": {"SE": [1]}}):
-        write_study(tmp_path, study.record() | {"tune": wrong})
+    for n, wrong in enumerate(["x", {"key": "recipe.lr"}, {"key": "", "rows": {"SE": [1]}}]):
+        write_study(tmp_path / str(n), study.record() | {"tune": wrong})
         with pytest.raises(ConfigError, match=f"{study.name}.json was edited"):
-            resume(study, tmp_path)
+            resume(study, tmp_path / str(n))
 
 
 def test_the_slope_is_that_of_a_straight_line_through_the_differences():
