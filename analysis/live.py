@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.lock import holder
-from experiments.record import read_studies, runs_of
+from experiments.record import pilots_of, read_studies, runs_of
 
 REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
 QUIET = 30.0  # seconds without news after which a write is worth it: the percent go on
@@ -70,7 +70,7 @@ def studies_under_way(results: Path) -> list[str]:
     return [
         study["name"]
         for study in read_studies(results)
-        if any(holder(path) is not None for path in runs_of(study, results))
+        if any(map(holder, [*runs_of(study, results), *pilots_of(study, results)]))
     ]
 
 

@@ -14,7 +14,7 @@ from experiments.config import ConfigError
 from experiments.display import duration
 from experiments.files import read_lines, read_sealed
 from experiments.lock import holder
-from experiments.record import Record, failure, runs_of, seeds_of_cells, state
+from experiments.record import Record, failure, pilots_of, runs_of, seeds_of_cells, state
 from experiments.squeue import Job
 from experiments.stale import Finding
 from experiments.study import Study
@@ -167,7 +167,7 @@ def status_lines(
     names = {
         path: f"{path.parent.name}/{path.name}"
         for study in studies
-        for path in runs_of(study, results)
+        for path in [*runs_of(study, results), *pilots_of(study, results)]
     }
     states = {path: state_in(path, jobs) for path in names}
     counts = sorted(Counter(states.values()).items())

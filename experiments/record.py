@@ -298,6 +298,12 @@ def runs_of(study: dict[str, Any], results: Path) -> list[Path]:
     ]
 
 
+def pilots_of(study: dict[str, Any], results: Path) -> list[Path]:
+    """The folders of the runs that tried settings for a study's rows: tuning.py."""
+    rows = study.get("tune", {"rows": {}})["rows"].values()
+    return [results / "runs" / name for row in rows for name in row["runs"]]
+
+
 def seeds_of_cells(studies: Iterable[dict[str, Any]]) -> dict[str, int]:
     """Cell -> how many seeds it was asked for: the most of all studies that share it."""
     found: dict[str, int] = {}
@@ -342,6 +348,9 @@ def read_study(path: Path) -> dict[str, Any]:
     references = {row.get("reference") for row in rows} - {None} if is_whole else set()
     more = [*study.get("declares", []), *study.get("looks", [])]
     is_whole = is_whole and all(isinstance(one, dict) and "rows" in one for one in more)
+    if "tune" in study:
+        tried = study["tune"].get("rows") if isinstance(study["tune"], dict) else None
+        is_whole = is_whole and isinstance(tried, dict) and all(map(is_tuning, tried.values()))
     if (
         not (isinstance(seeds, int) and seeds > 0)
         or not labels
@@ -351,6 +360,12 @@ def read_study(path: Path) -> dict[str, Any]:
     ):
         raise ConfigError(f"{path} was edited: its seeds or rows are not what `run` writes")
     return study
+
+
+def is_tuning(row: Any) -> bool:
+    """Tells whether this is what `tuning.to_json` writes of a row."""
+    keys = {"tried": list, "runs": list}
+    return isinstance(row, dict) and all(isinstance(row.get(k), of) for k, of in keys.items())
 
 
 def write_study(results: Path, study: dict[str, Any]) -> None:

@@ -193,9 +193,7 @@ class Study:
                 for cell in self.cells
             ],
             **self.decided(),
-            **(
-                {"tune": {"key": self.tuned_key, "rows": to_json(self.tuned)}} if self.tuned else {}
-            ),
+            **({"tune": to_json(self)} if self.tuned else {}),
         }
 
     def decided(self) -> dict[str, Any]:

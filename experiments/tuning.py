@@ -139,18 +139,21 @@ def short(value: float) -> str:
     return f"{value:g}"
 
 
-def to_json(tuned: Mapping[str, Tuning]) -> dict[str, Any]:
-    """Row -> what it tried and chose, for the study's file: a pilot that diverged has no error."""
-    return {
-        row: {
+def to_json(study: "Study") -> dict[str, Any]:
+    """What each row tried and chose, for the study's file: a pilot that diverged has no error."""
+    rows = {}
+    for cell in study.cells:
+        tuning = study.tuned[cell.label]
+        runs = [config for _, config in study.pilots_of([cell])]
+        rows[cell.label] = {
             "tried": [
                 [value, None if error is None or math.isinf(error) else round(error, 4)]
                 for value, error in tuning.tried.items()
             ],
             "chosen": tuning.chosen,
+            "runs": [f"{config.cell}/seed{config.seed}" for config in runs],
         }
-        for row, tuning in tuned.items()
-    }
+    return {"key": study.tuned_key, "rows": rows}
 
 
 def from_json(tuned: Mapping[str, Any]) -> dict[str, Tuning]:

@@ -102,6 +102,9 @@ def test_pilots_choose_and_fresh_seeds_are_trained(tmp_path, data_dir):
         assert {p.name for p in folder.iterdir()} == {"seed0", "seed1", "seed10000"}
     table = (tmp_path / "results/tables" / f"{study['name']}.md").read_text()
     assert "learning rate" in table
+    status = call("status", **there).stdout
+    pilots = sum(len(one["runs"]) for one in study["tune"]["rows"].values())
+    assert f"{4 + pilots} runs: {4 + pilots} done" in status
     again = call(*words, **there)
     assert "4 of 4 runs are there, 0 to train" in again.stdout
     assert read_studies(tmp_path / "results") == [study]
@@ -134,10 +137,10 @@ def test_what_is_tuned_cannot_be_set(tmp_path):
 def test_a_file_whose_tuning_was_edited_is_named(tmp_path):
     (tmp_path / "own.yaml").write_text(GRID)
     study = expand(str(tmp_path / "own.yaml"), **ON)
-    for wrong in ("x", {"key": "recipe.lr"}, {"key": "recipe.lr", "rows": {"SE": [1]}}):
-        write_study(tmp_path, study.record() | {"tune": wrong})
+    for n, wrong in enumerate(["x", {"key": "recipe.lr"}, {"key": "", "rows": {"SE": [1]}}]):
+        write_study(tmp_path / str(n), study.record() | {"tune": wrong})
         with pytest.raises(ConfigError, match=f"{study.name}.json was edited"):
-            resume(study, tmp_path)
+            resume(study, tmp_path / str(n))
 
 
 def test_the_slope_is_that_of_a_straight_line_through_the_differences():
