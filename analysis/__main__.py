@@ -11,7 +11,7 @@ import typer
 
 from analysis.records import Study, find_studies
 from experiments import command
-from experiments.record import read_studies
+from experiments.asked import read_studies
 
 app = typer.Typer(
     add_completion=False,

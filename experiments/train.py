@@ -16,7 +16,7 @@ from experiments.data import shared
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, pick_step, provenance
 from experiments.examine import class_shares, evaluate, gates_of, intervene, watch_epoch
-from experiments.files import unused
+from experiments.files import digest_of_file, unused
 from experiments.fingerprint import fingerprint
 from experiments.gates import SEEDS, pack
 from experiments.loop import draws_nothing, new_loop
@@ -210,6 +210,7 @@ def train(
             gates = gates_of(model, test, autocast, statistics, names)
             record.write_gates(pack(gates, config.seed))
     spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
+    spent["timings"] = digest_of_file(record.path / "timings.jsonl")
     record.write_environment(environment | spent)
     summary = {
         "state": "done" if done else "diverged",

@@ -8,9 +8,10 @@ import pytest
 from conftest import call, tiny_words
 
 from analysis.contrasts import Comparison
+from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.files import read_lines
-from experiments.record import read_studies, write_study
+from experiments.record import write_study
 from experiments.study import expand
 from experiments.tuning import Tuning, decide, resume
 
@@ -135,9 +136,9 @@ def test_a_file_whose_tuning_was_edited_is_named(tmp_path):
     (tmp_path / "own.yaml").write_text(GRID)
     study = expand(str(tmp_path / "own.yaml"), **ON)
     for wrong in ("x", {"key": "recipe.lr"}, {"key": "recipe.lr", "rows": {"SE": [1]}}):
-        write_study(tmp_path, study.record() | {"tune": wrong})
+        write_study(tmp_path / str(wrong), study.record() | {"tune": wrong})
         with pytest.raises(ConfigError, match=f"{study.name}.json was edited"):
-            resume(study, tmp_path)
+            resume(study, tmp_path / str(wrong))
 
 
 def test_the_slope_is_that_of_a_straight_line_through_the_differences():
