@@ -111,6 +111,15 @@ class RunConfig(Strict):
     recipe: Recipe
     seed: int = Field(0, ge=0, lt=2**63)
 
+    @model_validator(mode="after")
+    def check_name(self) -> Self:
+        if not re.fullmatch(r"[\w.,=+-]+", self.label):
+            raise ValueError(
+                f"{self.label!r} would name a folder: the names in it, such as one of your own in "
+                "`se`, may have letters, digits and . , = + - _"
+            )
+        return self
+
     @property
     def id(self) -> str:
         """Names the cell that the run belongs to: a hash of everything but the seed.
@@ -247,7 +256,7 @@ def parse(model: type[Model], data: Any, where: str = "") -> Model:
         return model.model_validate_json(json.dumps(data))  # JSON: lists may become tuples
     except ValidationError as error:
         sentence = explain(error, model)
-    except (TypeError, ValueError) as error:  # a date or a set, which YAML can write
+    except (TypeError, ValueError, RecursionError) as error:  # a date, a set, a list in itself
         sentence = str(error)
     raise ConfigError(f"{where}: {sentence}" if where else sentence)
 
@@ -266,6 +275,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             choose("key", path[-1], allowed)
         except ValueError as unknown:
             return str(unknown).replace(repr(path[-1]), repr(key), 1)
+    if first["type"] == "json_invalid":  # of what YAML and JSON can write
+        return "a text has a lone surrogate in it, which is half of a character"
     if first["type"] in ("missing", "missing_argument"):
         return f"the key {key!r} is missing"
     if isinstance(given, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", given, re.IGNORECASE):
@@ -278,7 +289,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "value_error":
         return f"{key}: {says}" if key else says
     says = says.replace("valid array", "list").replace("an object", "keys with values")
-    return f"{key}: {given!r} is not allowed: it should be {says}"
+    shown = repr(given) if len(repr(given)) <= 80 else f"{repr(given)[:77]}..."
+    return f"{key}: {shown} is not allowed: it should be {says}"
 
 
 def fields_at(model: Any, path: list[str]) -> list[str]:

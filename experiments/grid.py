@@ -19,6 +19,7 @@
 grids/*.yaml are the examples.
 """
 
+import re
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,6 +120,8 @@ def read_grid(name: str) -> tuple[Path, Grid]:
         path = checked(choose, "grid", name, list_grids())
     elif path.stem in list_grids() and path.resolve() != list_grids()[path.stem].resolve():
         raise ConfigError(f"{path}: {path.stem!r} is the name of a grid here: rename the file")
+    if not re.match(r"[\w,=+]", path.stem):  # it names files, and stands in commands
+        raise ConfigError(f"{path}: the name of a grid's file begins with a letter or a digit")
     grid = parse(Grid, read_yaml(path), str(path.name))
     if not grid.cells or any(value == [] for cell in grid.cells for value in cell.values()):
         raise ConfigError(f"{path.name}: cells is empty, or has a key with an empty list")
