@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from experiments.config import ConfigError, parse
 from experiments.files import read_maybe_sealed
+from experiments.grid import MOST_ROWS
 
-MOST_SEEDS, MOST_ROWS = 10_000, 10_000
+MOST_SEEDS = 10_000
 # A part of the name of a file: in its folder, no option, not hidden.
 Name = Annotated[str, Field(pattern=r"^[\w,=+][\w.,=+-]*$", max_length=250)]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=10_000)]

@@ -26,6 +26,9 @@ class ConfigError(ValueError):
     """A wrong command, config, grid or data file, in one sentence for the user."""
 
 
+MOST_VALUES = 100_000  # of a YAML file
+
+
 class Strict(BaseModel):
     """Nothing is guessed: no unknown keys, no text where a number belongs."""
 
@@ -230,14 +233,32 @@ def checked(function, *args):
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file whose top level is a mapping, no key of which may stand twice."""
     try:
-        data = yaml.load(path.read_text(), UniqueKeys)
+        if path.is_fifo() or path.is_char_device():  # which would never end
+            raise ConfigError(f"{path}: not a file")
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
+        if size(data, {}) > MOST_VALUES:
+            raise ConfigError(f"{path}: more than {MOST_VALUES:,} values, written out")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping of keys to values is expected")
     return data
+
+
+def size(data: Any, known: dict[int, int]) -> int:
+    """How many values YAML's data has: what `*` repeats counts each time, though it is there once.
+
+    Raises RecursionError where something is in itself.
+    """
+    if id(data) not in known:
+        parts = [*data, *data.values()] if isinstance(data, dict) else data
+        parts = parts if isinstance(data, dict | list) else ()
+        known[id(data)] = 1 + sum(size(part, known) for part in parts)
+    return known[id(data)]
 
 
 class UniqueKeys(yaml.SafeLoader):
