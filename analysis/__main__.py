@@ -1,5 +1,12 @@
 """The command line: `python -m analysis COMMAND [STUDY...]`."""
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported needs no traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 import os
 import shlex
 import subprocess

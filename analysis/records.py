@@ -281,7 +281,11 @@ def load(
 
 def read_run(path: Path) -> dict[str, Any]:
     """What the folder of a run says: the columns of `Study.runs`, and its metrics."""
-    if not (path / "summary.json").exists():
+    try:
+        is_over = (path / "summary.json").exists()
+    except OSError as error:  # another user's folder: no reason to show nothing of the others
+        return {"state": "damaged", "reason": f"{path}: {error.strerror}", "path": path}
+    if not is_over:
         is_failed = state(path) == "failed"
         how = ("failed", failure(path)) if is_failed else ("missing", "")
         return dict(zip(("state", "reason"), how, strict=True)) | {"path": path}
@@ -309,7 +313,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 def published(asked: dict[str, Any]) -> tuple[pd.DataFrame, str]:
     """The paper's rows for this study, in the study's order, and what they were measured on."""
-    table = yaml.safe_load(PUBLISHED.read_text()).get(asked["table"], {"of": "", "rows": {}})
+    table = yaml.safe_load(PUBLISHED.read_bytes()).get(asked["table"], {"of": "", "rows": {}})
     rows = {row["label"]: table["rows"].get(row["label"], {}) for row in asked["rows"]}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame.reindex(columns=PAPER, index=list(rows)), table["of"]

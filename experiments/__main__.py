@@ -1,6 +1,13 @@
 """The command line: `python -m experiments run|plan|status|retry|delete|data|complexity|repeat|
 export|wandb-sync|dashboard`."""
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported needs no traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 import subprocess
 import sys
 import time

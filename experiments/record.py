@@ -191,7 +191,11 @@ class Record:
 def state(path: Path) -> str:
     """What a run's files say: planned, running, interrupted, cancelled, failed, diverged, done or
     damaged."""
-    if (path / "summary.json").exists():
+    try:
+        is_over = (path / "summary.json").exists()
+    except OSError:  # another user's folder
+        return "damaged"
+    if is_over:
         try:
             summary = read_sealed(path / "summary.json", "state", "files")
         except ConfigError:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,17 @@ def train(
     record.finish(summary)
 
 
+def is_state(saved: Any) -> bool:
+    """Whether a checkpoint has all that a run goes on from."""
+    parts = {"position", "model", "optimizer", "random", "precision", "step", "device"}
+    return (
+        isinstance(saved, dict)
+        and parts | {"data", "fingerprint"} <= saved.keys()
+        and isinstance(saved["position"], dict)
+        and saved["position"].keys() == {field.name for field in fields(Position)}
+    )
+
+
 def find_checkpoint(
     record: Record, device: str, marks: dict[str, Any], note: Callable[[str], None]
 ) -> dict[str, Any] | None:
@@ -245,7 +256,9 @@ def find_checkpoint(
     except ConfigError as error:
         reason = str(error)
     else:
-        if saved["device"] != kind:
+        if not is_state(saved):
+            reason = f"{path} is not what this version writes: it lacks a part"
+        elif saved["device"] != kind:
             reason = (
                 f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
             )

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import call, tiny, tiny_words, wrong
 
+from analysis.tables import csv, markdown
 from experiments.config import ConfigError, RunConfig, parse
 from experiments.grid import read_grid
 from experiments.record import write_study
@@ -77,3 +79,12 @@ def test_the_command_of_a_study_holds_no_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = expand(write_grid(tmp_path, 4), **ON).command
     assert command == ".venv/bin/python -m experiments run own.yaml --network resnet20"
+
+
+def test_a_spreadsheet_finds_no_formula_and_a_browser_no_html(tmp_path):
+    table = pd.DataFrame({"row": ["=1+1", "@x", "-y", "r = 4"], "error": [-1.5, 2.0, 3.0, None]})
+    lines = csv(table).splitlines()
+    assert lines[1:] == ["'=1+1,-1.5", "'@x,2", "'-y,3", "r = 4,"]
+    shown = markdown("<img src=x>", table.rename(columns={"row": "<b>"}), ["p < 0.05", "<script>"])
+    assert "<b" not in shown and "<img" not in shown and "<script" not in shown
+    assert "p < 0.05" in shown and "&lt;script>" in shown
