@@ -15,7 +15,7 @@ ABLATIONS := $(filter-out budget cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard cluster-tools
-.PHONY: bench bench-size simulate test test-all check-grids soak lint format clean $(GRIDS:%=ablation-%)
+.PHONY: bench bench-size simulate test test-all check-grids soak fuzz lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
@@ -92,6 +92,9 @@ check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smok
 
 soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with one left alone
 	@MINUTES=$(or $(MINUTES),5) $(PYTHON) -m pytest -s tests/test_soak.py
+
+fuzz: $(READY) ## damage records, studies, grids and data in EXAMPLES=5000 ways of each kind
+	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTHON) -m pytest tests/test_fuzz.py --timeout 0
 
 bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmarks/RESULTS.md (BENCH=full for more)
 	@$(PYTHON) -m benchmarks

@@ -1,5 +1,12 @@
 """The command line: `python -m analysis COMMAND [STUDY...]`."""
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported needs no traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 import os
 import shlex
 import subprocess
@@ -11,7 +18,7 @@ import typer
 
 from analysis.records import Study, find_studies
 from experiments import command
-from experiments.record import read_studies
+from experiments.asked import read_studies
 
 app = typer.Typer(
     add_completion=False,

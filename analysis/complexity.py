@@ -27,7 +27,7 @@ def tables(results: Path) -> dict[str, pd.DataFrame]:
         raise ConfigError(f"{path} is not there: make it with `make complexity`")
     counted = read_json(path)
     found = {}
-    for number, table in yaml.safe_load(ROWS.read_text()).items():
+    for number, table in yaml.safe_load(ROWS.read_bytes()).items():
         rows = [compare(row, counted[number].get(row["label"])) for row in table["rows"]]
         found[number] = pd.DataFrame(rows)
         found[number].attrs["title"] = table["title"]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from analysis.records import Study
 from experiments.files import digest_of_file, write_json
+from experiments.stop import deaf
 
 NOTES = ".drawn.json"
 WORTH_IT = 4  # drawings for each process: it takes three seconds to start
@@ -92,14 +93,18 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
     if workers < 2:
         return [one.function(*one.arguments) for one in drawings]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        tasks = [pool.submit(one.function, *one.arguments) for one in drawings]
-        return [task.result() for task in tasks]
+        with deaf():
+            tasks = [pool.submit(one.function, *one.arguments) for one in drawings]
+        try:
+            return [task.result() for task in tasks]
+        finally:  # what is not drawn when Ctrl-C comes is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def read_notes(folder: Path) -> dict[str, dict]:
     """Returns the notes by drawing; none where the file is not there, or is not what we write."""
     try:
-        notes = json.loads((folder / NOTES).read_text())
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
         return {
             name: {"source": str(note["source"]), "files": dict(note["files"])}
             for name, note in notes.items()

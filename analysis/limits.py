@@ -123,7 +123,7 @@ def paper(group: Group, studies: Sequence[Study]) -> Limit:
     """How this differs from what the paper measured."""
     settings = list(dict.fromkeys(s.paper_of for s in studies if s.paper.top1.notna().any()))
     theirs = "; ".join(settings) or "other networks and data"
-    tables = yaml.safe_load(PUBLISHED.read_text())
+    tables = yaml.safe_load(PUBLISHED.read_bytes())
     of = [tables[study.asked["table"]] for study in studies if study.asked["table"] in tables]
     how = list(dict.fromkeys(table["trained"] for table in of))
     dataset, network, recipe = group

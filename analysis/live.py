@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from experiments.asked import read_studies
 from experiments.lock import holder
-from experiments.record import pilots_of, read_studies, runs_of
+from experiments.record import pilots_of, runs_of
 
 REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
 QUIET = 30.0  # seconds without news after which a write is worth it: the percent go on

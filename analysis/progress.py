@@ -22,11 +22,12 @@ from analysis.report import Picture
 from analysis.style import STYLE
 from analysis.training import COLUMNS, curves, has_curves
 from analysis.write import Known, Table, tables_of
+from experiments.asked import read_study
 from experiments.config import ConfigError
 from experiments.display import duration
 from experiments.files import read_lines
 from experiments.lock import holder
-from experiments.record import failure, read_study, runs_of, seeds_of_cells, state
+from experiments.record import failure, runs_of, seeds_of_cells, state
 
 THERE = ("done", "diverged", "other data")  # states with a result
 # States with curves that are not in `Study.curves`.

@@ -17,6 +17,7 @@ from analysis.limits import limits
 from analysis.records import Group, Study, by_group
 from analysis.write import verdicts
 from experiments.config import ConfigError
+from experiments.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 Judged = dict[Group, list[Verdict]]
@@ -92,5 +93,5 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 def write(studies: Sequence[Study]) -> Path:
     """Writes the README of this checkout."""
-    README.write_text(filled(README.read_text(), parts(studies)))
+    write_text(README, filled(README.read_text(encoding="utf-8"), parts(studies)))
     return README

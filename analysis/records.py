@@ -15,10 +15,10 @@ import yaml
 
 from analysis.calibration import measure_calibration
 from analysis.pool import Pool
+from experiments.asked import read_studies
 from experiments.config import ConfigError
-from experiments.files import read_lines
 from experiments.gates import Gates, unpack
-from experiments.record import failure, read_result, read_studies, seeds_of_cells, state
+from experiments.record import failure, read_result, read_timings, seeds_of_cells, state
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
@@ -281,13 +281,17 @@ def load(
 
 def read_run(path: Path) -> dict[str, Any]:
     """What the folder of a run says: the columns of `Study.runs`, and its metrics."""
-    if not (path / "summary.json").exists():
+    try:
+        is_over = (path / "summary.json").exists()
+    except OSError as error:  # another user's folder: no reason to show nothing of the others
+        return {"state": "damaged", "reason": f"{path}: {error.strerror}", "path": path}
+    if not is_over:
         is_failed = state(path) == "failed"
         how = ("failed", failure(path)) if is_failed else ("missing", "")
         return dict(zip(("state", "reason"), how, strict=True)) | {"path": path}
     try:
         result = read_result(path)
-        timings = read_lines(path / "timings.jsonl", cut_short=True)
+        timings = read_timings(path)
         if (path / "gates.npz").exists():
             unpack(path / "gates.npz")
         if result.summary["state"] == "done" and not math.isfinite(result.summary["test_error"]):
@@ -298,8 +302,7 @@ def read_run(path: Path) -> dict[str, Any]:
     metrics = [{k: v for k, v in line.items() if k != "gates"} for line in result.metrics]
     run = {"path": path, "metrics": metrics} | result.summary
     run["hidden"] = hidden_text(result.summary["hidden"])
-    whole = [line for line in timings if line.get("images") and line.get("seconds")]
-    paces = [line["seconds"] / line["images"] for line in whole]
+    paces = [line["seconds"] / line["images"] for line in timings]
     run["ece"] = measure_calibration(path / "predictions.npz")
     run["pace"] = min(paces) if paces else None
     run["delay"] = median(paces) / min(paces) if paces else None
@@ -310,7 +313,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 def published(asked: dict[str, Any]) -> tuple[pd.DataFrame, str]:
     """The paper's rows for this study, in the study's order, and what they were measured on."""
-    table = yaml.safe_load(PUBLISHED.read_text()).get(asked["table"], {"of": "", "rows": {}})
+    table = yaml.safe_load(PUBLISHED.read_bytes()).get(asked["table"], {"of": "", "rows": {}})
     rows = {row["label"]: table["rows"].get(row["label"], {}) for row in asked["rows"]}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame.reindex(columns=PAPER, index=list(rows)), table["of"]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.records import Study
 from analysis.tables import DIGITS, csv, markdown
+from experiments.files import write_text
 from senet.config import SEConfig
 
 
@@ -156,5 +157,5 @@ def write(studies: Sequence[Study], results: Path) -> list[Path]:
         "runs.md": markdown("The columns of runs.csv", dictionary(), NOTES),
     }
     for name, content in contents.items():
-        (results / name).write_text(content)
+        write_text(results / name, content)
     return [results / name for name in contents]

@@ -3,6 +3,7 @@
 Figures are made without pyplot: whoever imports this keeps the backend of a notebook.
 """
 
+from functools import partial
 from pathlib import Path
 
 import seaborn as sns
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.records import CONSTANT, PLAIN, Study
 from analysis.tables import title
+from experiments.files import write_atomically
 
 PALETTE = sns.color_palette("colorblind")
 OURS, PAPER = PALETTE[0], PALETTE[1]
@@ -65,5 +67,6 @@ def write(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")  # it is laid out once, not twice for each file
     for path, metadata in zip(paths, METADATA.values(), strict=True):
-        figure.savefig(path, metadata=metadata)
+        save = partial(figure.savefig, format=path.suffix[1:], metadata=metadata)
+        write_atomically(path, save)
     return paths

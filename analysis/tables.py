@@ -2,6 +2,8 @@
 
 import io
 import math
+import re
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -17,6 +19,8 @@ from analysis.records import Study
 from analysis.stats import Difference
 
 HOLE = "–"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+TAG = re.compile("<(?=[A-Za-z/!?])")
 SENTENCE = 40  # characters
 DIGITS = 10
 PRIORS = {"welch": 0.0, "d0_4": 4.0, "d0_16": 16.0}  # the interval with another d0
@@ -129,9 +133,10 @@ def block(title: str, table: pd.DataFrame, notes: list[str]) -> str:
 
 
 def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:
+    """With a label's HTML as text."""
     body = tabulate(table, "keys", "pipe", **plainly(table))
     listed = "\n".join(f"- {note}" for note in notes)
-    return f"## {title}\n\n{body}\n\n{listed}\n"
+    return TAG.sub("&lt;", f"## {title}\n\n{body}\n\n{listed}\n")
 
 
 def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") -> str:
@@ -180,8 +185,21 @@ def broken(table: pd.DataFrame) -> str:
 
 
 def csv(table: pd.DataFrame) -> str:
-    """Numbers with DIGITS digits: the last ones of a double depend on the processor."""
+    """Numbers with DIGITS digits: the last ones of a double depend on the processor.
+
+    A text that a spreadsheet would take for a formula stands behind an apostrophe.
+    """
+    unsafe = [name for name in table if table[name].map(is_formula).any()]
+    table = table.assign(**{name: table[name].map(harmless).astype(object) for name in unsafe})
     return table.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g")
+
+
+def is_formula(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.startswith(FORMULA)
+
+
+def harmless(cell: Any) -> Any:
+    return f"'{cell}" if is_formula(cell) else cell
 
 
 def write(study: Study, suffix: str) -> str:

@@ -14,6 +14,7 @@ from analysis.drawing import Drawing, draw
 from analysis.notes import notes
 from analysis.records import Group, Study, by_group
 from analysis.subjects import subjects
+from experiments.files import write_text
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
 Known = dict[str, dict[str, Table]]  # name of a study -> its tables
@@ -85,7 +86,7 @@ def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
         }
         for suffix, content in contents.items():
             paths.append(folder / f"{name}.{suffix}")
-            paths[-1].write_text(content)
+            write_text(paths[-1], content)
     return paths
 
 

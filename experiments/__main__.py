@@ -1,6 +1,13 @@
 """The command line: `python -m experiments run|plan|status|retry|delete|data|complexity|repeat|
 export|wandb-sync|dashboard`."""
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported needs no traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 import subprocess
 import sys
 import time
@@ -19,6 +26,7 @@ from rich.text import Text
 
 from experiments import command, squeue, stale
 from experiments import record as records
+from experiments.asked import read_studies
 from experiments.config import checked, recipes
 from experiments.datasets import DATASETS, load, path_of, prepare_any
 from experiments.display import duration
@@ -141,14 +149,14 @@ def status(
     for key, value in wanted.items():
         if known[key]:
             checked(choose, key, value, known[key])
-    asked = {study["grid"]: None for study in records.read_studies(results)}
+    asked = {study["grid"]: None for study in read_studies(results)}
     for grid in grids:
         checked(choose, "grid", grid, {**list_grids(), **asked})
 
     def studies() -> list[dict]:
         return [
             study
-            for study in records.read_studies(results)
+            for study in read_studies(results)
             if (not grids or study["grid"] in grids)
             and all(study[key] == value for key, value in wanted.items())
         ]

@@ -47,7 +47,10 @@ def load(path: Path, device: str) -> dict[str, Any]:
     archive, digest = data[: -DIGEST - 2], data[-DIGEST:]
     if hashlib.sha256(archive).hexdigest().encode() != digest:
         raise ConfigError(f"{path} is damaged: its checksum does not fit")
-    return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    try:
+        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except Exception as error:  # of another version, or by somebody else
+        raise ConfigError(f"{path} is not what a run writes: {type(error).__name__}") from None
 
 
 def seed_all(seed: int) -> None:

@@ -18,7 +18,7 @@ ROWS = Path(__file__).parents[1] / "analysis" / "costs.yaml"
 def count_all(results: Path) -> Path:
     """Counts every row that can be built, on no device, and writes them by table and label."""
     counted: dict[str, dict[str, dict[str, Any]]] = {}
-    for table, content in yaml.safe_load(ROWS.read_text()).items():
+    for table, content in yaml.safe_load(ROWS.read_bytes()).items():
         for row in content["rows"]:
             if "build" in row:
                 found = count_one(**row["build"])

@@ -26,6 +26,9 @@ class ConfigError(ValueError):
     """A wrong command, config, grid or data file, in one sentence for the user."""
 
 
+MOST_VALUES = 100_000  # of a YAML file
+
+
 class Strict(BaseModel):
     """Nothing is guessed: no unknown keys, no text where a number belongs."""
 
@@ -110,6 +113,15 @@ class RunConfig(Strict):
     code: Code | None = None
     recipe: Recipe
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def check_name(self) -> Self:
+        if not re.fullmatch(r"[\w.,=+-]+", self.label):
+            raise ValueError(
+                f"{self.label!r} would name a folder: the names in it, such as one of your own in "
+                "`se`, may have letters, digits and . , = + - _"
+            )
+        return self
 
     @property
     def id(self) -> str:
@@ -221,14 +233,32 @@ def checked(function, *args):
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file whose top level is a mapping, no key of which may stand twice."""
     try:
-        data = yaml.load(path.read_text(), UniqueKeys)
+        if path.is_fifo() or path.is_char_device():  # which would never end
+            raise ConfigError(f"{path}: not a file")
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
+        if size(data, {}) > MOST_VALUES:
+            raise ConfigError(f"{path}: more than {MOST_VALUES:,} values, written out")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping of keys to values is expected")
     return data
+
+
+def size(data: Any, known: dict[int, int]) -> int:
+    """How many values YAML's data has: what `*` repeats counts each time, though it is there once.
+
+    Raises RecursionError where something is in itself.
+    """
+    if id(data) not in known:
+        parts = [*data, *data.values()] if isinstance(data, dict) else data
+        parts = parts if isinstance(data, dict | list) else ()
+        known[id(data)] = 1 + sum(size(part, known) for part in parts)
+    return known[id(data)]
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -247,7 +277,7 @@ def parse(model: type[Model], data: Any, where: str = "") -> Model:
         return model.model_validate_json(json.dumps(data))  # JSON: lists may become tuples
     except ValidationError as error:
         sentence = explain(error, model)
-    except (TypeError, ValueError) as error:  # a date or a set, which YAML can write
+    except (TypeError, ValueError, RecursionError) as error:  # a date, a set, a list in itself
         sentence = str(error)
     raise ConfigError(f"{where}: {sentence}" if where else sentence)
 
@@ -266,6 +296,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             choose("key", path[-1], allowed)
         except ValueError as unknown:
             return str(unknown).replace(repr(path[-1]), repr(key), 1)
+    if first["type"] == "json_invalid":  # of what YAML and JSON can write
+        return "a text has a lone surrogate in it, which is half of a character"
     if first["type"] in ("missing", "missing_argument"):
         return f"the key {key!r} is missing"
     if isinstance(given, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", given, re.IGNORECASE):
@@ -278,7 +310,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "value_error":
         return f"{key}: {says}" if key else says
     says = says.replace("valid array", "list").replace("an object", "keys with values")
-    return f"{key}: {given!r} is not allowed: it should be {says}"
+    shown = repr(given) if len(repr(given)) <= 80 else f"{repr(given)[:77]}..."
+    return f"{key}: {shown} is not allowed: it should be {says}"
 
 
 def fields_at(model: Any, path: list[str]) -> list[str]:

@@ -10,9 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.files import read_json, write_json
-from experiments.record import read_studies, seeds_of_cells
+from experiments.record import seeds_of_cells
 from senet.config import SEConfig
 from senet.networks import NETWORKS
 
@@ -27,7 +28,7 @@ except ImportError:
         "the dashboard needs wandb-workspaces: pip install wandb-workspaces"
     ) from None
 
-Asked = dict[str, Any]  # a study, as `record.read_studies` returns it
+Asked = dict[str, Any]  # a study, as `read_studies` returns it
 
 KEYS = {"network": "network", "width": "width"} | {f.name: f"se_{f.name}" for f in fields(SEConfig)}
 OPEN = ("Errors", "Error against what was varied", "Table", "Figures")  # sections, from the start
@@ -153,7 +154,7 @@ def workspace(study: Asked, entity: str, project: str) -> ws.Workspace:
     """The view of one study: its own runs, seeds of a cell folded into one. It is not saved yet.
 
     Args:
-        study: as `record.read_studies` returns it.
+        study: as `read_studies` returns it.
         entity, project: where its runs are; the entity is a user or a team.
     """
     title = f"{study['title']}: {study['name']}"
@@ -196,7 +197,7 @@ def report(studies: Sequence[Asked], entity: str, project: str) -> wr.Report:
     """One report of all studies: words, table, figures, panels of each. It is not saved yet.
 
     Args:
-        studies: as `record.read_studies` returns them.
+        studies: as `read_studies` returns them.
         entity, project: where it is kept; the panels show runs of the report's own project.
     """
     blocks = [wr.P(ASKED), wr.TableOfContents(), *chain(*map(chapter, studies))]

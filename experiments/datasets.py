@@ -12,7 +12,6 @@ import hashlib
 import os
 import time
 import urllib.request
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from rich.progress import (
 )
 
 from experiments.config import ConfigError, checked
+from experiments.files import write_atomically
 from senet.config import choose
 
 if TYPE_CHECKING:
@@ -96,13 +96,17 @@ def load(name: str, data_dir: Path) -> Arrays:
 
     source, path = checked(choose, "dataset", name, DATASETS), path_of(name, data_dir)
     try:
-        with np.load(path, allow_pickle=False) as file:  # verifies the checksum of each array
-            arrays = {key: file[key] for key in ("class_names", *EXPECTED)}
+        path.open("rb").close()
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there: make it with `make data DATASET={name}`") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        with np.load(path, allow_pickle=False) as file:  # verifies the checksum of each array
+            arrays = {key: file[key] for key in ("class_names", *EXPECTED)}
     except KeyError as error:
         raise ConfigError(f"{path}: the array {error.args[0].split()[0]!r} is missing") from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
+    except Exception:  # a flipped bit may ask for any way to unpack it, and for any size
         raise ConfigError(f"{path} is damaged: delete it and prepare it again") from None
     digest = hashlib.sha256()
     for key, shape in EXPECTED.items():
@@ -166,12 +170,7 @@ def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) 
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         arrays = fetch(name, source, data_dir, say, patience) if source.torchvision else made(say)
-        partial = data_dir / f".{name}.{os.getpid()}.npz"
-        try:
-            np.savez(partial, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_atomically(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         raise ConfigError(
             f"DATA_DIR {data_dir} cannot be used: {error.strerror or error}"

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments import checkpoint
+from experiments.asked import read_studies
 from experiments.config import ConfigError, RunConfig, checked
 from experiments.datasets import DATASETS, Say
 from experiments.files import write_atomically, write_json
-from experiments.record import read_result, read_studies, runs_of
+from experiments.record import read_result, runs_of
 from experiments.record import state as state_of
 from senet.weights import INDEX, PUBLISHED, pack
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,14 +15,32 @@ from typing import Any
 from experiments.config import ConfigError
 from experiments.lock import confirm
 
+SEAL = "sha256"  # the key of an object's checksum of itself
+BIGGEST = 64 << 20  # bytes of a text that we write, and many more
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8. Raises ConfigError, which names the file, and FileNotFoundError."""
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # a pipe would never end
+            raise ConfigError(f"{path} cannot be read: it is not a file")
+        if facts.st_size > BIGGEST:
+            raise ConfigError(f"{path} cannot be read: {facts.st_size:,} bytes are too many")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
     """A file that holds an object with these keys, or a ConfigError that names it."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there") from None
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if not isinstance(data, dict) or not set(keys) <= set(data):
         raise ConfigError(f"{path} is damaged: it lacks {', '.join(keys) or 'its keys'}")
@@ -30,8 +49,17 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
 
 def read_sealed(path: Path, *keys: str) -> dict[str, Any]:
     """What `write_sealed` wrote, or a ConfigError that names the file."""
-    data = read_json(path, *keys)
-    if data.pop("sha256", None) != digest_of_object(data):
+    return unsealed(path, read_json(path, *keys))
+
+
+def read_maybe_sealed(path: Path) -> dict[str, Any]:
+    """The same of a file that in older versions had no checksum."""
+    data = read_json(path)
+    return unsealed(path, data) if SEAL in data else data
+
+
+def unsealed(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    if data.pop(SEAL, None) != digest_of_object(data):
         raise ConfigError(f"{path} is not what the run wrote: edited, or of an older version")
     return data
 
@@ -43,14 +71,15 @@ def read_lines(path: Path, cut_short: bool = False) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     try:
-        for line in path.read_text(errors="replace").splitlines():
+        for line in read_text(path).splitlines():
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError(f"{line[:40]!r} is not an object")
             rows.append(row)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if not cut_short:
-            raise ConfigError(f"{path} cannot be read: {error}") from None
+            named = error if isinstance(error, ConfigError) else f"{path} cannot be read: {error}"
+            raise ConfigError(str(named)) from None
     return rows
 
 
@@ -78,7 +107,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_sealed(path: Path, data: dict[str, Any]) -> None:
     """A JSON object with a checksum of itself."""
-    write_json(path, data | {"sha256": digest_of_object(data)})
+    write_json(path, data | {SEAL: digest_of_object(data)})
 
 
 def write_atomically(path: Path, write: Callable) -> None:
@@ -123,6 +152,8 @@ def unused(folder: Path, name: str, ending: str = "") -> Path:
 
 def digest_of_file(path: Path) -> str:
     try:
+        if not path.is_file():  # a pipe would never end
+            raise FileNotFoundError(errno.ENOENT, "no such file")
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None

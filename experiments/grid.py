@@ -19,8 +19,11 @@
 grids/*.yaml are the examples.
 """
 
+import re
 from itertools import pairwise, product
+from math import prod
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -31,6 +34,7 @@ from senet.config import choose
 
 GRIDS = Path(__file__).parent / "grids"
 THOUSANDS = 10_000  # from here on numbers have commas
+MOST_ROWS = 10_000
 WORDS = {"label", "reference"}  # of an entry of `cells` that are no keys of a config
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -119,6 +123,8 @@ def read_grid(name: str) -> tuple[Path, Grid]:
         path = checked(choose, "grid", name, list_grids())
     elif path.stem in list_grids() and path.resolve() != list_grids()[path.stem].resolve():
         raise ConfigError(f"{path}: {path.stem!r} is the name of a grid here: rename the file")
+    if not re.match(r"[\w,=+]", path.stem):  # it names files, and stands in commands
+        raise ConfigError(f"{path}: the name of a grid's file begins with a letter or a digit")
     grid = parse(Grid, read_yaml(path), str(path.name))
     if not grid.cells or any(value == [] for cell in grid.cells for value in cell.values()):
         raise ConfigError(f"{path.name}: cells is empty, or has a key with an empty list")
@@ -139,6 +145,9 @@ def points(entry: dict[str, Any], grid_name: str) -> list[Point]:
     """The points of an entry of `cells`: its axes crossed."""
     axes = {key: value for key, value in entry.items() if key not in WORDS}
     lists = [value if isinstance(value, list) else [value] for value in axes.values()]
+    if (number := prod(map(len, lists))) > MOST_ROWS:
+        most = f"at most {MOST_ROWS:,} are allowed"
+        raise ConfigError(f"{grid_name}: an entry of cells has {number:,} rows: {most}")
     result = []
     for values in product(*lists):
         point = dict(zip(axes, values, strict=True))
@@ -155,8 +164,11 @@ def points(entry: dict[str, Any], grid_name: str) -> list[Point]:
 def fill(template: Any, levels: dict[str, str], grid_name: str) -> str:
     """A label with the levels' values in the places of their names in braces."""
     try:
+        names = {part[1:] for part in Formatter().parse(str(template)) if part[1] is not None}
+        if not names <= {(name, "", None) for name in levels}:  # a width may be a billion
+            raise ValueError
         return str(template).format(**levels)
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+    except ValueError:
         raise ConfigError(
             f"{grid_name}: the label {template!r} may name {', '.join(levels)} in braces"
         ) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import ConfigError
-from experiments.stop import STOPS
+from experiments.stop import STOPS, deaf
 
 
 def warm_up() -> None:
@@ -22,11 +22,9 @@ def warm_up() -> None:
     `torch._dynamo` is among it as counting operations needs it: five seconds, but only once.
     """
     multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
-    # Inherited: what a terminal or a batch system sends to all of us is the runner's to answer.
-    numbers = (*STOPS, signal.SIGUSR2)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
-        forkserver.ensure_running()
+        with deaf():
+            forkserver.ensure_running()
     except OSError as error:
         if "AF_UNIX" not in str(error):
             raise
@@ -35,9 +33,6 @@ def warm_up() -> None:
             f"TMPDIR {folder}: {len(folder)} characters are too many for the socket of the fork "
             "server: allowed are about 70"
         ) from error
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Connection]:

@@ -120,7 +120,7 @@ class Seat:
 
     def find(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:
         """The folder that holds this very file: DATA_DIR, or one that is filled once per node."""
-        own = Path(tempfile.gettempdir()) / "se-ablation-data" / digest[:16]
+        own = Path(tempfile.gettempdir()) / f"se-ablation-data-{os.getuid()}" / digest[:16]
         for folder in (self.data_dir, own):
             if (file := path_of(name, folder)).exists() and digest_of_file(file) == digest:
                 return folder

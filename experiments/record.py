@@ -32,6 +32,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from experiments.asked import read_study
 from experiments.config import ConfigError, RunConfig, parse
 from experiments.files import (
     append_line,
@@ -51,6 +52,8 @@ from senet.config import digest_of
 SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
 # Kinds of failure that are not the run's fault: it goes on as soon as it may.
 KILLED, DISK_FULL, CANCELLED = "killed", "disk full", "cancelled"
+
+MOST_IMAGES, MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
 
 MISSING = ("planned", "interrupted", "cancelled", "running")  # states of runs that `run` sees to
 
@@ -137,8 +140,7 @@ class Record:
 
     def seconds_spent(self) -> float:
         """On epochs so far, also on those that were lost."""
-        lines = read_lines(self.path / "timings.jsonl", cut_short=True)
-        return sum(line.get("seconds", 0.0) for line in lines)
+        return sum(line["seconds"] for line in read_timings(self.path))
 
     def append(self, file: str, row: dict[str, Any]) -> None:
         """A line of metrics.jsonl or timings.jsonl."""
@@ -189,12 +191,16 @@ class Record:
 def state(path: Path) -> str:
     """What a run's files say: planned, running, interrupted, cancelled, failed, diverged, done or
     damaged."""
-    if (path / "summary.json").exists():
+    try:
+        is_over = (path / "summary.json").exists()
+    except OSError:  # another user's folder
+        return "damaged"
+    if is_over:
         try:
             summary = read_sealed(path / "summary.json", "state", "files")
         except ConfigError:
             return "damaged"
-        are_there = all(has_content(path / name) for name in ("env.json", *summary["files"]))
+        are_there = all(has_content(path / name) for name in summary["files"])
         return summary["state"] if are_there else "damaged"
     if holder(path) is not None:
         return "running"
@@ -253,7 +259,27 @@ def check_files(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{path / name} is not there")
         if digest_of_file(path / name) != digest:
             raise ConfigError(f"{path / name} is not what the run wrote: edited, or cut short")
-    return read_sealed(path / "env.json", "precision", "data")
+    env = read_sealed(path / "env.json", "precision", "data")
+    timings = path / "timings.jsonl"
+    if "timings" in env and digest_of_file(timings) != env["timings"]:  # not in older versions
+        raise ConfigError(f"{timings} is not what the run wrote: edited, or cut short")
+    return env
+
+
+def read_timings(path: Path) -> list[dict[str, Any]]:
+    """epoch, images and seconds of each epoch; what is no such line is left out."""
+    lines = read_lines(path / "timings.jsonl", cut_short=True)
+    return [line for line in lines if is_timing(**{"epoch": 0, "images": 0, "seconds": 0} | line)]
+
+
+def is_timing(epoch: Any, images: Any, seconds: Any, **_) -> bool:
+    return (
+        type(epoch) is int
+        and type(images) is int
+        and type(seconds) in (int, float)
+        and 0 < images < MOST_IMAGES
+        and 0 < seconds < MOST_SECONDS
+    )
 
 
 def what_is_lost(path: Path) -> str:
@@ -333,41 +359,6 @@ def delete(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def read_studies(results: Path) -> list[dict[str, Any]]:
-    """What was asked for in RESULTS, by name."""
-    return [read_study(path) for path in sorted((results / "studies").glob("*.json"))]
-
-
-def read_study(path: Path) -> dict[str, Any]:
-    keys = ("name", "grid", "title", "table", "dataset", "network", "recipe", "training", "command")
-    more = ("about", "expected", "expect", "spread", "demonstration", "settings", "seeds", "rows")
-    study = read_json(path, *keys, *more)
-    seeds, rows = study["seeds"], study["rows"] if isinstance(study["rows"], list) else []
-    is_whole = all(isinstance(row, dict) and {"label", "cell"} <= set(row) for row in rows)
-    labels = [row["label"] for row in rows] if is_whole else []
-    references = {row.get("reference") for row in rows} - {None} if is_whole else set()
-    more = [*study.get("declares", []), *study.get("looks", [])]
-    is_whole = is_whole and all(isinstance(one, dict) and "rows" in one for one in more)
-    if "tune" in study:
-        tried = study["tune"].get("rows") if isinstance(study["tune"], dict) else None
-        is_whole = is_whole and isinstance(tried, dict) and all(map(is_tuning, tried.values()))
-    if (
-        not (isinstance(seeds, int) and seeds > 0)
-        or not labels
-        or len(set(labels)) < len(labels)
-        or not references <= set(labels)
-        or not is_whole
-    ):
-        raise ConfigError(f"{path} was edited: its seeds or rows are not what `run` writes")
-    return study
-
-
-def is_tuning(row: Any) -> bool:
-    """Tells whether this is what `tuning.to_json` writes of a row."""
-    keys = {"tried": list, "runs": list}
-    return isinstance(row, dict) and all(isinstance(row.get(k), of) for k, of in keys.items())
-
-
 def write_study(results: Path, study: dict[str, Any]) -> None:
     """What was asked, beside the runs: RESULTS/studies/<name>.json. More seeds are kept."""
     path = results / "studies" / f"{study['name']}.json"
@@ -385,7 +376,7 @@ def write_study(results: Path, study: dict[str, Any]) -> None:
         if looks := before.get("looks", []):
             added = [look for look in study.get("looks", []) if look not in looks]
             study["looks"] = looks + added
-    write_json(path, study)
+    write_sealed(path, study)
 
 
 def keep_code(results: Path, code: Path) -> None:

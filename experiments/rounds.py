@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import record as records
+from experiments.asked import read_study
 from experiments.config import ConfigError
 from experiments.datasets import Say
 from experiments.options import RunOptions
@@ -38,7 +39,7 @@ def begin(studies: list[Study], options: RunOptions) -> list[Study]:
         return studies
     paths = {s.name: options.results / "studies" / f"{s.name}.json" for s in studies}
     return [
-        study.resumed(records.read_study(path)) if (path := paths[study.name]).exists() else study
+        study.resumed(read_study(path)) if (path := paths[study.name]).exists() else study
         for study in studies
     ]
 

@@ -13,6 +13,7 @@ from experiments import record as records
 from experiments import stale
 from experiments.apart import prepare_step, refuse_unbuildable, seconds_of_an_image
 from experiments.beside import Beside, News
+from experiments.clash import refuse_clashes
 from experiments.config import ConfigError, checked
 from experiments.datasets import DATASETS, Say, load, prepare_any
 from experiments.display import Display, duration
@@ -79,6 +80,7 @@ def expand_all(options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
         )
         for name, own in only.items()
     ]
+    refuse_clashes(studies, options.results)
     return [advance(resume(study, options.results), options.results) for study in studies]
 
 

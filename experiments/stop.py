@@ -2,7 +2,10 @@
 
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STATUSES = tuple(128 + number for number in STOPS)
@@ -32,6 +35,22 @@ class Stop:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Lets processes that are started meanwhile ignore what ends us: we end them in order.
+
+    A terminal or a batch system signals them all.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (*STOPS, signal.SIGUSR2) if is_main else ()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def listen() -> None:

@@ -5,6 +5,7 @@ No torch here.
 
 import hashlib
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -77,11 +78,12 @@ class Study:
         kept = {k: v for k, v in self.settings.items() if not k.startswith("recipe.")}
         is_default = self.network == (ALL if self.grid.varies_network else DEFAULT_NETWORK)
         other = [] if is_default else ["--network", self.network]
+        source = os.path.relpath(self.source) if os.path.isabs(self.source) else self.source
         if self.grid_name == self.source and not kept:
             return f"make ablation-{self.grid_name}" + (f" NETWORK={self.network}" if other else "")
         for key, value in kept.items():
             other += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-        return shlex.join([".venv/bin/python", "-m", "experiments", "run", self.source, *other])
+        return shlex.join([".venv/bin/python", "-m", "experiments", "run", source, *other])
 
     @property
     def recipe_rows(self) -> dict[str, RecipeRow]:

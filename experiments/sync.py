@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments import tracking
+from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.datasets import Say
 from experiments.follow import scratch
-from experiments.record import load, read_result, read_studies, runs_of, state
+from experiments.record import load, read_result, runs_of, state
 from experiments.told import (
     digest_of_run,
     digest_of_study,

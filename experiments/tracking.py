@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.files import read_lines
 from experiments.gates import unpack
-from experiments.record import load, read_result, read_studies, state
+from experiments.record import load, read_result, read_timings, state
 from experiments.told import (
     Told,
     digest_of_run,
@@ -194,8 +195,8 @@ class Mirror:
     def catch_up(self) -> None:
         """Tells the epochs that are new since the last call."""
         rows = read_lines(self.path / "metrics.jsonl", cut_short=True)
-        times = read_lines(self.path / "timings.jsonl", cut_short=True)
-        speed = {t["epoch"]: t["images"] / t["seconds"] for t in times if t.get("seconds")}
+        times = read_timings(self.path)
+        speed = {t["epoch"]: t["images"] / t["seconds"] for t in times}
         for row in rows[self.told :]:
             told = epoch_of(row) | {"images_per_second": speed.get(row["epoch"])}
             told = {key: value for key, value in told.items() if value is not None}

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from experiments.data import shared
 from experiments.datasets import load
 from experiments.environment import peak_memory, pick_precision, pick_step, provenance
 from experiments.examine import class_shares, evaluate, gates_of, intervene, watch_epoch
-from experiments.files import unused
+from experiments.files import digest_of_file, unused
 from experiments.fingerprint import fingerprint
 from experiments.gates import SEEDS, pack
 from experiments.loop import draws_nothing, new_loop
@@ -210,6 +210,7 @@ def train(
             gates = gates_of(model, test, autocast, statistics, names)
             record.write_gates(pack(gates, config.seed))
     spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
+    spent["timings"] = digest_of_file(record.path / "timings.jsonl")
     record.write_environment(environment | spent)
     summary = {
         "state": "done" if done else "diverged",
@@ -230,6 +231,17 @@ def train(
     record.finish(summary)
 
 
+def is_state(saved: Any) -> bool:
+    """Whether a checkpoint has all that a run goes on from."""
+    parts = {"position", "model", "optimizer", "random", "precision", "step", "device"}
+    return (
+        isinstance(saved, dict)
+        and parts | {"data", "fingerprint"} <= saved.keys()
+        and isinstance(saved["position"], dict)
+        and saved["position"].keys() == {field.name for field in fields(Position)}
+    )
+
+
 def find_checkpoint(
     record: Record, device: str, marks: dict[str, Any], note: Callable[[str], None]
 ) -> dict[str, Any] | None:
@@ -244,7 +256,9 @@ def find_checkpoint(
     except ConfigError as error:
         reason = str(error)
     else:
-        if saved["device"] != kind:
+        if not is_state(saved):
+            reason = f"{path} is not what this version writes: it lacks a part"
+        elif saved["device"] != kind:
             reason = (
                 f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
             )

@@ -12,8 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from experiments.asked import read_study
 from experiments.config import ConfigError, RunConfig, parse
-from experiments.record import Record, read_study
+from experiments.record import Record
 from experiments.settings import put
 
 if TYPE_CHECKING:
@@ -55,12 +56,7 @@ def resume(study: "Study", results: Path) -> "Study":
     if not study.tuned or not path.exists():
         return study
     before = read_study(path).get("tune", {"key": "", "rows": {}})
-    try:
-        known = from_json(before["rows"]) if before["key"] == study.tuned_key else {}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ConfigError(
-            f"{path} was edited: what it says of pilots is not what `run` writes"
-        ) from None
+    known = from_json(before["rows"]) if before["key"] == study.tuned_key else {}
     return replace(study, tuned={row: known.get(row, new) for row, new in study.tuned.items()})
 
 

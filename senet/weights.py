@@ -75,7 +75,7 @@ def published(name: str, folder: str | Path = PUBLISHED) -> nn.Module:
     """
     folder = Path(folder)
     try:
-        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX).read_text())
+        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"no weights are published in {folder}") from None
     cells = [cell for cell, entry in index.items() if name in (cell, *entry["rows"])]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.asked import read_studies
 from experiments.config import ConfigError
-from experiments.record import read_studies
 
 pytest.importorskip("wandb_workspaces")
 

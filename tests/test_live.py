@@ -23,9 +23,9 @@ from waiting import wait_for
 from analysis import live, progress, report
 from analysis.__main__ import offline_runs, open_in_browser
 from analysis.records import find_studies
+from experiments.asked import read_studies
 from experiments.beside import News
 from experiments.lock import hold
-from experiments.record import read_studies
 
 NAME = "squeeze-cifar10-resnet29b-smoke"
 EVIL = "<script>document.title='owned'</script>"

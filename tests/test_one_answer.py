@@ -15,7 +15,7 @@ from analysis.claims import Verdict, judge
 from analysis.comparisons import answers, shown
 from analysis.forest import lines
 from analysis.records import PLAIN, Study, by_group, find_studies
-from experiments.record import read_studies
+from experiments.asked import read_studies
 
 HOME = ROOT / readme.HOME
 NUMBER = r"[+-]\d+\.\d\d"

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 
+from experiments.asked import read_studies
 from experiments.config import recipes
 from experiments.grid import list_grids
 from experiments.measure import check
-from experiments.record import read_studies, write_study
+from experiments.record import write_study
 from experiments.study import expand
 from senet.own import check_own
 

@@ -24,9 +24,9 @@ from analysis.contrasts import read_contrasts
 from analysis.kinds import CAPTION
 from analysis.limits import limits
 from analysis.records import PLAIN, Study, by_group, find_studies
+from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.origin import origin
-from experiments.record import read_studies
 from experiments.study import expand
 from senet.config import SEConfig
 

@@ -18,11 +18,12 @@ from conftest import ROOT, bare, call, start, tiny, tiny_words, write_grid
 from waiting import wait_for
 
 from experiments import squeue
+from experiments.asked import read_studies
 from experiments.cluster import SlurmSettings
 from experiments.config import ConfigError
 from experiments.lock import holder
 from experiments.overview import status_lines
-from experiments.record import Record, load, read_result, read_studies, state
+from experiments.record import Record, load, read_result, state
 from experiments.slurm import Slurm
 from experiments.train import train
 

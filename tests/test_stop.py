@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, bare, start, tiny_words, wait_for, workers
+from conftest import ROOT, bare, start, tiny_words, workers
+from waiting import wait_for
 
 from experiments import stop
 from experiments.output import Lossy

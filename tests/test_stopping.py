@@ -24,8 +24,9 @@ from analysis.records import find_studies
 from analysis.stats import Plan, contrast, pool, seeds_for_difference
 from analysis.stopping import look, seeds_needed
 from benchmarks import fixed, simulated, stopping, verdicts
+from experiments.asked import read_studies
 from experiments.config import ConfigError
-from experiments.record import read_studies, write_study
+from experiments.record import write_study
 from experiments.study import expand
 
 CONTROL = [one for one in read_contrasts().comparisons if one.grid == "control"]

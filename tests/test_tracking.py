@@ -270,7 +270,7 @@ def test_a_record_that_cannot_be_trusted_is_named_and_the_others_are_sent(some_r
 def test_a_run_whose_record_is_damaged_is_not_noted_as_told(some_records, no_key):
     tracking.prepare(some_records)
     path = next(some_records.glob("runs/*/*/summary.json")).parent
-    (path / "predictions.npz").write_bytes(b"")
+    (path / "predictions.npz").write_bytes(b"x")
     with pytest.raises(ConfigError, match="edited, or cut short"):
         tracking.Mirror(path, "offline").conclude()
     assert not list((some_records / "wandb/told").iterdir())

@@ -8,9 +8,10 @@ import pytest
 from conftest import call, tiny_words
 
 from analysis.contrasts import Comparison
+from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.files import read_lines
-from experiments.record import read_studies, write_study
+from experiments.record import write_study
 from experiments.study import expand
 from experiments.tuning import Tuning, decide, resume
 
