@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
+from experiments.asked import read_studies
 from experiments.config import ConfigError, RunConfig
 from experiments.files import read_sealed, write_json, write_sealed
 from experiments.lock import hold
@@ -25,7 +26,6 @@ from experiments.record import (
     keep_code,
     load,
     read_result,
-    read_studies,
     runs_of,
     seeds_of_cells,
     state,
@@ -94,8 +94,6 @@ def test_the_state_is_what_the_files_say(tmp_path):
     record.begin()
     assert record.state == "interrupted" and not record.finished
     record.finish({"state": "diverged"})
-    assert record.state == "damaged" and record.finished  # it lacks its environment
-    record.write_environment({"torch": "2"})
     assert record.state == "diverged" and record.finished
     assert not list(record.path.glob(".*")), "nothing half written is left"
     with pytest.raises(ConfigError, match="holds a finished run, which is never trained again"):
@@ -139,7 +137,7 @@ def test_the_environment_of_the_first_start_stays_and_later_ones_add_what_differ
     first = record.note_start({"torch": "2", "device": "cpu"}, 0)
     assert first == read_sealed(record.path / "env.json")
     assert {k: first[k] for k in first if k != "started"} == {"torch": "2", "device": "cpu"}
-    record.append("timings.jsonl", {"seconds": 2.5})
+    record.append("timings.jsonl", {"epoch": 1, "images": 10, "seconds": 2.5})
     with (record.path / "timings.jsonl").open("a") as file:
         file.write('{"seconds": ')  # cut in two by a kill
     assert record.seconds_spent() == 2.5
@@ -221,9 +219,15 @@ ROWS = [{"label": "a", "cell": "A"}, {"label": "b", "cell": "B", "reference": "a
 
 
 def study(**changes) -> dict:
-    keys = ("grid", "title", "table", "dataset", "network", "recipe", "training", "command",
-            "about", "expected", "expect", "spread", "demonstration", "settings")  # fmt: skip
-    return dict.fromkeys(keys, "") | {"name": "s", "seeds": 2, "rows": ROWS} | changes
+    asked = dict.fromkeys(["grid", "title", "dataset", "network", "recipe"], "x")
+    asked |= dict.fromkeys(["training", "command", "about", "expected"], "")
+    asked |= dict.fromkeys(["table", "expect", "spread"])
+    asked |= {"demonstration": False, "settings": {}}
+    return asked | {"name": "s", "seeds": 2, "rows": ROWS} | changes
+
+
+def look(seeds: int) -> dict:
+    return {"comparison": "", "rows": ["a"], "seeds": [seeds], "verdict": ""}
 
 
 def test_runs_come_in_whole_rounds_and_some_rows_have_more(tmp_path):
@@ -238,7 +242,7 @@ def test_runs_come_in_whole_rounds_and_some_rows_have_more(tmp_path):
 
 def test_a_study_is_kept_with_the_most_seeds_and_with_all_looks(tmp_path):
     results = tmp_path / "not" / "there"
-    looks = [{"rows": ["a"], "seeds": n} for n in range(3)]
+    looks = [look(n) for n in range(3)]
     write_study(results, study(seeds=3, looks=looks[:2]))
     assert read_studies(results) == [study(seeds=3, looks=looks[:2])]
     [one, other] = ROWS
@@ -264,11 +268,11 @@ def test_a_study_is_kept_with_the_most_seeds_and_with_all_looks(tmp_path):
     ids=str,
 )  # fmt: skip
 def test_a_study_that_was_edited_is_refused(tmp_path, changes):
-    write_study(tmp_path, study(looks=[{"rows": []}], declares=[{"rows": []}]))
+    write_study(tmp_path, study(looks=[look(1)], declares=[{"rows": ["a"], "minus": ["b"]}]))
     assert len(read_studies(tmp_path)) == 1
     path = tmp_path / "studies" / "s.json"
     write_json(path, study(**changes))
-    with pytest.raises(ConfigError, match=r"s\.json was edited: its seeds or rows are not what"):
+    with pytest.raises(ConfigError, match=r"s\.json was edited or damaged: "):
         read_studies(tmp_path)
 
 
@@ -278,7 +282,7 @@ def test_a_study_that_lacks_a_key_is_refused(tmp_path, key):
     content = study()
     del content[key]
     write_json(tmp_path / "studies" / "s.json", content)
-    with pytest.raises(ConfigError, match=r"s\.json is damaged: it lacks"):
+    with pytest.raises(ConfigError, match=rf"s\.json was edited or damaged: the key '{key}' is missing"):
         read_studies(tmp_path)
 
 
