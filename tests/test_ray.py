@@ -118,4 +118,4 @@ def test_ctrl_c_brings_the_checkpoints_home(tmp_path, data_dir, cluster):
 
 def kept_data(digest: str) -> Path:
     """Where a node keeps a data set that was sent to it."""
-    return Path(tempfile.gettempdir()) / "se-ablation-data" / digest[:16]
+    return Path(tempfile.gettempdir()) / f"se-ablation-data-{os.getuid()}" / digest[:16]

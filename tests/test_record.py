@@ -282,7 +282,9 @@ def test_a_study_that_lacks_a_key_is_refused(tmp_path, key):
     content = study()
     del content[key]
     write_json(tmp_path / "studies" / "s.json", content)
-    with pytest.raises(ConfigError, match=rf"s\.json was edited or damaged: the key '{key}' is missing"):
+    with pytest.raises(
+        ConfigError, match=rf"s\.json was edited or damaged: the key '{key}' is missing"
+    ):
         read_studies(tmp_path)
 
 
