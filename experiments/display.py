@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from experiments.launch import Event
 from experiments.record import Record
+from experiments.tuning import FIRST_PILOT
 
 MOST_SHOWN = 30  # runs under way; a screen has no room for more, and drawing takes its time
 PLAIN_EVERY = 30.0  # seconds between two lines about the whole where there is no terminal
@@ -160,8 +161,11 @@ class Display:
         elif record.state == "diverged":
             self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
         else:
-            error = record.summary()["test_error"]
-            self.line(f"done     {name}: {error:.2f} % test error, {duration(took)}")
+            summary, is_pilot = record.summary(), record.config.seed >= FIRST_PILOT
+            error = f"{summary['test_error']:.2f} % test error"
+            if is_pilot:  # of which nobody is to see the test error
+                error = f"{summary['val_error']:.2f} % of the held-out images wrong"
+            self.line(f"done     {name}: {error}, {duration(took)}")
 
     def line(self, text: str, style: str | None = None) -> None:
         self.last_line = time.monotonic()

@@ -89,6 +89,8 @@ def test_pilots_choose_and_fresh_seeds_are_trained(tmp_path, data_dir):
     there = {"RESULTS": str(tmp_path / "results"), "DATA_DIR": str(data_dir)}
     done = call(*words, **there)
     assert done.returncode == 0, done.stdout + done.stderr
+    pilots = [line for line in done.stdout.splitlines() if line.startswith("done     pilot")]
+    assert pilots and all("% of the held-out images wrong" in line for line in pilots)
     [study] = read_studies(tmp_path / "results")
     for row in study["rows"]:
         tuned = study["tune"]["rows"][row["label"]]
