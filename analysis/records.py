@@ -222,11 +222,12 @@ def group_key(study: Study) -> str:
     return json.dumps([study.asked[name] for name in names], sort_keys=True)
 
 
-def find_studies(results: Path, names: list[str]) -> list[Study]:
+def find_studies(results: Path | str, names: Sequence[str] = ()) -> list[Study]:
     """The studies of these names, or of these grids; all of them where there is no name.
 
     Raises ConfigError where a name fits none, or a file cannot be read.
     """
+    results = Path(results)
     asked = read_studies(results)
     if not asked:
         raise ConfigError(f"{results} holds no study: begin with `python -m experiments run ratio`")

@@ -27,7 +27,6 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ from experiments.files import (
     write_sealed,
 )
 from experiments.lock import hold, holder
-from senet.config import digest_of
+from senet.config import digest_of, nearest
 
 SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
 # Kinds of failure that are not the run's fault: it goes on as soon as it may.
@@ -345,8 +344,7 @@ def find_run(results: Path, name: str) -> Path:
     runs = results / "runs"
     names = [f"{path.parent.name}/{path.name}" for path in sorted(runs.glob("*/seed*"))]
     if name not in names:
-        near = get_close_matches(name, names, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ""
+        hint = f": did you mean {near!r}?" if (near := nearest(name, names)) else ""
         raise ConfigError(f"no run {name!r} in {runs}{hint}")
     return runs / name
 

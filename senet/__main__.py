@@ -12,7 +12,7 @@ import typer
 from tabulate import tabulate
 from torchinfo import summary
 
-from senet.config import SEConfig
+from senet.config import SEConfig, choose
 from senet.cost import Cost, cost
 from senet.networks import build
 from senet.own import check_own
@@ -93,9 +93,9 @@ def check(file: Path | None) -> None:
 
 def setting(word: str) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
-    if not equals or key not in SEConfig.__dataclass_fields__:
-        allowed = ", ".join(SEConfig.__dataclass_fields__)
-        raise ValueError(f"--set {word!r}: write KEY=VALUE with a key of {allowed}")
+    if not equals:
+        raise ValueError(f"--set {word!r}: write KEY=VALUE, for example ratio=4")
+    choose("key of --set", key, SEConfig.__dataclass_fields__)
     try:
         return key, literal_eval(value)
     except (ValueError, SyntaxError):

@@ -1,8 +1,10 @@
 """An SE block in words. No torch here, so that plans and tables can read the same names."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +16,18 @@ def choose(kind: str, name: object, table: Any) -> Any:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    near = get_close_matches(str(name), list(table), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"did you mean {near!r}? " if (near := nearest(str(name), table)) else ""
     raise ValueError(f"unknown {kind} {name!r}: {hint}allowed are {', '.join(table)}")
+
+
+def nearest(name: str, table: Iterable[str]) -> str | None:
+    """The most similar of some names: of two that are as similar the one that begins alike."""
+
+    def similarity(near: str) -> tuple[float, int]:
+        begins_alike = commonprefix([name, near])  # noqa: RUF071, names are no paths
+        return SequenceMatcher(None, name, near).ratio(), len(begins_alike)
+
+    return max(get_close_matches(name, list(table), n=5), key=similarity, default=None)
 
 
 def digest_of(path: Path) -> str:

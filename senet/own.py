@@ -11,6 +11,7 @@ from senet import block
 from senet.config import SEConfig, digest_of
 from senet.cost import count
 
+PIXELS = 6, 5  # height, width: no two sizes of the maps that are tried are alike
 TABLES = {
     "squeeze": block.SQUEEZES,
     "excitation": block.EXCITATIONS,
@@ -58,7 +59,7 @@ def try_row(setting: str, name: str, channels: int) -> dict[str, object]:
     try:
         made = block.new_block(channels, SEConfig(**{setting: name}), "SE")
         parameters = count(made)
-        x = torch.randn(4, channels, 8, 8, requires_grad=True)
+        x = torch.randn(4, channels, *PIXELS, requires_grad=True)
         y = made(x)
         if y.shape != x.shape:
             return wrong(parameters, f"{tuple(x.shape)} becomes {tuple(y.shape)}")

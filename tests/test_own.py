@@ -58,19 +58,22 @@ def test_two_files_are_a_study_of_ones_own(tmp_path, data_dir):
 def test_check_tries_every_row_that_a_file_adds(tmp_path):
     path = tmp_path / "rows.py"
     path.write_text(
-        "import torch\nfrom torch import nn\nfrom senet.block import BLOCKS, EXCITATIONS, GATES\n"
+        "import torch\nfrom torch import nn\n"
+        "from senet.block import BLOCKS, EXCITATIONS, GATES, SQUEEZES\n"
         "class Full(nn.Module):\n"
         "    def __init__(self, channels, config):\n"
         "        super().__init__()\n        self.layer = nn.Linear(channels, channels)\n"
         "    def forward(self, z):\n        return self.layer(z)\n"
         "EXCITATIONS['full_c'] = Full\n"
         "GATES['log_c'] = torch.log\n"
+        "SQUEEZES['over_channels_c'] = lambda pixels: pixels.std(2)\n"  # (B, HW), and not (B, C)
         "BLOCKS['half_c'] = lambda channels: nn.Conv2d(channels, channels // 2, 1)\n"
     )
-    rows = {row["row"]: row for row in check_own(path, channels=16)}
-    assert rows["full_c"]["wrong"] == "" and rows["full_c"]["parameters"] == 272
+    rows = {row["row"]: row for row in check_own(path, channels=64)}
+    assert rows["full_c"]["wrong"] == "" and rows["full_c"]["parameters"] == 64 * 65
     assert "not finite" in rows["log_c"]["wrong"]
-    assert rows["half_c"]["wrong"] == "(4, 16, 8, 8) becomes (4, 8, 8, 8)"
+    assert "RuntimeError" in rows["over_channels_c"]["wrong"]
+    assert rows["half_c"]["wrong"] == "(4, 64, 6, 5) becomes (4, 32, 6, 5)"
 
 
 def test_a_file_is_run_once_for_each_content(tmp_path):
@@ -129,7 +132,9 @@ def test_a_network_is_summed_up_for_people_and_for_programs(tmp_path):
     ("words", "message"),
     [
         (["resnet51"], "unknown network 'resnet51'"),
-        (["resnet50", "--set", "rate=4"], "write KEY=VALUE with a key of squeeze"),
+        (["resnet50", "--set", "raito=4"], "unknown key of --set 'raito': did you mean 'ratio'?"),
+        (["resnet50", "--set", "ratio"], "write KEY=VALUE"),
+        (["resnet21"], "did you mean 'resnet20'?"),
         (["resnet50", "--set", "ratio=0"], "ratio 0 is not a positive whole number"),
         (["check"], "check needs a file"),
         (["check", "nothing.py"], "nothing.py: No such file"),
