@@ -19,7 +19,7 @@ from experiments.asked import read_studies
 from experiments.config import ConfigError
 from experiments.datasets import Say
 from experiments.follow import scratch
-from experiments.record import load, read_result, runs_of, state
+from experiments.record import load, pilots_of, read_result, runs_of, state
 from experiments.told import (
     digest_of_run,
     digest_of_study,
@@ -58,7 +58,8 @@ def items(results: Path) -> Iterator[Item]:
     folder, studies = folder_of(results), read_studies(results)
     if not studies:
         raise ConfigError(f"{results} holds no study: begin with `run`")
-    for path in dict.fromkeys(path for study in studies for path in runs_of(study, results)):
+    paths = (p for s in studies for p in (*runs_of(s, results), *pilots_of(s, results)))
+    for path in dict.fromkeys(paths):
         if state(path) not in (*tracking.ENDED, "damaged"):
             continue
         try:
