@@ -14,7 +14,14 @@ from typing import Literal, Self
 
 from experiments.config import RunConfig
 from experiments.lock import hold, holder
-from experiments.processes import begin, kills_for_memory, spawn, warm_up, was_told
+from experiments.processes import (
+    begin,
+    kills_for_memory,
+    spawn,
+    uninterrupted,
+    warm_up,
+    was_told,
+)
 from experiments.record import KILLED, Record, failure
 from experiments.worker import OUT_OF_MEMORY, Job, Outcome, crew, work
 
@@ -168,17 +175,19 @@ class Local:
                 elsewhere.clear()
 
     def start(self, record: Record) -> None:
+        """Begins a run. Ctrl-C waits until it is known: `__exit__` ends those that are."""
         device, is_shared = self.free.pop(0), record in self.together
         job = Job(record, self.data_dir, device, self.checkpoint_every, is_shared)
-        if is_shared:
-            seat = self.seat(device, record.config)
-            process, pipe = seat.process, seat.pipe
-            self.taken[pipe] = seat
-            with suppress(OSError):  # it has just ended: we shall hear of that
-                pipe.send(job)
-        else:
-            process, pipe = spawn(work, job)
-        self.active[pipe] = Active(record, device, process, is_shared, kills_for_memory())
+        with uninterrupted():
+            if is_shared:
+                seat = self.seat(device, record.config)
+                process, pipe = seat.process, seat.pipe
+                self.taken[pipe] = seat
+                with suppress(OSError):  # it has just ended: we shall hear of that
+                    pipe.send(job)
+            else:
+                process, pipe = spawn(work, job)
+            self.active[pipe] = Active(record, device, process, is_shared, kills_for_memory())
 
     def choose(self, waiting: deque[Record]) -> Record:
         """The next run: another seed of what an idle seat has trained, or else the first."""

@@ -390,3 +390,26 @@ def test_a_seat_is_given_another_seed_of_what_it_has_trained(tmp_path, script):
             for event in local.train([record]):
                 assert event.kind == "ended" or list(local.taken.values()) == [known]
     assert started == [first, second, again, third, last]
+
+
+def test_ctrl_c_while_a_run_is_being_started_ends_that_run_too(tmp_path, script, monkeypatch):
+    """Else it would go on for a moment, in a folder that `repeat` has just deleted."""
+    start, begun = FORK.Process.start, []
+
+    def interrupted(process) -> None:
+        start(process)
+        begun.append(process)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(FORK.Process, "start", interrupted)
+    script[0] = stays
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Local(["cpu"], tmp_path) as local:
+            list(local.train(runs(tmp_path, 1)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    [process] = begun
+    ended = not process.is_alive()
+    process.kill()
+    assert ended and holder(runs(tmp_path, 1)[0].path) is None
