@@ -21,7 +21,8 @@ def warm_up() -> None:
 
     `torch._dynamo` is among it as counting operations needs it: five seconds, but only once.
     """
-    multiprocessing.set_forkserver_preload(["experiments.train", "torch._dynamo"])
+    modules = ["experiments.orphans", "experiments.train", "torch._dynamo"]
+    multiprocessing.set_forkserver_preload(modules)
     try:
         with deaf():
             forkserver.ensure_running()

@@ -123,3 +123,22 @@ def test_a_text_that_cannot_be_written_is_dropped(broken):
     print("more", file=lossy, flush=True)
     stream.close()  # what Python does at its end
     print("after its end", file=lossy, flush=True)
+
+
+ORPHAN = """
+import os, sys
+from multiprocessing import forkserver
+from experiments.processes import warm_up
+warm_up()
+child, parent = forkserver.connect_to_new_process([])
+os.close(parent)  # as where the runner is killed now, before it says what the process is for
+os.read(child, 100)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_whose_runner_was_killed_at_once_ends_without_a_word():
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], cwd=ROOT, env=bare(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
