@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
         if facts.st_size > BIGGEST:
             raise ConfigError(f"{path} cannot be read: {facts.st_size:,} bytes are too many")
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, ConfigError):
         raise
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
@@ -40,6 +40,8 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
         data = json.loads(read_text(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there") from None
+    except ConfigError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if not isinstance(data, dict) or not set(keys) <= set(data):

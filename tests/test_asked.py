@@ -102,7 +102,7 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path):
     path = old(tmp_path)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(ConfigError, match="is not a file"):
+    with pytest.raises(ConfigError, match=f"^{path} cannot be read: it is not a file$"):
         read_studies(tmp_path)
 
 
