@@ -97,6 +97,11 @@ class Asked(Checked):
         return self
 
 
+def check(study: dict[str, Any], where: str) -> None:
+    """Raises ConfigError where a study would not be read again, before any of it is written."""
+    parse(Asked, study, where)
+
+
 def read_study(path: Path) -> dict[str, Any]:
     """What was asked, as it was written. Raises ConfigError, which names the file.
 

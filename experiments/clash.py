@@ -4,16 +4,20 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.asked import read_study
+from experiments.asked import check, read_study
 from experiments.config import ConfigError
 from experiments.grid import list_grids
 from experiments.study import Study
 
 
 def refuse_clashes(studies: Iterable[Study], results: Path) -> None:
-    """Raises ConfigError where a study has the name of another grid's, given with it or before."""
+    """Raises ConfigError where a study has the name of another grid's, given with it or before.
+
+    Or where its own file would not be read again, as of a row without a name.
+    """
     known: dict[str, Path] = {}
     for study in studies:
+        check(study.record(), study.source)
         ours, path = grid_file(study.source), results / "studies" / f"{study.name}.json"
         others = [known.setdefault(study.name, ours)]
         if path.exists():

@@ -152,7 +152,9 @@ def points(entry: dict[str, Any], grid_name: str) -> list[Point]:
     for values in product(*lists):
         point = dict(zip(axes, values, strict=True))
         levels = {key.split(".")[-1]: show(value) for key, value in point.items()}
-        template = entry.get("label", ", ".join(f"{{{name}}}" for name in levels))
+        template = entry.get("label")
+        if template is None:
+            template = ", ".join(f"{{{name}}}" for name in levels)
         label, reference = (
             None if text is None else fill(text, levels, grid_name)
             for text in (template, entry.get("reference"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from analysis import write
 from analysis.records import find_studies
-from experiments.asked import read_studies
+from experiments.asked import check, read_studies
 from experiments.config import ConfigError
 from experiments.datasets import load
 from experiments.grid import GRIDS
@@ -157,7 +157,7 @@ def test_damaged_grids(tmp_path, damage, source):
 def expand_it(folder: Path) -> None:
     try:
         study = expand(str(folder / "own.yaml"), dataset="cifar10", recipe="smoke")
-        assert json.dumps(study.record())
+        check(study.record(), study.source)
     except ConfigError as error:
         assert "\n" not in str(error) and len(str(error)) < 20_000
 

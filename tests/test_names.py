@@ -88,3 +88,16 @@ def test_a_spreadsheet_finds_no_formula_and_a_browser_no_html(tmp_path):
     shown = markdown("<img src=x>", table.rename(columns={"row": "<b>"}), ["p < 0.05", "<script>"])
     assert "<b" not in shown and "<img" not in shown and "<script" not in shown
     assert "p < 0.05" in shown and "&lt;script>" in shown
+
+
+@pytest.mark.parametrize(("label", "said"), [("''", "rows.1.label"), ("'\x07'", "YAML"), ("~", "")])
+def test_a_row_that_would_not_be_read_again_is_refused(capsys, tmp_path, label, said):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "title: Own\ncontrols: [plain]\nreference: no SE\n"
+        f"cells: [{{se.ratio: [4], label: {label}}}]\n"
+    )
+    if not said:
+        assert [cell.label for cell in expand(str(path), **ON).cells] == ["no SE", "4"]
+        return
+    assert said in wrong(capsys, "plan", str(path), *tiny_words(), "--results", str(tmp_path))
