@@ -15,14 +15,15 @@ from typing import Any
 from experiments.config import ConfigError
 from experiments.stop import STOPS, deaf
 
+# What the fork server imports, whoever starts it. Counting operations needs `torch._dynamo`: five
+# seconds, but only once.
+multiprocessing.set_forkserver_preload(
+    ["experiments.orphans", "experiments.train", "torch._dynamo"]
+)
+
 
 def warm_up() -> None:
-    """Starts the fork server, which imports in the background what every run needs.
-
-    `torch._dynamo` is among it as counting operations needs it: five seconds, but only once.
-    """
-    modules = ["experiments.orphans", "experiments.train", "torch._dynamo"]
-    multiprocessing.set_forkserver_preload(modules)
+    """Starts the fork server, which imports in the background what every run needs."""
     try:
         with deaf():
             forkserver.ensure_running()
