@@ -108,6 +108,7 @@ def plan(options: ForecastOptions) -> None:
         if not path_of(dataset, options.data_dir).exists():
             say("cifar10 has to be downloaded; if it cannot be, `run` takes the synthetic set")
     studies = runner.expand_all(options, dataset, machine.recipe)
+    studies = runner.settle_open(studies, options, machine.device)
     price = prices(studies)
     for study in studies:
         console.print(plan_table(study, price, results))

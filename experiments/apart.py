@@ -6,8 +6,8 @@ Each question is a function that imports what it needs in the process that answe
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import ConfigError
-from experiments.environment import pick_step
+from experiments.config import ConfigError, Recipe
+from experiments.environment import Unfit, begin_arithmetic
 from experiments.processes import ask
 from experiments.record import Record
 from experiments.study import Study
@@ -26,14 +26,19 @@ def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
     return answered("count what the networks cost", count, studies)
 
 
-def prepare_step(name: str, device: str) -> None:
-    """Compiles what a step of training needs. Raises ConfigError where it cannot be had."""
-    answered("prepare the step of training", pick_step, name, device)
+def settle_arithmetic(
+    recipes: Sequence[Recipe], begun: dict[str, str], device: str
+) -> dict[str, str]:
+    """Asks `environment.begin_arithmetic`, which also compiles what a step of training needs."""
+    return answered("prepare the step of training", begin_arithmetic, recipes, begun, device)
 
 
 def seconds_of_an_image(record: Record, device: str) -> float | None:
     """Returns the seconds of an image in training, None where that cannot be measured."""
-    return ask(probe, record, device)
+    try:
+        return ask(probe, record, device)
+    except Unfit:  # a driver on which nothing is trained
+        return None
 
 
 def answered(task: str, function: Callable, *args: Any) -> Any:
@@ -58,5 +63,7 @@ def count(studies: Sequence[Study]) -> dict[str, "Cost"]:
 
 def probe(record: Record, device: str) -> float:
     from experiments.measure import probe_run
+    from experiments.worker import keep_freed_memory
 
+    keep_freed_memory()  # as a run does
     return probe_run(record, device)

@@ -5,11 +5,11 @@ damaged is never half believed. No torch here.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from experiments.config import ConfigError, parse
+from experiments.config import ConfigError, Recipe, parse
 from experiments.files import read_maybe_sealed
 from experiments.grid import MOST_ROWS
 
@@ -28,6 +28,24 @@ class Checked(BaseModel):
     """What nobody reads may be there: a later version may have added it."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Arithmetic(Checked):
+    """Says what `auto` of a recipe's precision and step stands for in all runs of a study.
+
+    "auto" leaves it to each machine, as in a study of an older version whose runs are mixed.
+    """
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    step: Literal["auto", "plain", "fused", "captured"] = "auto"
+
+    def of(self, recipe: Recipe) -> Self:
+        """What a run of this recipe takes: what the recipe itself says, else this."""
+        own = {key: getattr(recipe, key) for key in Arithmetic.model_fields}
+        return self.model_copy(update={k: v for k, v in own.items() if v != "auto"})
+
+
+UNSETTLED = Arithmetic()
 
 
 class Row(Checked):
@@ -84,6 +102,7 @@ class Asked(Checked):
     declares: list[Declared] = []
     looks: list[Look] = []
     tune: Tune | None = None
+    arithmetic: Arithmetic | None = None
 
     @model_validator(mode="after")
     def fit(self) -> Self:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.config import ConfigError, RunConfig
 from experiments.datasets import DATASETS
-from experiments.environment import device_name
+from experiments.environment import device_name, instructions
 from experiments.files import read_sealed
 from experiments.record import Record
 from experiments.simulate import SIMULATIONS, Schedule, simulate, spread_of
@@ -27,13 +27,13 @@ def seconds(
 ) -> dict[Record, float]:
     """About how long each run takes on one worker, from its beginning.
 
-    From another seed of the same cell where one was trained on such a machine, else from a few
-    steps, measured once for each network with and without SE.
+    From another seed of the same cell where one was trained on such a machine in the same
+    arithmetic, else from a few steps, measured once for each network with and without SE.
 
     Args:
         measure: (run, device) -> seconds an image takes in training, None where that fails.
         is_here: whether they are trained on this machine; if not, another seed's time counts
-            whatever machine it was trained on.
+            whatever machine it was trained on, in the same arithmetic.
     """
     pace: dict[tuple, float] = {}
     known: dict[Path, float | None] = {}
@@ -41,26 +41,32 @@ def seconds(
     for record in records:
         config, cell = record.config, record.path.parent
         if cell not in known:
-            known[cell] = next(times(cell, device, is_here), None)
+            known[cell] = next(times(record, device, is_here), None)
         if known[cell] is not None:
             result[record] = known[cell]
             continue
-        kind = config.network, config.width, config.se is not None
+        how = record.arithmetic.of(config.recipe), config.recipe.batch_size
+        kind = config.network, config.width, config.se is not None, *how
         if kind not in pace:
             pace[kind] = measure(record, device) or PACE
         result[record] = pace[kind] * workload(config)
     return result
 
 
-def times(cell: Path, device: str, is_here: bool) -> Iterator[float]:
-    """How long each run of this cell took that was done: on such a machine, if it is to be here."""
-    here = device_name(device) if is_here else None
-    for path in sorted(cell.glob("seed*/summary.json")):
+def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
+    """How long each run of this cell took that was done in the same arithmetic: on such a machine,
+    if it is to be here."""
+    wanted = {k: v for k, v in record.arithmetic.of(record.config.recipe) if v != "auto"}
+    if is_here:
+        wanted |= dict(zip(("processor", "device"), device_name(device), strict=True))
+        wanted["instructions"] = instructions()
+    for path in sorted(record.path.parent.glob("seed*/summary.json")):
         try:
             summary, env = read_sealed(path, "state"), read_sealed(path.with_name("env.json"))
         except ConfigError:
             continue
-        if summary["state"] == "done" and here in (None, (env["processor"], env["device"])):
+        env = {"step": "plain"} | env  # as it was for all in older versions
+        if summary["state"] == "done" and wanted.items() <= env.items():
             yield env["seconds"]
 
 
@@ -78,8 +84,8 @@ def forecast(
     Returns:
         The spread is that of the finished runs of these cells; None where no cell has two.
     """
-    cells = dict.fromkeys(record.path.parent for record in expected)
-    spread = spread_of([list(times(cell, device, is_here)) for cell in cells])
+    cells = {record.path.parent: record for record in expected}
+    spread = spread_of([list(times(record, device, is_here)) for record in cells.values()])
     between = [between_checkpoints(record.config, took) for record, took in expected.items()]
     facts = {"spread": spread or 0.0, "failures": failures, "between": between}
     runs = list(expected.values())

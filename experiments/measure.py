@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.asked import UNSETTLED, Arithmetic
 from experiments.config import ConfigError, RunConfig, checked
-from experiments.environment import pick_precision, pick_step
+from experiments.environment import pick_arithmetic
+from experiments.estimate import images_of
 from experiments.record import Record
 from experiments.step import arithmetic, build_network, new_forward, new_optimizer, train_step
 from experiments.study import Study
@@ -16,7 +18,6 @@ from senet.cost import Cost, cost
 from senet.own import load_own
 
 STEPS = 2  # measured ones, after one that warms up
-BATCH = 32
 
 
 def check(studies: Iterable[Study]) -> dict:
@@ -68,21 +69,23 @@ def probe_run(record: Record, device: str) -> float:
     """Measures the seconds that one image of a run takes in training, on a few steps."""
     if record.config.code:
         load_own(record.code_path)
-    return probe(record.config, device)
+    return probe(record.config, device, record.arithmetic)
 
 
-def probe(config: RunConfig, device: str) -> float:
-    """Measures the seconds that one image takes in training, on a few steps."""
+def probe(config: RunConfig, device: str, begun: Arithmetic = UNSETTLED) -> float:
+    """Measures the seconds that one image takes in training, on a few steps of a run's own size.
+
+    Raises Unfit where this machine cannot compute as the study was `begun`.
+    """
     torch.set_num_threads(1)
     model = build_network(config).to(device, memory_format=torch.channels_last)
-    x = torch.zeros(BATCH, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    number = min(config.recipe.batch_size, images_of(config))
+    x = torch.zeros(number, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.zeros(len(x), dtype=torch.long, device=device)
     recipe = config.recipe
-    autocast = arithmetic(device, pick_precision(recipe.precision, device))
-    forward, optimizer = (
-        new_forward(model, pick_step(recipe.step, device)),
-        new_optimizer(model, recipe),
-    )
+    own = pick_arithmetic(recipe, begun, device)
+    autocast = arithmetic(device, own.precision)
+    forward, optimizer = new_forward(model, own.step), new_optimizer(model, recipe)
     for step in range(1 + STEPS):
         if step == 1:
             began = time.perf_counter()

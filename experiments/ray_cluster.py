@@ -203,7 +203,8 @@ class Ray:
             self.data[name] = digest_of_file(file), ray.put(file.read_bytes())
         digest, content = self.data[name]
         files = {path.name: path.read_bytes() for path in travelling(record.path)}
-        self.active[seat.begin.remote(record.config, files, code, digest, [content])] = run
+        what = (record.config, files, code, digest, [content], record.arithmetic)
+        self.active[seat.begin.remote(*what)] = run
         return True
 
     def hear(self, ref: Any) -> Iterator[Event]:

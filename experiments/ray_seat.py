@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.asked import UNSETTLED, Arithmetic
 from experiments.config import RunConfig
 from experiments.datasets import path_of
 from experiments.files import digest_of_file, write_atomically
@@ -68,7 +69,13 @@ class Seat:
         self.checked: dict[str, Path] = {}  # a data set's digest -> the folder of its file
 
     def begin(
-        self, config: RunConfig, files: Files, code: bytes | None, digest: str, data: list[Any]
+        self,
+        config: RunConfig,
+        files: Files,
+        code: bytes | None,
+        digest: str,
+        data: list[Any],
+        arithmetic: Arithmetic = UNSETTLED,
     ) -> News:
         """Starts a run.
 
@@ -78,9 +85,10 @@ class Seat:
             code: its own code, if it has some.
             digest: of the data set's file.
             data: a reference to the content of that file, which is fetched only where it is needed.
+            arithmetic: of its study.
         """
         self.place = tempfile.TemporaryDirectory(prefix="se-ablation-")
-        record = self.record = Record(Path(self.place.name), config)
+        record = self.record = Record(Path(self.place.name), config, arithmetic)
         record.path.mkdir(parents=True)
         for name, content in files.items():
             (record.path / name).write_bytes(content)

@@ -25,13 +25,13 @@ No torch here: `status` reads a thousand of these in a moment.
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from experiments.asked import read_study
+from experiments.asked import UNSETTLED, Arithmetic, read_study
 from experiments.config import ConfigError, RunConfig, parse
 from experiments.files import (
     append_line,
@@ -51,6 +51,7 @@ from senet.config import digest_of, nearest
 SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
 # Kinds of failure that are not the run's fault: it goes on as soon as it may.
 KILLED, DISK_FULL, CANCELLED = "killed", "disk full", "cancelled"
+UNFIT = "unfit machine"  # for the arithmetic of the study: another one can train it
 
 MOST_IMAGES, MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
 
@@ -59,10 +60,11 @@ MISSING = ("planned", "interrupted", "cancelled", "running")  # states of runs t
 
 @dataclass(frozen=True)
 class Record:
-    """The files of one run."""
+    """The files of one run, and the arithmetic that its study was begun with."""
 
     results: Path
     config: RunConfig
+    arithmetic: Arithmetic = field(default=UNSETTLED, compare=False)
 
     @cached_property
     def path(self) -> Path:
@@ -206,7 +208,7 @@ def state(path: Path) -> str:
     kind = failure(path).partition(":")[0]
     if kind == CANCELLED:
         return "cancelled"
-    if kind and kind not in (KILLED, DISK_FULL):
+    if kind and kind not in (KILLED, DISK_FULL, UNFIT):
         return "failed"
     return "interrupted" if (path / "config.json").exists() else "planned"
 
@@ -374,6 +376,13 @@ def write_study(results: Path, study: dict[str, Any]) -> None:
         if looks := before.get("looks", []):
             added = [look for look in study.get("looks", []) if look not in looks]
             study["looks"] = looks + added
+        if first := before.get("arithmetic"):
+            if study.get("arithmetic", first) != first:
+                raise ConfigError(
+                    f"{path}: another machine has begun this study at the same moment, with "
+                    f"{' and '.join(first.values())}: the same command joins it"
+                )
+            study = study | {"arithmetic": first}
     write_sealed(path, study)
 
 

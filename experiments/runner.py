@@ -11,7 +11,8 @@ from rich.console import Console
 
 from experiments import record as records
 from experiments import stale
-from experiments.apart import prepare_step, refuse_unbuildable, seconds_of_an_image
+from experiments.apart import refuse_unbuildable, seconds_of_an_image
+from experiments.arithmetic import settle as settle_arithmetic
 from experiments.beside import Beside, News
 from experiments.clash import refuse_clashes
 from experiments.config import ConfigError, checked
@@ -89,7 +90,7 @@ def name_runs(
 ) -> dict[Record, str]:
     """Every run of the studies once, in whole rounds of seeds, and what it is called."""
     runs = [
-        (config.seed, Record(results, config), label)
+        (config.seed, Record(results, config, study.arithmetic), label)
         for study in studies
         for label, config in runs_of(study)
     ]
@@ -120,6 +121,8 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
         for name in dict.fromkeys(study.dataset for study in studies):
             prepare_any(name, options.data_dir, say)
     studies = begin(studies, options)
+    is_open = options.adds_seeds or isinstance(options, RetryOptions)
+    studies = settle_open(studies, options, machine.device, is_open)
     if isinstance(options, RetryOptions):
         forget(name_runs(studies, results), options, say)
 
@@ -140,6 +143,19 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
         for watcher in watchers:
             watcher.tell(News("drawn"))
     return conclude(name_runs(studies, results), stopped, say) or int(not is_whole)
+
+
+def settle_open(
+    studies: list[Study], options: PlanOptions, device: str, is_open: bool = False
+) -> list[Study]:
+    """The studies with their arithmetic where runs are missing, or `is_open` to more of them."""
+    results, is_here = options.results, options.launcher == "local"
+    return [
+        settle_arithmetic(study, results, device, is_here)
+        if is_open or any(not record.finished for record in name_runs([study], results))
+        else study
+        for study in studies
+    ]
 
 
 def show(results: Path, names: list[str], say: Say) -> bool:
@@ -228,8 +244,7 @@ def train_round(
         for dataset in dict.fromkeys(record.config.dataset for record in missing):
             arrays = load(dataset, data_dir)
             for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
-                held_out(arrays, recipe)  # refuses what the data cannot give, and this
-                prepare_step(recipe.step, machine.device)  # a step that cannot be, or compiles it
+                held_out(arrays, recipe)  # refuses what the data cannot give
     for study in studies:
         records.write_study(results, study.record())
         if study.code:

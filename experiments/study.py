@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.asked import UNSETTLED, Arithmetic
 from experiments.config import ConfigError, RecipeRow, RunConfig, checked, parse, recipe_row
 from experiments.grid import CONTROLS, PLACE, Grid, points, read_grid, show
 from experiments.settings import put, refuse_taken
@@ -63,6 +64,7 @@ class Study:
     added: dict[str, int] = field(default_factory=dict)  # row -> seeds, where --decide added some
     looks: tuple[dict[str, Any], ...] = ()  # what --decide saw: analysis/stopping.py
     tuned: dict[str, Tuning] = field(default_factory=dict)  # row -> what its pilots have shown
+    arithmetic: Arithmetic = UNSETTLED  # that it was begun with: experiments/arithmetic.py
 
     @property
     def name(self) -> str:
@@ -196,6 +198,7 @@ class Study:
             ],
             **self.decided(),
             **({"tune": to_json(self)} if self.tuned else {}),
+            **({"arithmetic": dict(self.arithmetic)} if self.arithmetic != UNSETTLED else {}),
         }
 
     def decided(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from experiments import checkpoint
 from experiments.config import ConfigError, RunConfig
 from experiments.data import shared
 from experiments.datasets import load
-from experiments.environment import peak_memory, pick_precision, pick_step, provenance
+from experiments.environment import peak_memory, pick_arithmetic, provenance
 from experiments.examine import class_shares, evaluate, gates_of, intervene, watch_epoch
 from experiments.files import digest_of_file, unused
 from experiments.fingerprint import fingerprint
@@ -93,6 +93,7 @@ def train(
     """
     began, recipe, earlier = time.perf_counter(), config.recipe, record.seconds_spent()
     record.begin()
+    own = pick_arithmetic(recipe, record.arithmetic, device)
     arrays = load(config.dataset, data_dir)
     if config.code:
         load_own(record.code_path)
@@ -102,7 +103,7 @@ def train(
     if saved:
         precision, step = saved["precision"], saved.get("step", "plain")
     else:
-        precision, step = pick_precision(recipe.precision, device), pick_step(recipe.step, device)
+        precision, step = own.precision, own.step
         if step == "captured" and not draws_nothing(config):
             step = "plain"
     environment = provenance(device, precision, step) | marks
@@ -242,6 +243,12 @@ def is_state(saved: Any) -> bool:
     )
 
 
+def is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
+    """Whether a checkpoint has the arithmetic of its study; what a recipe says itself, it has."""
+    begun = {key: v for key, v in record.arithmetic if getattr(record.config.recipe, key) == "auto"}
+    return all(value in ("auto", saved[key]) for key, value in begun.items())
+
+
 def find_checkpoint(
     record: Record, device: str, marks: dict[str, Any], note: Callable[[str], None]
 ) -> dict[str, Any] | None:
@@ -264,6 +271,11 @@ def find_checkpoint(
             )
         elif saved.get("step") == "fused" and kernels.library() is None:
             reason = f"{path} was written by the fused step, for which no compiler is here"
+        elif not is_as_begun(record, saved):
+            reason = (
+                f"{path} was computed in {saved['precision']} by the {saved['step']} step, "
+                "and not as the study was begun"
+            )
         elif saved["data"] != marks["data"]:
             reason = f"{path} comes from other data: {saved['data']}, not {marks['data']}"
         elif not same(saved["fingerprint"], marks["fingerprint"]):

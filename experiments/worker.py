@@ -22,8 +22,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.environment import Unfit
 from experiments.lock import Lock, Moved, hold, is_at
-from experiments.record import DISK_FULL, Record
+from experiments.record import DISK_FULL, UNFIT, Record
 
 REPORT_EVERY = 0.5  # seconds between two signs of life of a run
 OUT_OF_MEMORY = "out of memory"
@@ -184,6 +185,8 @@ def kind_of(error: Exception) -> str:
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return DISK_FULL
+    if isinstance(error, Unfit):
+        return UNFIT
     return type(error).__name__
 
 

@@ -1,5 +1,6 @@
 """Both ends of a run on a Ray cluster, without one: its place on a node, and the driver."""
 
+import json
 import tempfile
 from contextlib import ExitStack
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import tiny
 from test_ray import kept_data
 
+from experiments.asked import Arithmetic
 from experiments.cluster import RaySettings
 from experiments.files import digest_of_file, read_sealed
 from experiments.lock import hold, holder
@@ -41,17 +43,20 @@ def test_a_seat_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeyp
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     config, seat, come = tiny(), Seat("cpu", data_dir, 60, 60), {}
     digest = digest_of_file(data_dir / "cifar10.npz")
-    news = seat.begin(config, {}, None, digest, [])
+    begun = Arithmetic(precision="fp32", step="plain")  # the study, which the node does not know
+    news = seat.begin(config, {}, None, digest, [], begun)
     while not any(told.kind == "ended" for told in news.told):
         news = seat.advance()
         come |= news.files
     assert seat.stop() == News([], {}) and not list(place.glob("se-ablation-*"))
-    theirs = Record(tmp_path / "alone", config)
+    theirs = Record(tmp_path / "alone", config, begun)
     train(config, theirs, data_dir)
     kept = {name for name, content in come.items() if content is not None}
     assert kept == {path.name for path in theirs.path.iterdir()} - {"lock"}
     for name in ("metrics.jsonl", "summary.json", "predictions.npz", "config.json"):
         assert come[name] == (theirs.path / name).read_bytes(), name
+    env = json.loads(come["env.json"])
+    assert (env["precision"], env["step"]) == ("fp32", "plain")
 
 
 @pytest.fixture

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from analysis.stats import pooled_spread
 from experiments import __main__ as cli
+from experiments.asked import Arithmetic
 from experiments.config import ConfigError
-from experiments.environment import device_name
-from experiments.estimate import between_checkpoints, forecast, seconds
+from experiments.environment import device_name, instructions
+from experiments.estimate import between_checkpoints, forecast, seconds, workload
 from experiments.files import write_sealed
 from experiments.record import Record
 from experiments.simulate import RESTART, SIMULATIONS, simulate, spread_of
 
 TIMES = st.lists(st.floats(1.0, 1e5), min_size=1, max_size=60)
 WORKERS = st.integers(1, 80)
+PLAIN = Arithmetic(precision="fp32", step="plain")
 CHANCE = {"spread": st.floats(0, 0.5), "failures": st.floats(0, 5), "seed": st.integers(0, 99)}
 
 
@@ -122,12 +124,13 @@ def test_checkpoints_are_at_epoch_ends_a_minute_apart_at_least(took, epochs):
     assert between_checkpoints(iterations, took) == pytest.approx(between)
 
 
-def finish(record: Record, took: float, device: str = "cpu") -> None:
+def finish(record: Record, took: float, **other: str) -> None:
     """As much of a finished run as an estimate reads."""
     record.path.mkdir(parents=True)
     write_sealed(record.path / "summary.json", {"state": "done"})
-    here = dict(zip(("processor", "device"), device_name(device), strict=True))
-    write_sealed(record.path / "env.json", here | {"seconds": took})
+    here = dict(zip(("processor", "device"), device_name("cpu"), strict=True))
+    how = {"instructions": instructions(), "precision": "fp32", "step": "plain"}
+    write_sealed(record.path / "env.json", here | how | {"seconds": took} | other)
 
 
 def test_a_forecast_takes_mean_and_spread_from_finished_runs(tmp_path):
@@ -140,6 +143,20 @@ def test_a_forecast_takes_mean_and_spread_from_finished_runs(tmp_path):
     assert spread == pytest.approx(np.std(np.log([100, 121, 110]), ddof=1))
     assert len(found) == SIMULATIONS and len({one.makespan for one in found}) == SIMULATIONS
     assert np.median([one.work for one in found]) == pytest.approx(500, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"instructions": "avx"}, {"precision": "bf16"}, {"step": "fused"}, {"processor": "another"}],
+)
+def test_the_time_of_another_arithmetic_is_not_believed(tmp_path, other):
+    first, second = (Record(tmp_path, tiny(seed=seed), PLAIN) for seed in range(2))
+    finish(first, 100.0, **other)
+    assert seconds([second], "cpu", lambda *_: 1.0)[second] == pytest.approx(
+        workload(second.config)
+    )
+    took = seconds([second], "cpu", lambda *_: 1.0, is_here=False)[second]
+    assert (took == 100.0) == (not {"precision", "step"} & other.keys())  # of another machine
 
 
 def plan(monkeypatch, capsys, *words: str) -> str:
