@@ -6,13 +6,15 @@ Each question is a function that imports what it needs in the process that answe
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import ConfigError, Recipe
-from experiments.environment import Unfit, begin_arithmetic
+from experiments.arithmetic import Unfit, begin_arithmetic
+from experiments.config import ConfigError
+from experiments.environment import pick_step
 from experiments.processes import ask
 from experiments.record import Record
 from experiments.study import Study
 
 if TYPE_CHECKING:
+    from experiments.config import Recipe
     from senet.cost import Cost
 
 
@@ -26,11 +28,16 @@ def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
     return answered("count what the networks cost", count, studies)
 
 
+def prepare_step(name: str, device: str) -> None:
+    """Compiles what a step of training needs. Raises ConfigError where it cannot be had."""
+    answered("prepare the step of training", pick_step, name, device)
+
+
 def settle_arithmetic(
-    recipes: Sequence[Recipe], begun: dict[str, str], device: str
+    recipes: Sequence["Recipe"], begun: dict[str, str], device: str
 ) -> dict[str, str]:
-    """Asks `environment.begin_arithmetic`, which also compiles what a step of training needs."""
-    return answered("prepare the step of training", begin_arithmetic, recipes, begun, device)
+    """Asks `arithmetic.begin_arithmetic`."""
+    return answered("settle precision and step", begin_arithmetic, recipes, begun, device)
 
 
 def seconds_of_an_image(record: Record, device: str) -> float | None:

@@ -1,73 +1,60 @@
-"""One arithmetic for a study: how it was begun, which every machine that joins in keeps to.
+"""The precision and the step of a run here: as its recipe says, or as its study was begun.
 
-No torch here.
+No torch here until it is asked.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
 
-from experiments.apart import settle_arithmetic
-from experiments.asked import Arithmetic, read_studies
-from experiments.config import ConfigError, RunConfig
-from experiments.environment import Unfit
-from experiments.files import read_sealed
-from experiments.study import Study
+from experiments.asked import Arithmetic
+from experiments.config import ConfigError, Recipe
+from experiments.environment import DEVICES, device_name, pick_precision, pick_step
 
 
-def settle(study: Study, results: Path, device: str, is_here: bool = True) -> Study:
-    """A study with the precision and the step that it was begun with, or begins with here.
+class Unfit(ConfigError):
+    """This machine cannot compute as the study was begun; another one can."""
+
+
+def pick_arithmetic(recipe: Recipe, begun: Arithmetic, device: str) -> Arithmetic:
+    """The precision and the step of a run here: what its recipe says, else how its study was begun.
+
+    Raises Unfit where this machine cannot do the latter, ConfigError as `pick_step` does.
+    """
+    precision, step = begun.of(recipe).precision, begun.of(recipe).step
+    if recipe.precision != precision == "bf16" and pick_precision("auto", device) != "bf16":
+        raise Unfit(
+            f"it was begun in bf16, for which {device_name(device)[device != 'cpu']} has no "
+            "instructions (about nine times slower on a CPU): train it elsewhere, or here with "
+            "another RESULTS, or as a study of its own with --set recipe.precision=fp32"
+        )
+    try:
+        step = pick_step(step, device)
+    except ConfigError as error:
+        if recipe.step == step:
+            raise
+        raise Unfit(
+            f"it was begun with the {step} step, and {error}: train it elsewhere, or here with "
+            "another RESULTS, or as a study of its own with --set recipe.step=plain"
+        ) from None
+    return Arithmetic(precision=pick_precision(precision, device), step=step)
+
+
+def begin_arithmetic(
+    recipes: Iterable[Recipe], begun: dict[str, str], device: str
+) -> dict[str, str]:
+    """What `auto` stands for in a study that begins on this machine, or joins in here.
 
     Args:
-        device: of its runs.
-        is_here: whether this machine trains them; else the nodes see whether they can.
+        recipes: of its runs.
+        begun: what is known of it, by the names of `Arithmetic`.
+        device: of its runs; where it is not here, the machines that have it decide.
 
-    Raises:
-        ConfigError: this machine is to train it and cannot do so in this arithmetic.
+    Raises ConfigError as `pick_arithmetic` does, for each recipe.
     """
-    configs = {config.cell: config for _, config in study.runs()}
-    asked = {other["name"]: other for other in read_studies(results)}
-    own = asked.get(study.name, {}).get("arithmetic", {})
-    known = own or {
-        key: value
-        for key in Arithmetic.model_fields
-        if (value := known_of(key, configs, asked.values(), results))
-    }
-    recipes = list({config.recipe: None for config in configs.values()})
-    try:
-        found = settle_arithmetic(recipes, known if is_here else {}, device)
-    except Unfit as error:
-        raise ConfigError(f"study {study.name}: {error}") from None
-    return replace(study, arithmetic=Arithmetic(**found | known))
-
-
-def known_of(
-    key: str, configs: dict[str, RunConfig], asked: Iterable[dict], results: Path
-) -> str | None:
-    """`precision` or `step` of a study, None where it has still to be settled.
-
-    It is what all of its recipes say, else what the finished runs of its cells have, else what
-    other studies were begun with that share a cell with it. Where these differ it is "auto".
-    """
-    cells = [cell for cell, config in configs.items() if getattr(config.recipe, key) == "auto"]
-    if not cells:
-        values = {getattr(config.recipe, key) for config in configs.values()}
-    else:
-        shared = (other for other in asked if cells_of(other) & set(cells))
-        begun = (other.get("arithmetic", {}).get(key, "auto") for other in shared)
-        values = set(trained(key, cells, results)) or set(begun) - {"auto"}
-    return next(iter(values)) if len(values) == 1 else "auto" if values else None
-
-
-def cells_of(asked: dict) -> set[str]:
-    return {row["cell"] for row in asked["rows"]}
-
-
-def trained(key: str, cells: Iterable[str], results: Path) -> Iterator[str]:
-    """Of each finished run of these cells."""
-    for cell in cells:
-        for path in (results / "runs" / cell).glob("seed*/summary.json"):
-            try:
-                yield read_sealed(path.with_name("env.json"), "precision").get(key, "plain")
-            except ConfigError:  # which `status` tells of
-                continue
+    if not DEVICES[device.split(":")[0]]():
+        for recipe in recipes:
+            pick_step(recipe.step, device)
+        return begun
+    here = {"precision": pick_precision("auto", device), "step": pick_step("auto", device)}
+    for recipe in recipes:
+        pick_arithmetic(recipe, Arithmetic(**here | begun), device)
+    return here | begun

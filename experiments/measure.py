@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.arithmetic import pick_arithmetic
 from experiments.asked import UNSETTLED, Arithmetic
 from experiments.config import ConfigError, RunConfig, checked
-from experiments.environment import pick_arithmetic
 from experiments.estimate import images_of
 from experiments.record import Record
 from experiments.step import arithmetic, build_network, new_forward, new_optimizer, train_step

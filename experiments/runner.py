@@ -11,8 +11,8 @@ from rich.console import Console
 
 from experiments import record as records
 from experiments import stale
-from experiments.apart import refuse_unbuildable, seconds_of_an_image
-from experiments.arithmetic import settle as settle_arithmetic
+from experiments.apart import prepare_step, refuse_unbuildable, seconds_of_an_image
+from experiments.begun import settle as settle_arithmetic
 from experiments.beside import Beside, News
 from experiments.clash import refuse_clashes
 from experiments.config import ConfigError, checked
@@ -244,7 +244,8 @@ def train_round(
         for dataset in dict.fromkeys(record.config.dataset for record in missing):
             arrays = load(dataset, data_dir)
             for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
-                held_out(arrays, recipe)  # refuses what the data cannot give
+                held_out(arrays, recipe)  # refuses what the data cannot give, and this
+                prepare_step(recipe.step, machine.device)  # a step that cannot be, or compiles it
     for study in studies:
         records.write_study(results, study.record())
         if study.code:

@@ -64,7 +64,7 @@ class Study:
     added: dict[str, int] = field(default_factory=dict)  # row -> seeds, where --decide added some
     looks: tuple[dict[str, Any], ...] = ()  # what --decide saw: analysis/stopping.py
     tuned: dict[str, Tuning] = field(default_factory=dict)  # row -> what its pilots have shown
-    arithmetic: Arithmetic = UNSETTLED  # that it was begun with: experiments/arithmetic.py
+    arithmetic: Arithmetic = UNSETTLED  # that it was begun with: experiments/begun.py
 
     @property
     def name(self) -> str:

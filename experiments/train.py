@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from experiments import checkpoint
+from experiments.arithmetic import pick_arithmetic
 from experiments.config import ConfigError, RunConfig
 from experiments.data import shared
 from experiments.datasets import load
-from experiments.environment import peak_memory, pick_arithmetic, provenance
+from experiments.environment import peak_memory, provenance
 from experiments.examine import class_shares, evaluate, gates_of, intervene, watch_epoch
 from experiments.files import digest_of_file, unused
 from experiments.fingerprint import fingerprint

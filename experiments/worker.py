@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.environment import Unfit
+from experiments.arithmetic import Unfit
 from experiments.lock import Lock, Moved, hold, is_at
 from experiments.record import DISK_FULL, UNFIT, Record
 

@@ -1,20 +1,22 @@
 """A study is computed in one precision, by one step, on every machine that joins in."""
 
-import json
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from conftest import call, tiny, tiny_study, tiny_words, write_grid
 
 from experiments import arithmetic, checkpoint, environment
-from experiments.arithmetic import settle
 from experiments.asked import UNSETTLED, Arithmetic, read_studies
+from experiments.begun import settle
 from experiments.config import ConfigError
 from experiments.files import read_sealed, write_sealed
+from experiments.launch import Local
 from experiments.measure import probe
 from experiments.pack import Pack
 from experiments.record import Record, write_study
+from experiments.runner import name_runs
 from experiments.train import Interrupted, Watch, train
 from experiments.worker import UNFIT, kind_of
 from senet import kernels
@@ -26,7 +28,7 @@ PLAIN = Arithmetic(precision="fp32", step="plain")
 @pytest.fixture
 def on(monkeypatch):
     """Makes this process believe in another processor, and in a compiler or none."""
-    monkeypatch.setattr(arithmetic, "settle_arithmetic", environment.begin_arithmetic)
+    monkeypatch.setattr("experiments.begun.settle_arithmetic", arithmetic.begin_arithmetic)
 
     def become(flags: set[str], has_compiler: bool = True) -> None:
         monkeypatch.setattr(environment, "processor", lambda: ("a processor", flags))
@@ -176,7 +178,7 @@ def test_it_reaches_the_runs_of_a_job(tmp_path):
 def test_a_run_that_cannot_be_computed_here_waits_for_another_machine(tmp_path, data_dir, on):
     on(FP32)
     record = Record(tmp_path, tiny(), Arithmetic(precision="bf16", step="plain"))
-    with pytest.raises(environment.Unfit) as refused:
+    with pytest.raises(arithmetic.Unfit) as refused:
         train(record.config, record, data_dir)
     assert kind_of(refused.value) == UNFIT
     record.fail(UNFIT, str(refused.value))
@@ -202,26 +204,38 @@ def add(seen: list, *step) -> None:
     seen.append(step)
 
 
-def test_run_obeys_what_the_file_of_a_study_says_or_refuses(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
-    words = [write_grid(tmp_path), *tiny_words()]
+def asked_in(folder, **begun):
+    """A grid of two rows whose study was begun like this, and the words that train it."""
+    words = [write_grid(folder), *tiny_words()]
     study = tiny_study(words[0])
-    path = tmp_path / "studies" / f"{study.name}.json"
+    write_study(folder, study.record() | {"arithmetic": begun})
+    return study, words
 
-    write_study(
-        tmp_path, study.record() | {"arithmetic": {"precision": "fp32", "step": "captured"}}
-    )
-    done = call("run", *words, **there)
-    assert done.returncode == 2 and "begun with the captured step" in done.stderr, done.stderr
-    assert study.name in done.stderr and not list(tmp_path.glob("runs/*"))
 
-    path.unlink()
-    write_study(tmp_path, study.record() | {"arithmetic": dict(PLAIN)})
-    done = call("run", *words, **there)
+def test_run_trains_nothing_of_a_study_that_cannot_be_computed_here(tmp_path, data_dir):
+    study, words = asked_in(tmp_path, precision="fp32", step="captured")
+    done = call("run", *words, DATA_DIR=str(data_dir), RESULTS=str(tmp_path))
+    assert done.returncode == 2 and not list(tmp_path.glob("runs/*"))
+    assert f"study {study.name}: it was begun with the captured step, and" in done.stderr
+
+
+@pytest.mark.slow
+def test_run_trains_as_the_file_of_the_study_says(tmp_path, data_dir):
+    _, words = asked_in(tmp_path, **dict(PLAIN))
+    done = call("run", *words, DATA_DIR=str(data_dir), RESULTS=str(tmp_path), WORKERS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     envs = [read_sealed(path) for path in tmp_path.glob("runs/*/seed*/env.json")]
     assert [(env["precision"], env["step"]) for env in envs] == [("fp32", "plain")] * 2
-    assert json.loads(path.read_text())["arithmetic"] == dict(PLAIN)
+    assert read_studies(tmp_path)[0]["arithmetic"] == dict(PLAIN)
+
+
+def test_each_run_of_a_study_is_trained_as_it_was_begun(tmp_path, data_dir):
+    study = replace(tiny_study("squeeze"), arithmetic=PLAIN)
+    record = next(iter(name_runs([study], tmp_path)))
+    with Local(["cpu"], data_dir) as local:
+        list(local.train([record]))
+    env = read_sealed(record.path / "env.json")
+    assert (env["precision"], env["step"]) == ("fp32", "plain")
 
 
 def test_a_probe_takes_the_batch_of_the_run(monkeypatch):

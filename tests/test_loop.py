@@ -12,7 +12,7 @@ import torch
 from conftest import tiny, tiny_settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from experiments import environment, loop, rates, train
+from experiments import loop, rates, train
 from experiments.config import ConfigError
 from experiments.data import Images
 from experiments.environment import pick_step
@@ -146,7 +146,7 @@ def test_the_captured_step_is_for_gpus():
 @pytest.fixture
 def captured_here(monkeypatch):
     """Training takes the captured loop on a CPU, too."""
-    monkeypatch.setattr(environment, "pick_step", lambda name, device: "captured")
+    monkeypatch.setattr("experiments.arithmetic.pick_step", lambda name, device: "captured")
     monkeypatch.setattr(loop, "KEPT", threading.local())
 
 
@@ -183,7 +183,7 @@ def test_a_captured_run_is_the_plain_one_and_goes_on_where_it_was(
         loop.KEPT.cell = None  # a new process
         ours = result(folder, 0, data_dir)
         assert ours.metrics == whole.metrics and ours.summary == whole.summary
-    monkeypatch.setattr(environment, "pick_step", lambda name, device: "plain")
+    monkeypatch.setattr("experiments.arithmetic.pick_step", lambda name, device: "plain")
     plain = result(tmp_path / "plain", 0, data_dir)
     curves = [[row["train_loss"] for row in run.metrics] for run in (whole, plain)]
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
