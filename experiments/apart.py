@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.arithmetic import Unfit, begin_arithmetic
 from experiments.config import ConfigError
-from experiments.environment import pick_step
+from experiments.environment import pick_step, why_not_fused
 from experiments.processes import ask
 from experiments.record import Record
 from experiments.study import Study
@@ -28,9 +28,10 @@ def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
     return answered("count what the networks cost", count, studies)
 
 
-def prepare_step(name: str, device: str) -> None:
-    """Compiles what a step of training needs. Raises ConfigError where it cannot be had."""
-    answered("prepare the step of training", pick_step, name, device)
+def prepare_step(name: str, device: str) -> str:
+    """Compiles what a step of training needs. Returns why `auto` is a slower one than elsewhere on
+    such a device, or "". Raises ConfigError where the step cannot be had."""
+    return answered("prepare the step of training", compile_step, name, device)
 
 
 def settle_arithmetic(
@@ -54,6 +55,11 @@ def answered(task: str, function: Callable, *args: Any) -> Any:
     if (found := ask(function, *args, quiet=False)) is None:
         raise ConfigError(f"the process that was to {task} has ended, or took too long")
     return found
+
+
+def compile_step(name: str, device: str) -> str:
+    pick_step(name, device)
+    return why_not_fused(name, device) if (name, device) == ("auto", "cpu") else ""
 
 
 def build(studies: Sequence[Study]) -> int:

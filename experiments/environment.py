@@ -18,6 +18,7 @@ from experiments.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_WORKERS = 1024
+FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
 # Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
 INSTRUCTIONS = {
@@ -153,20 +154,31 @@ def pick_precision(name: str, device: str) -> str:
 
 
 def pick_step(name: str, device: str) -> str:
-    """`auto` as fused where its passes can be compiled, else plain. No clock decides.
+    """`auto` as fused where that is the faster one and can be compiled, else plain.
 
-    Raises ConfigError where it has to be fused or captured and cannot.
+    No clock decides. Raises ConfigError where it has to be fused or captured and cannot.
     """
     if name == "captured":
         if "cuda" not in device:
             raise ConfigError("recipe.step 'captured' needs a GPU of Nvidia's: DEVICE=cuda")
         return name
+    reason = why_not_fused(name, device)
+    if name == "fused" and reason:
+        raise ConfigError(f"recipe.step 'fused' needs a CPU and a C++ compiler: {reason}")
+    return "plain" if reason else "fused"
+
+
+def why_not_fused(name: str, device: str) -> str:
+    """Why a step that is asked for as `name` is not the fused one; "" where it is."""
+    if name not in ("auto", "fused"):
+        return f"recipe.step is {name!r}"
+    if device != "cpu":
+        return f"the device is {device}"
+    if name == "auto" and not FASTER_FUSED & processor()[1]:
+        return "the processor has neither AVX2 nor AVX-512, and without them it is not measured"
     from senet import kernels
 
-    can_fuse = name != "plain" and device == "cpu" and kernels.library() is not None
-    if name == "fused" and not can_fuse:
-        raise ConfigError("recipe.step 'fused' needs a CPU and a C++ compiler (c++, or CXX's)")
-    return "fused" if can_fuse else "plain"
+    return "" if kernels.library() else kernels.built()[1]
 
 
 def device_name(device: str) -> tuple[str, str]:
@@ -178,8 +190,13 @@ def device_name(device: str) -> tuple[str, str]:
     return processor()[0], torch.cuda.get_device_name(device)
 
 
-def provenance(device: str, precision: str, step: str) -> dict[str, Any]:
-    """What a record's env.json says of where its numbers come from."""
+def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, Any]:
+    """What a record's env.json says of where its numbers come from.
+
+    Args:
+        device, precision, step: those of the training.
+        asked: the step that the recipe asks for, such as "auto".
+    """
     import torch
 
     names = ("torch", "torchvision", "numpy")
@@ -193,8 +210,18 @@ def provenance(device: str, precision: str, step: str) -> dict[str, Any]:
         "instructions": instructions(),
         "precision": precision,
         "step": step,
+        "kernels": kernels_of(step, asked, device),
         "threads": torch.get_num_threads(),
     }
+
+
+def kernels_of(step: str, asked: str, device: str) -> str:
+    """The kernels of a training's step, or why it has none; `asked`: as in `provenance`."""
+    if step != "fused":
+        return f"none: {why_not_fused(asked, device) or f'it went on with the {step} step'}"
+    from senet import kernels
+
+    return kernels.built()[1]
 
 
 def checkout() -> dict[str, Any]:

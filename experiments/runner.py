@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.console import Console
@@ -245,7 +245,7 @@ def train_round(
             arrays = load(dataset, data_dir)
             for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
                 held_out(arrays, recipe)  # refuses what the data cannot give, and this
-                prepare_step(recipe.step, machine.device)  # a step that cannot be, or compiles it
+                prepare(recipe.step, machine.device, say)  # and a step that cannot be
     for study in studies:
         records.write_study(results, study.record())
         if study.code:
@@ -272,6 +272,13 @@ def train_round(
     if not hopeless and deadline is not None and time.monotonic() > deadline:
         return "the budget is spent"
     return hopeless
+
+
+@cache
+def prepare(step: str, device: str, say: Say) -> None:
+    """Compiles what a step of training needs, and says why where that cannot be: once."""
+    if reason := prepare_step(step, device):
+        say(f"the step is plain, not fused: {reason}", style="yellow")
 
 
 def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_going: bool) -> str:

@@ -107,7 +107,7 @@ def train(
         precision, step = own.precision, own.step
         if step == "captured" and not draws_nothing(config):
             step = "plain"
-    environment = provenance(device, precision, step) | marks
+    environment = provenance(device, precision, step, recipe.step) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
     training, curve, test = shared(arrays, recipe, torch.device(device))
     steps = total_steps(recipe, len(training))

@@ -11,13 +11,22 @@
 
 namespace {
 
-constexpr long LANES = 16;  // of a vector; C is a multiple of it
-constexpr int VECTORS = 4;  // under way at a time, so that no sum waits for the one before
+#if defined(__AVX512F__)
+constexpr long WIDTH = 64;  // bytes of a vector: those of a register, as compilers split others badly
+#elif defined(__AVX__)
+constexpr long WIDTH = 32;
+#else  // SSE2, NEON
+constexpr long WIDTH = 16;
+#endif
+constexpr long LANES = WIDTH / sizeof(float);  // of a vector
+// Under way at a time, so that no sum waits for the one before: 64 numbers for every width, and so
+// the sums are added up in the same order.
+constexpr int VECTORS = 64 / LANES;
 
-typedef float Floats __attribute__((vector_size(64)));
-typedef double Doubles __attribute__((vector_size(128)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t Halves __attribute__((vector_size(32)));
+typedef float Floats __attribute__((vector_size(WIDTH)));
+typedef double Doubles __attribute__((vector_size(2 * WIDTH)));
+typedef uint32_t Words __attribute__((vector_size(WIDTH)));
+typedef uint16_t Halves __attribute__((vector_size(WIDTH / 2)));
 
 template <class T> T read(const void* from) {
     T value;
@@ -61,10 +70,10 @@ template <int K, class F> void pixels(long count, F f) {
     constexpr int AT_ONCE = VECTORS / K;
     long p = 0;
     for (; p + AT_ONCE <= count; p += AT_ONCE)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int i = 0; i < VECTORS; i++) f(p + i / K, i % K, i);
     for (; p < count; p++)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int k = 0; k < K; k++) f(p, k, k);
 }
 
@@ -203,11 +212,11 @@ template <class T, int K> struct Kernels {
 }  // namespace
 
 #define COMMA ,
-// Each for as many channels at a time as C allows.
-#define FOR_CHANNELS(T, CALL)                                  \
-    if (C % 64 == 0) { typedef Kernels<T, 4> Of; Of::CALL; }   \
-    else if (C % 32 == 0) { typedef Kernels<T, 2> Of; Of::CALL; } \
-    else { typedef Kernels<T, 1> Of; Of::CALL; }
+// Each for as many channels at a time as C, a multiple of 16, allows.
+#define FOR_CHANNELS(T, CALL)                                                    \
+    if (C % 64 == 0) { typedef Kernels<T, 64 / LANES> Of; Of::CALL; }            \
+    else if (C % 32 == 0) { typedef Kernels<T, 32 / LANES> Of; Of::CALL; }       \
+    else { typedef Kernels<T, 16 / LANES> Of; Of::CALL; }
 
 #define KERNELS(NAME, T)                                                                           \
     typedef T::Stored S_##NAME;                                                                    \

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-w")
+FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-w")
+PATIENCE = 120  # seconds of a compilation, which takes about five
 LANES = 16  # channels are a multiple of it
 # What is stored -> what is computed.
 TYPES = {
@@ -26,31 +27,61 @@ TYPES = {
 
 
 @functools.cache
+def built() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled passes, and their digest and compiler; None, and why there are none."""
+    try:
+        compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    except ValueError as error:
+        return None, f"CXX cannot be read: {error}"
+    if shutil.which(compiler[0]) is None:
+        return None, f"there is no C++ compiler {compiler[0]} (CXX names another one)"
+    try:
+        path = compiled(compiler)
+        return ctypes.CDLL(path), f"{path.stem.removeprefix('kernels-')}, {version(compiler)}"
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.decode(errors="replace").splitlines() if line]
+        first = next((line for line in lines if "error" in line), f"exit status {error.returncode}")
+        return None, f"{compiler[0]} failed: {first}"
+    except subprocess.TimeoutExpired:
+        return None, f"{compiler[0]} took more than {PATIENCE} seconds"
+    except OSError as error:
+        return None, f"nothing can be compiled in {cache_folder()}: {error}"
+
+
 def library() -> ctypes.CDLL | None:
     """The compiled passes; None where there is no compiler, or where it fails."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
-    if shutil.which(compiler[0]) is None:
-        return None
-    try:
-        return ctypes.CDLL(compiled(compiler))
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return built()[0]
 
 
-def compiled(compiler: list[str]) -> Path:
-    """The file of the library: made once for each source, compiler and processor."""
-    said = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
-    parts = [SOURCE.read_bytes(), said, " ".join(FLAGS).encode(), processor()]
+def compiled(compiler: list[str], march: str = "native") -> Path:
+    """The file of the library: made once for each source, compiler and processor.
+
+    Args:
+        compiler: the words of its command.
+        march: the instructions that it may use, which decide the width of the vectors.
+
+    Raises OSError where the cache cannot be written, and SubprocessError where compiling fails.
+    """
+    flags = [f"-march={march}", *FLAGS]
+    words = [*compiler, *flags, version(compiler)]
+    parts = [SOURCE.read_bytes(), "\0".join(words).encode(), processor()]
     name = f"kernels-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
     path = cache_folder() / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # whole, or not at all
             made = Path(folder) / name
-            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made)]
-            subprocess.run(command, capture_output=True, check=True, timeout=120)
+            command = [*compiler, *flags, str(SOURCE), "-o", str(made)]
+            subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
             made.replace(path)
     return path
+
+
+def version(compiler: list[str]) -> str:
+    """The first line of what a compiler says of itself."""
+    command = [*compiler, "--version"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
+    return (done.stdout.decode(errors="replace").splitlines() or ["a compiler without a name"])[0]
 
 
 def processor() -> bytes:

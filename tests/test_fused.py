@@ -1,11 +1,16 @@
 """The fused step against the plain one: module by module, with torch's own batch norm."""
 
+import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from functools import cache
 from itertools import product
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from experiments import train
+from experiments import environment, runner, train
+from experiments.apart import compile_step
 from experiments.config import ConfigError
-from experiments.environment import pick_precision, pick_step
+from experiments.environment import pick_precision, pick_step, processor, provenance
 from experiments.record import Record, read_result
 from experiments.step import arithmetic, new_forward, train_step
 from senet import SEConfig, build, kernels
@@ -24,6 +30,32 @@ from senet.block import SqueezeExcite
 from senet.fused import fused, is_ours, normalised
 
 DTYPES = list(kernels.TYPES)
+needs_avx2 = pytest.mark.skipif(
+    not environment.FASTER_FUSED & processor()[1], reason="`auto` is plain on this processor"
+)
+
+# Instructions, one set for each width of vectors -> the flags of a processor that has them.
+INSTRUCTIONS = {
+    "native": set(),
+    "x86-64-v3": {"avx2", "fma", "bmi2", "f16c"},
+    "x86-64-v2": {"sse4_2", "popcnt"},
+}
+BUILDS = [
+    (compiler, march)
+    for compiler in ("c++", "clang++")
+    for march, flags in INSTRUCTIONS.items()
+    if shutil.which(compiler) and flags <= processor()[1]
+]
+
+
+@cache
+def built(compiler: str, march: str) -> ctypes.CDLL:
+    return ctypes.CDLL(kernels.compiled([compiler], march))
+
+
+def of_build(build: tuple[str, str]):
+    """Computes with the kernels of another compiler or other instructions."""
+    return patch.object(kernels, "library", lambda: built(*build))
 
 
 def maps(*shape: int, dtype=torch.float64, **options) -> torch.Tensor:
@@ -55,8 +87,17 @@ MODES = ["training", "evaluation", "no norm"]
 KINDS = list(product(MODES, [None, "avg", "max", "avgmax"], [False, True], [False, True]))
 
 
-@pytest.mark.parametrize(("mode", "squeeze", "has_shortcut", "relu"), KINDS)
-def test_the_gradients_are_those_of_differences(mode, squeeze, has_shortcut, relu):
+ALL_KINDS = [(BUILDS[0], *kind) for kind in KINDS]
+ALL_BUILDS = [
+    (build, "training", *kind)
+    for build, *kind in product(BUILDS[1:], ["avgmax"], [False, True], [True])
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "mode", "squeeze", "has_shortcut", "relu"), ALL_KINDS + ALL_BUILDS
+)
+def test_the_gradients_are_those_of_differences(build, mode, squeeze, has_shortcut, relu):
     torch.manual_seed(0)
     norm, block = parts(16, squeeze, mode=mode)
     inputs = [maps(2, 16, 2, 1)] + [maps(2, 16, 2, 1)] * has_shortcut
@@ -73,15 +114,22 @@ def test_the_gradients_are_those_of_differences(mode, squeeze, has_shortcut, rel
     held = deepcopy(norm)
     for name in names:
         delattr(held, name)
-    assert torch.autograd.gradcheck(function, (*inputs, *weights, *inner), fast_mode=False)
+    with of_build(build):
+        assert torch.autograd.gradcheck(function, (*inputs, *weights, *inner), fast_mode=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 + 20 * (len(BUILDS) - 1), deadline=None)
 @given(
+    build=st.sampled_from(BUILDS),
     images=st.integers(1, 5), groups=st.sampled_from([1, 2, 3, 4, 8]), side=st.integers(1, 9),
     kind=st.sampled_from(KINDS), twice=st.booleans(), ties=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_any_shape_is_that_of_torch_forward_and_back(images, groups, side, kind, twice, ties, seed):
+def test_any_shape_is_that_of_torch_forward_and_back(build, **drawn):
+    with of_build(build):
+        check_shape(**drawn)
+
+
+def check_shape(images, groups, side, kind, twice, ties, seed):
     torch.manual_seed(seed)
     mode, squeeze, has_shortcut, relu = kind
     shape = images + 1, 16 * groups, side, side + 1
@@ -113,7 +161,8 @@ def tensors(module: nn.Module | None) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_in_each_type_it_is_closer_to_the_truth_than_module_by_module(dtype):
+@pytest.mark.parametrize("build", BUILDS)
+def test_in_each_type_it_is_closer_to_the_truth_than_module_by_module(build, dtype):
     """bf16 is rounded once, not after each module."""
     torch.manual_seed(0)
     norm, block = parts(64, "avg", kernels.TYPES[dtype])
@@ -122,7 +171,8 @@ def test_in_each_type_it_is_closer_to_the_truth_than_module_by_module(dtype):
     truth = plainly(x.double(), *exact, shortcut.double(), True)
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         plain = plainly(x, *deepcopy((norm, block)), shortcut, True)
-        ours = normalised(x, norm, block, shortcut)
+        with of_build(build):
+            ours = normalised(x, norm, block, shortcut)
     assert ours.dtype == dtype and ours.is_contiguous(memory_format=torch.channels_last)
     off = [(y.double() - truth).abs().max().item() for y in (ours, plain)]
     assert off[0] <= 1.01 * off[1] or off[0] < 1e-5
@@ -136,12 +186,16 @@ def test_what_is_not_a_number_stays_so():
     assert y[:, 3].isnan().all() and y.isnan().sum() == 8
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False), min_size=16, max_size=16))
-def test_bf16_is_rounded_as_by_torch(numbers):
+@given(
+    st.sampled_from(BUILDS),
+    st.lists(st.floats(width=32, allow_nan=False), min_size=16, max_size=16),
+)
+def test_bf16_is_rounded_as_by_torch(build, numbers):
     scale, zeros = torch.tensor([numbers]), torch.zeros(1, 16)
     one = torch.ones(1, 16, 1, 1, dtype=torch.bfloat16)
     out = torch.empty_like(one)
-    kernels.call("combine", one, zeros, scale, zeros, 16, None, 0, out)  # 1 * scale + 0
+    with of_build(build):
+        kernels.call("combine", one, zeros, scale, zeros, 16, None, 0, out)  # 1 * scale + 0
     assert torch.equal(out.view(1, 16), (scale + 0).bfloat16())
 
 
@@ -230,9 +284,34 @@ def test_a_training_has_the_curve_of_the_plain_one_up_to_rounding(name):
     truth = curve(model, "plain", torch.float64)
     assert truth[-1] < truth[0]  # it learns
     torch.testing.assert_close(curve(model, "fused", torch.float64), truth, rtol=1e-6, atol=0)
-    plain, ours = (curve(model, step, torch.float32) for step in ("plain", "fused"))
-    assert not torch.equal(plain, ours)  # they are two programs
-    assert (ours - truth).abs().mean() <= 1.5 * (plain - truth).abs().mean()
+    plain = curve(model, "plain", torch.float32)
+    for each in BUILDS if name == "resnet20" else BUILDS[:1]:
+        with of_build(each):
+            ours, again = (curve(model, "fused", torch.float32) for _ in range(2))
+        assert torch.equal(ours, again) and not torch.equal(plain, ours)  # they are two programs
+        assert (ours - truth).abs().mean() <= 1.5 * (plain - truth).abs().mean(), each
+
+
+AARCH64 = "aarch64-linux-gnu-g++"
+
+
+@pytest.mark.skipif(
+    not (shutil.which(AARCH64) and shutil.which("qemu-aarch64")),
+    reason=f"needs {AARCH64} and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)",
+)
+def test_on_aarch64_every_pass_gives_the_numbers_of_this_processor(tmp_path):
+    """Of the passes of this processor, the other tests show that they are right."""
+    source, found = ROOT / "tests" / "kernels_check.cpp", []
+    for compiler, march, starts in (("c++", "native", []), (AARCH64, "armv8-a", ["qemu-aarch64"])):
+        made = str(tmp_path / compiler)
+        flags = [f"-march={march}", *(flag for flag in kernels.FLAGS if flag != "-shared")]
+        flags += ["-O1", "-static"]  # -O3 takes three times as long
+        subprocess.run([compiler, *flags, str(source), "-o", made], check=True)
+        done = subprocess.run([*starts, made], capture_output=True, check=True)
+        found.append(np.array(done.stdout.split(), float))
+    here, there = found
+    assert there[0] == 16  # bytes of a vector
+    np.testing.assert_allclose(there[1:], here[1:], rtol=1e-5, atol=1e-5)
 
 
 def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float]:
@@ -257,18 +336,78 @@ def test_a_training_in_bf16_ends_among_plain_ones_of_five_seeds(tmp_path, data_d
     assert min(plain) - spread / 2 <= ours <= max(plain) + spread / 2
 
 
+def fresh(code: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | env,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
 def test_no_compiler_means_the_plain_step_and_asking_for_the_other_is_refused():
     code = (
         "from experiments.environment import pick_step\n"
         "print(pick_step('auto', 'cpu'))\n"
         "pick_step('fused', 'cpu')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"CXX": "/no/such/compiler"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = fresh(code, CXX="/no/such/compiler")
     assert done.stdout == "plain\n"
     assert "recipe.step 'fused' needs a CPU and a C++ compiler" in done.stderr
+    assert "/no/such/compiler" in done.stderr
+
+
+BROKEN = {
+    "failed": "echo a name; [ $# = 1 ] || { echo 'kernels.cpp: error: too new' >&2; exit 1; }",
+    "hangs": "echo a name; [ $# = 1 ] || exec sleep 600",
+}
+
+
+@pytest.fixture
+def unbuilt(tmp_path, monkeypatch):
+    """Nothing compiled so far; the cache is an empty folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kernels.built.cache_clear()
+    yield tmp_path
+    kernels.built.cache_clear()
+
+
+@needs_avx2
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("failed", "failed: kernels.cpp: error: too new"), ("hangs", "took more than 0.1 seconds"),
+     ("cache", "nothing can be compiled in"), ("words", "CXX cannot be read")],
+)  # fmt: skip
+def test_why_there_are_no_kernels_is_said_once_and_stands_in_the_record(
+    unbuilt, monkeypatch, kind, reason
+):
+    compiler = unbuilt / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{BROKEN.get(kind, 'exec c++ $@')}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{compiler} '" if kind == "words" else str(compiler))
+    if kind == "hangs":
+        monkeypatch.setattr(kernels, "PATIENCE", 0.1)
+        monkeypatch.setattr(kernels, "version", lambda compiler: "a name")
+    if kind == "cache":  # a file in the way: not even root can write there
+        (unbuilt / "cache").write_text("")
+    said = []
+
+    def say(text, style):
+        said.append(text)
+
+    monkeypatch.setattr(runner, "prepare_step", compile_step)  # in this process
+    for _ in range(2):
+        runner.prepare("auto", "cpu", say)
+    assert len(said) == 1 and said[0].startswith("the step is plain, not fused: ")
+    assert reason in said[0] and "\n" not in said[0]
+    assert reason in provenance("cpu", "fp32", "plain", "auto")["kernels"]
+    with pytest.raises(ConfigError, match=reason):
+        pick_step("fused", "cpu")
+
+
+def test_the_record_names_the_kernels_that_trained():
+    path = kernels.compiled(["c++"])
+    found = provenance("cpu", "fp32", "fused", "auto")["kernels"]
+    assert found == f"{path.stem.removeprefix('kernels-')}, {kernels.version(['c++'])}"
+    assert provenance("cpu", "fp32", "plain", "plain")["kernels"] == "none: recipe.step is 'plain'"
 
 
 def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
@@ -279,8 +418,15 @@ def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
     assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
 
 
-def test_which_step_is_no_matter_of_a_clock():
+@pytest.mark.parametrize(
+    ("flags", "step"),
+    [({"avx", "avx2", "fma"}, "fused"), ({"avx2", "avx512f"}, "fused"),
+     ({"sse2", "avx"}, "plain"), ({"asimd", "bf16"}, "plain"), (set(), "plain")],
+)  # fmt: skip
+def test_which_step_is_a_matter_of_the_instructions_and_not_of_a_clock(monkeypatch, flags, step):
+    monkeypatch.setattr(environment, "processor", lambda: ("a processor", flags))
+    assert pick_step("auto", "cpu") == step
+    assert pick_step("fused", "cpu") == "fused"  # whoever asks for it gets it
     assert pick_step("plain", "cpu") == "plain" and pick_step("auto", "cuda:0") == "plain"
-    assert pick_step("auto", "cpu") == pick_step("fused", "cpu") == "fused"
     with pytest.raises(ConfigError, match="compiler"):
         pick_step("fused", "cuda")
