@@ -25,7 +25,6 @@ from experiments.launch import Local
 from experiments.lock import holder
 from experiments.record import Record, write_study
 from experiments.settings import parse_settings
-from experiments.stop import STOPS
 from experiments.study import Study, expand
 
 torch.set_num_threads(1)  # as in a run
@@ -45,6 +44,15 @@ TINY = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that in the end no process waits for one that has just begun."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_new_process() -> None:
+    """A command line that was called in this process leaves its handlers to no other test, and to no
+    process that a test forks."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +168,6 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
         main: of another command line.
     """
     before, old = os.environ.copy(), sys.argv
-    signals = {number: signal.getsignal(number) for number in STOPS}
     sys.argv = ["-m", *words]
     os.environ.clear()
     os.environ.update(bare() | environment)
@@ -175,8 +182,6 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
         sys.argv = old
         os.environ.clear()
         os.environ.update(before)
-        for number, action in signals.items():
-            signal.signal(number, action)
 
 
 @contextmanager
