@@ -269,6 +269,8 @@ def expand(
                 data["recipe"] |= dict.fromkeys(LENGTHS)
             for key, value in layer.items():
                 put(data, key, value)
+        if not label:
+            raise ConfigError(f"{grid_name}: a row sets nothing and has no label: give it one")
         if set(label) & set("\n\r|"):
             raise ConfigError(f"{grid_name}: the label {label!r} has a line break or a |")
         return parse(RunConfig, data, "" if grid_name == name else path.name)

@@ -48,8 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def signals_as_in_a_new_process() -> None:
-    """A command line that was called in this process leaves its handlers to no other test, and to no
-    process that a test forks."""
+    """What was called in this process leaves its handlers to no other test, and to no process that
+    a test forks."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
