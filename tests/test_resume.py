@@ -10,7 +10,7 @@ from conftest import tiny
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from experiments import checkpoint, train
+from experiments import arithmetic, checkpoint, train
 from experiments.config import ConfigError, RunConfig
 from experiments.record import Record, read_result
 from experiments.train import Interrupted, Watch
@@ -224,10 +224,10 @@ def test_a_resume_computes_as_its_checkpoint_did(
     tmp_path, data_dir, monkeypatch, what, first, then
 ):
     config = tiny(recipe={"epochs": 3})  # precision and step auto
-    monkeypatch.setattr(train, f"pick_{what}", lambda name, device: first)
+    monkeypatch.setattr(arithmetic, f"pick_{what}", lambda name, device: first)
     whole = run(tmp_path / "whole", config, data_dir)
     record = stop_in_the_middle(tmp_path / "stopped", config, data_dir)
-    monkeypatch.setattr(train, f"pick_{what}", lambda name, device: then)  # another machine
+    monkeypatch.setattr(arithmetic, f"pick_{what}", lambda name, device: then)  # another machine
     run(tmp_path / "stopped", config, data_dir)
     assert_same(record, whole)
     assert read_result(record.path).env[what] == first
