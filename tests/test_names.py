@@ -90,7 +90,7 @@ def test_a_spreadsheet_finds_no_formula_and_a_browser_no_html(tmp_path):
     assert "p < 0.05" in shown and "&lt;script>" in shown
 
 
-@pytest.mark.parametrize(("label", "said"), [("''", "rows.1.label"), ("'\x07'", "YAML"), ("~", "")])
+@pytest.mark.parametrize(("label", "said"), [("''", "has no label"), ("'\x07'", "YAML"), ("~", "")])
 def test_a_row_that_would_not_be_read_again_is_refused(capsys, tmp_path, label, said):
     path = tmp_path / "own.yaml"
     path.write_text(
