@@ -13,7 +13,7 @@ UNITS = {"images": "images seen", "epochs": "epochs", "iterations": "iterations"
 
 
 def unit(study: Study) -> str:
-    """The level that gives the length of each row's training; "" where they are all as long."""
+    """Names the level that gives the length of each row's training; "" where all are as long."""
     for name in UNITS:
         found = {levels.get(name) for levels in study.levels.values()}
         if len(found) > 1 and None not in found:
@@ -22,7 +22,7 @@ def unit(study: Study) -> str:
 
 
 def series(study: Study) -> dict[str, dict[int, str]]:
-    """Network -> length -> its row; {} where the length is not varied.
+    """Finds the rows of each network: network -> length -> row; {} where lengths do not vary.
 
     Rows are one network where their labels are alike up to the length.
     """
@@ -35,7 +35,7 @@ def series(study: Study) -> dict[str, dict[int, str]]:
 
 
 def longest(study: Study) -> list[str]:
-    """The rows of the longest trainings that have a result, or all where lengths do not vary."""
+    """Finds the rows of the longest trainings with a result; all where lengths do not vary."""
     networks = series(study).values()
     done = {length for rows in networks for length, row in rows.items() if study.errors(row)}
     if not done:
@@ -44,13 +44,13 @@ def longest(study: Study) -> list[str]:
 
 
 def slopes(study: Study) -> list[Declared]:
-    """The comparisons over lengths that are declared for a study, the widest first."""
+    """Finds the comparisons over lengths that are declared for a study, the widest first."""
     found = [one for one, _ in declared_in(study) if one.over and one.grid == study.asked["grid"]]
     return sorted(found, key=lambda one: -len(one.over))
 
 
 def by_length(study: Study, one: Declared) -> dict[int, Difference]:
-    """Length -> the difference whose slope is declared."""
+    """Returns, by length, the difference whose slope is declared."""
     return {
         length: study.pool.contrast(
             {study.cells[row]: weight for row, weight in one.weights_at(length).items()}
@@ -60,31 +60,34 @@ def by_length(study: Study, one: Declared) -> dict[int, Difference]:
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """The declared difference at each length, and its slopes: empty where none is declared."""
+    """Returns the declared difference at each length, and its slopes; empty for none."""
     rows = []
     for number, one in enumerate(slopes(study)):
         if not number:
             for length, found in by_length(study, one).items():
                 rows.append(
-                    {"what": "difference", "from": length, "to": length, "word": ""} | vars(found)
+                    {"what": "difference", "shortest": length, "longest": length, "word": ""}
+                    | vars(found)
                 )
         weights = one.of_cells(study.cells)
         found = study.pool.contrast(weights)
         known = is_judged(study) and not math.isnan(found.estimate)
         word = conclude(study, weights, one.steps) if known else ""
-        ends = {"from": one.over[0], "to": one.over[-1]}
+        ends = {"shortest": one.over[0], "longest": one.over[-1]}
         rows.append({"what": "slope", **ends, "word": word} | vars(found))
     return pd.DataFrame(rows)
 
 
 def cells(study: Study) -> pd.DataFrame:
-    """The same as text."""
+    """Returns what `numbers` does as text."""
     one = slopes(study)[0]
     lines = []
     for row in numbers(study).itertuples():
         found = Difference(row.estimate, row.low, row.high)
         where = (
-            f"{row.to:,}" if row.what == "difference" else f"a doubling, {row._2:,} to {row.to:,}"
+            f"{row.longest:,}"
+            if row.what == "difference"
+            else f"a doubling, {row.shortest:,} to {row.longest:,}"
         )
         lines.append((where, f"{shown(found)} {row.word}".rstrip()))
     return pd.DataFrame(lines, columns=[UNITS[unit(study)], f"{one.who} minus {one.than} (points)"])

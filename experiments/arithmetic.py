@@ -19,7 +19,8 @@ def pick_arithmetic(recipe: Recipe, begun: Arithmetic, device: str) -> Arithmeti
 
     Raises Unfit where this machine cannot do the latter, ConfigError as `pick_step` does.
     """
-    precision, step = begun.of(recipe).precision, begun.of(recipe).step
+    wanted = begun.of(recipe)
+    precision, step = wanted.precision, wanted.step
     if recipe.precision != precision == "bf16" and pick_precision("auto", device) != "bf16":
         raise Unfit(
             f"it was begun in bf16, for which {device_name(device)[device != 'cpu']} has no "

@@ -19,7 +19,6 @@ from experiments.config import ConfigError
 ROOT = Path(__file__).resolve().parents[1]
 MOST_WORKERS = 1024
 FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
-# Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
 INSTRUCTIONS = {
     "amx_bf16": "amx_bf16",
@@ -29,6 +28,7 @@ INSTRUCTIONS = {
     "bf16": "neon_bf16",
     "asimd": "neon",
 }
+# Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
 DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 
 

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
+from experiments.asked import MOST_SEEDS
 from experiments.config import recipes
 from experiments.datasets import DATASETS
 from experiments.grid import list_grids
-from experiments.study import FEWEST, MOST_SEEDS
+from experiments.study import FEWEST
 
 MOST_SIMULATED = 100_000
 MOST_PER_HOUR = 1_000_000

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import record as records
-from experiments.asked import read_study
+from experiments.asked import MOST_SEEDS, read_study
 from experiments.config import ConfigError
 from experiments.datasets import Say
 from experiments.options import RunOptions
-from experiments.study import FEWEST, MOST_SEEDS, Study
+from experiments.study import FEWEST, Study
 from experiments.tuning import advance, news
 
 

@@ -13,17 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.asked import UNSETTLED, Arithmetic
+from experiments.asked import MOST_SEEDS, UNSETTLED, Arithmetic
 from experiments.config import ConfigError, RecipeRow, RunConfig, checked, parse, recipe_row
 from experiments.grid import CONTROLS, PLACE, Grid, points, read_grid, show
 from experiments.settings import put, refuse_taken
-from experiments.tuning import FIRST_PILOT, Tuning, pilots, to_json, with_value
+from experiments.tuning import Tuning, pilots, to_json, with_value
 from senet.config import SEConfig, choose, digest_of
 
 DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were measured with
 ALL = "all"  # the network of a study whose grid varies it
 
-MOST_SEEDS = FIRST_PILOT
 FEWEST = 3  # seeds before the first look: two that are alike by chance would end it too early
 LENGTHS = ("epochs", "images", "iterations")  # of a training: a recipe gives one of them
 SHORTER = {*(f"recipe.{name}" for name in LENGTHS), "recipe.train_images", "recipe.test_images"}
@@ -270,7 +269,7 @@ def expand(
             for key, value in layer.items():
                 put(data, key, value)
         if not label:
-            raise ConfigError(f"{grid_name}: a row sets nothing and has no label: give it one")
+            raise ConfigError(f"{grid_name}: a row has no label: give it one")
         if set(label) & set("\n\r|"):
             raise ConfigError(f"{grid_name}: the label {label!r} has a line break or a |")
         return parse(RunConfig, data, "" if grid_name == name else path.name)
@@ -318,13 +317,13 @@ def expand(
 
 
 def length_of(config: RunConfig) -> int:
-    """How long a training is, in the unit in which its recipe gives that."""
+    """Returns the length of a training, in the unit in which its recipe gives that."""
     recipe = config.recipe
     return recipe.epochs or recipe.images or recipe.iterations
 
 
 def constant_gates(cells: list[Cell]) -> list[Cell]:
-    """The control `place`: a gate of 1/2 at each place where a cell has its own and none has it."""
+    """Makes the control `place`: a gate of 1/2 wherever a cell has its own and no row has that."""
     known, found = {cell.config.id for cell in cells}, []
     for cell in cells:
         if cell.config.se is None:

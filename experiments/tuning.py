@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from experiments.asked import read_study
+from experiments.asked import MOST_SEEDS, read_study
 from experiments.config import ConfigError, RunConfig, parse
 from experiments.record import Record
 from experiments.settings import put
@@ -20,7 +20,7 @@ from experiments.settings import put
 if TYPE_CHECKING:
     from experiments.study import Study
 
-FIRST_PILOT = 10_000  # the seed of the first pilot: results have those below
+FIRST_PILOT = MOST_SEEDS  # its seed: results have those below
 WIDEST = 4  # so many values may be tried beyond either end of the bracket
 
 
@@ -37,21 +37,21 @@ class Tuning:
 
 
 def pilots(config: RunConfig, key: str, value: float, number: int) -> list[RunConfig]:
-    """The configs of the runs that try a value of a row's setting."""
+    """Returns the configs of the runs that try a value of a row's setting."""
     tried = with_value(config, key, value)
     seeds = range(FIRST_PILOT, FIRST_PILOT + number)
     return [tried.model_copy(update={"seed": seed}) for seed in seeds]
 
 
 def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
-    """The same config with another value of a dotted key."""
+    """Returns a config with another value of a dotted key."""
     data = config.model_dump(mode="json")
     put(data, key, value)
     return parse(RunConfig, data, "tune")
 
 
 def resume(study: "Study", results: Path) -> "Study":
-    """The study with what its file says that was tried, and chosen."""
+    """Returns a study with what its file says that was tried, and chosen."""
     path = results / "studies" / f"{study.name}.json"
     if not study.tuned or not path.exists():
         return study
@@ -61,7 +61,7 @@ def resume(study: "Study", results: Path) -> "Study":
 
 
 def advance(study: "Study", results: Path) -> "Study":
-    """The study with what its pilots have shown so far: other values to try, or the best ones."""
+    """Returns a study with what its pilots have shown: other values to try, or the best ones."""
     tuned = dict(study.tuned)
     for cell in study.untuned:
         read = {
@@ -75,7 +75,7 @@ def advance(study: "Study", results: Path) -> "Study":
 
 
 def decide(errors: Mapping[float, float | None], bracket: tuple[float, ...]) -> Tuning:
-    """The best value, or another one to try beside it where the best stands at an end.
+    """Chooses the best value, or another one to try where the best stands at an end.
 
     Args:
         errors: value -> error in %, infinity where a pilot diverged; None before it is known.
@@ -99,12 +99,12 @@ def decide(errors: Mapping[float, float | None], bracket: tuple[float, ...]) -> 
 
 
 def beyond(inner: float, end: float) -> float:
-    """The next value in the direction from `inner` to `end`, by the same factor."""
+    """Returns the next value in the direction from `inner` to `end`, by the same factor."""
     return float(f"{end * end / inner:.2g}")
 
 
 def held_out_error(runs: list[RunConfig], results: Path) -> float | None:
-    """Mean error of some runs in % on held-out images.
+    """Averages the error of some runs on held-out images, in %.
 
     Infinity where one diverged; None where one is not done.
     """
@@ -118,7 +118,7 @@ def held_out_error(runs: list[RunConfig], results: Path) -> float | None:
 
 
 def news(before: Mapping[str, Tuning], now: Mapping[str, Tuning]) -> list[str]:
-    """What was chosen, or is tried next, a sentence a row."""
+    """Says what was chosen, or is tried next, a sentence a row."""
     sentences = []
     for row, tuning in now.items():
         if tuning == before[row]:
@@ -136,7 +136,7 @@ def short(value: float) -> str:
 
 
 def to_json(study: "Study") -> dict[str, Any]:
-    """What each row tried and chose, for the study's file: a pilot that diverged has no error."""
+    """Returns what a study's file says of pilots: one that diverged has no error."""
     rows = {}
     for cell in study.cells:
         tuning = study.tuned[cell.label]
@@ -153,5 +153,5 @@ def to_json(study: "Study") -> dict[str, Any]:
 
 
 def from_json(tuned: Mapping[str, Any]) -> dict[str, Tuning]:
-    """The reverse of `to_json`."""
+    """Reads the rows that `to_json` wrote."""
     return {row: Tuning(dict(one["tried"]), one["chosen"]) for row, one in tuned.items()}

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,47 +96,48 @@ def read_all(results: Path) -> None:
     assert set(results.parent.iterdir()) == before
 
 
-@FUZZ
-@given(data=st.data())
-def test_damaged_records(one_study, data):
-    paths = sorted(path for path in one_study.glob("runs/*/*/*") if path.is_file())
-    path = data.draw(st.sampled_from(paths))
+@contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """Writes a file after the block as it was before."""
     whole = path.read_bytes()
     try:
-        path.write_bytes(data.draw(damages())(whole))
-        read_all(one_study)
+        yield
     finally:
         path.write_bytes(whole)
 
 
 @FUZZ
 @given(data=st.data())
+def test_damaged_records(one_study, data):
+    paths = sorted(path for path in one_study.glob("runs/*/*/*") if path.is_file())
+    path = data.draw(st.sampled_from(paths))
+    damage = data.draw(damages())
+    with restored(path):
+        path.write_bytes(damage(path.read_bytes()))
+        read_all(one_study)
+
+
+@FUZZ
+@given(data=st.data())
 def test_edited_studies(one_study, data):
     [path] = (one_study / "studies").iterdir()
-    whole = path.read_text()
-    study = json.loads(whole)
-    try:
-        for _ in range(data.draw(st.integers(1, 2))):
-            where = data.draw(st.sampled_from(list(leaves(study))))
-            put(study, where, data.draw(ODD))
+    study = json.loads(path.read_text())
+    for _ in range(data.draw(st.integers(1, 2))):
+        put(study, data.draw(st.sampled_from(list(leaves(study)))), data.draw(ODD))
+    with restored(path):
         path.write_text(json.dumps(study))
         read_all(one_study)
-    finally:
-        path.write_text(whole)
 
 
 @FUZZ
 @given(data=st.data())
 def test_edited_times(one_study, data):
     path = data.draw(st.sampled_from(sorted(one_study.glob("runs/*/*/timings.jsonl"))))
-    whole = path.read_text()
-    lines = [json.loads(line) for line in whole.splitlines()]
-    try:
-        put(lines, data.draw(st.sampled_from(list(leaves(lines)))), data.draw(ODD))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    put(lines, data.draw(st.sampled_from(list(leaves(lines)))), data.draw(ODD))
+    with restored(path):
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         read_all(one_study)
-    finally:
-        path.write_text(whole)
 
 
 @FUZZ

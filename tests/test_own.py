@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,24 @@ from conftest import call, tiny_words
 from experiments.config import ConfigError
 from experiments.study import expand
 from senet.block import SQUEEZES
-from senet.own import check_own, load_own
+from senet.own import TABLES, check_own, load_own
 
 ROOT = Path(__file__).parents[1]
 ON = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
+
+
+@pytest.fixture(autouse=True)
+def tables_as_before() -> Iterator[None]:
+    """Rows that a test adds are for that test alone: another one trains every row there is."""
+    before = {setting: dict(table) for setting, table in TABLES.items()}
+    yield
+    for setting, table in TABLES.items():
+        table.clear()
+        table.update(before[setting])
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
+
+
 SOURCE = (
     'from senet.block import SQUEEZES\n\nSQUEEZES["std_{n}"] = lambda pixels: pixels.std(1) * {k}\n'
 )
