@@ -74,6 +74,7 @@ def disturb(command: list[str], path: Path, job: str) -> None:
     """
     jobs = slurm_daemons.run({}, "squeue", "--array", "--noheader", "--format=%F_%K %A")
     number = dict(line.split() for line in jobs.splitlines())[job]
+    assert number != job.partition("_")[0]  # the array's, as its last job has: it means all of them
     with subprocess.Popen([*command, number]) as process:
         wait_for(lambda: process.poll() is not None or holder(path) is None)
         process.kill()
@@ -81,7 +82,7 @@ def disturb(command: list[str], path: Path, job: str) -> None:
 
 def row(path: Path) -> str:
     se = load(path).config.se
-    return "plain" if se is None else f"{se.gate}, {se.ratio}"
+    return f"{se.gate}, {se.ratio}"
 
 
 # What happens to jobs while they train: a user's scancel, an administrator's requeue, what Slurm
@@ -96,8 +97,9 @@ WAYS = {
 
 def test_six_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
     results, words, disturbed = Path(there["RESULTS"]), tiny_words(epochs=6), {}
-    cells = {"se.gate": "raises", "se.ratio": [4]}, faults.held(2, 4, 8, 16)
-    grid = faults.write_grid(tmp_path, "no SE", ["plain"], *cells)
+    raises, last = ({"se.gate": gate, "se.ratio": [4]} for gate in ("raises", "sigmoid"))
+    cells = raises, faults.held(2, 4, 8, 16), last
+    grid = faults.write_grid(tmp_path, "sigmoid, 4", [], *cells)
     driver = start("run", grid, *words, **there)
     for way, command in WAYS.items():
 
