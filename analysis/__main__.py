@@ -16,9 +16,9 @@ from typing import Annotated
 
 import typer
 
-from analysis.records import Study, find_studies
-from experiments import command
-from experiments.asked import read_studies
+from analysis.load import Study, find_studies
+from experiments.processes import command
+from experiments.records.study_file import read_studies
 
 app = typer.Typer(
     add_completion=False,
@@ -52,7 +52,7 @@ def tables(studies: Studies = (), results: Results = LOCAL) -> None:
 def figures(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/figures/*.png and .pdf: of studies, of gates, and the forest plot."""
     from analysis import write
-    from analysis.show import other_studies
+    from analysis.page.show import other_studies
 
     found = find_studies(results, studies)
     print(*write.figures(found, results, other_studies(results, found)), sep="\n")
@@ -62,7 +62,7 @@ def figures(studies: Studies = (), results: Results = LOCAL) -> None:
 @app.command()
 def show(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write tables and figures, print the tables, and write the report of all studies."""
-    from analysis.show import show as draw
+    from analysis.page.show import show as draw
 
     raise typer.Exit(0 if draw(results, studies) else 1)
 
@@ -94,8 +94,8 @@ def power(
     ] = 0.8,
 ) -> None:
     """Say how many seeds a difference needs to be seen, and a likeness to be shown."""
-    from analysis import power as needed
-    from analysis.stats import Plan
+    from analysis.statistics import power as needed
+    from analysis.statistics.stats import Plan
 
     if spread is not None:
         print(needed.text("as given", Plan(spread), chance))
@@ -106,8 +106,8 @@ def power(
 @app.command()
 def report(results: Results = LOCAL) -> None:
     """Write RESULTS/report.html: all there is on one page that needs no other file."""
-    from analysis import report as page
     from analysis import write
+    from analysis.page import report as page
 
     found = find_studies(results, [])
     print(f"wrote {page.write(found, results, write.figures(found, results))}")
@@ -129,8 +129,10 @@ def paper(
 
     Of results/published it also writes what the README says of them.
     """
-    from analysis import readme, runs, write
-    from analysis import report as page
+    from analysis import write
+    from analysis.page import readme
+    from analysis.page import report as page
+    from analysis.tables import runs
 
     results = results or (readme.HOME if read_studies(readme.HOME) else LOCAL)
     found, known = find_studies(results, []), {}
@@ -154,15 +156,16 @@ def browse(
 
     While a grid runs that is the page that refreshes itself. Else it is written anew, so that it
     is true."""
-    from analysis import live, write
-    from analysis import report as page
+    from analysis import write
+    from analysis.page import live
+    from analysis.page import report as page
 
     path, names, found = results / page.NAME, live.studies_under_way(results), []
     if not names:
         found = find_studies(results, [])
         page.write(found, results, write.figures(found, results))
     elif not live.refreshes_itself(path):  # then the grid's own process is late, or gone
-        from analysis.progress import Page
+        from analysis.page.progress import Page
 
         Page(results, names, print).write("under way")
     is_shown = show and open_in_browser(path)
@@ -203,7 +206,7 @@ def offline_runs(results: Path) -> str:
 @app.command()
 def complexity(results: Results = LOCAL) -> None:
     """Write and print the paper's cost columns beside what `experiments complexity` counted."""
-    from analysis import complexity as costs
+    from analysis.tables import complexity as costs
 
     paths = costs.write(results)
     print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
@@ -211,7 +214,7 @@ def complexity(results: Results = LOCAL) -> None:
 
 def end(found: list[Study]) -> None:
     """Ends with 1 where a record cannot be trusted: it was left out, and is named."""
-    from analysis.show import name_damaged
+    from analysis.page.show import name_damaged
 
     if name_damaged(found):
         raise typer.Exit(1)

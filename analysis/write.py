@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import claims as claimed
-from analysis import effects as crossed
-from analysis import interventions as replaced
-from analysis import lengths, secondary
-from analysis import tables as tabled
-from analysis.drawing import Drawing, draw
-from analysis.notes import notes
-from analysis.records import Group, Study, by_group
-from analysis.subjects import subjects
-from experiments.files import write_text
+from analysis.figures.drawing import Drawing, draw
+from analysis.figures.subjects import subjects
+from analysis.load import Group, Study, by_group
+from analysis.statistics import claims as claimed
+from analysis.statistics import effects as crossed
+from analysis.statistics import interventions as replaced
+from analysis.statistics import lengths, secondary
+from analysis.tables import study as tabled
+from analysis.tables.notes import notes
+from experiments.records.files import write_text
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
 Known = dict[str, dict[str, Table]]  # name of a study -> its tables
@@ -149,25 +149,25 @@ def figures(
 
 
 def draw_study(study: Study, folder: Path) -> list[Path]:
-    from analysis.figures import save
+    from analysis.figures.study import save
 
     return save(study, folder)
 
 
 def draw_gates(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
-    from analysis.cells import save
+    from analysis.figures.gates import save
 
     return save(cell, study, row, folder)
 
 
 def draw_forest(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    from analysis.forest import lines, save
+    from analysis.figures.forest import lines, save
 
     return save(studies, folder, name) if lines(studies) else []
 
 
 def draw_outcomes(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    from analysis.outcomes import save
+    from analysis.figures.outcomes import save
 
     return save(studies, folder, name) if secondary.compared_in(studies) else []
 

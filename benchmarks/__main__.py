@@ -23,10 +23,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from analysis.readme import README, filled
+from analysis.page.readme import README, filled
 from benchmarks.measure import rate
-from experiments.environment import device_name, git, pick_devices, pick_precision
-from experiments.files import write_json
+from experiments.records.files import write_json
+from experiments.train.environment import device_name, git, pick_devices, pick_precision
 from senet.residual import POSITIONS
 
 HERE = Path(__file__).parent

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.comparisons import word
-from analysis.contrasts import Comparison
-from analysis.pool import Pool
-from analysis.stats import PRIOR
+from analysis.statistics.comparisons import word
+from analysis.statistics.contrasts import Comparison
+from analysis.statistics.pool import Pool
+from analysis.statistics.stats import PRIOR
 from benchmarks.simulated import CONTROL, KINDS, MARGIN, SHIFTS, Draw, cells
 
 SEEDS = (3, 5, 10)

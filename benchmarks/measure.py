@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.config import Recipe, parse
-from experiments.data import Images
-from experiments.environment import pick_precision
-from experiments.loop import Captured
-from experiments.step import arithmetic, new_forward, new_optimizer, train_step
-from experiments.worker import keep_freed_memory
+from experiments.data.images import Images
+from experiments.launch.worker import keep_freed_memory
+from experiments.records.config import Recipe, parse
+from experiments.train.environment import pick_precision
+from experiments.train.epoch import Captured
+from experiments.train.optimization import arithmetic, new_forward, new_optimizer, train_step
 from senet.config import SEConfig
 from senet.networks import build
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from random import Random
 from shutil import copyfile
 
-from experiments.config import RunConfig, recipe_row
-from experiments.record import Record, write_study
-from experiments.study import Study, expand
+from experiments.records.config import RunConfig, recipe_row
+from experiments.records.record import Record, write_study
+from experiments.study.study import Study, expand
 
 ASKED = {"dataset": "synthetic", "network": "resnet29b", "recipe": "fast"}
 GRID = "factorial"
@@ -30,7 +30,7 @@ def train_models(folder: Path, data_dir: Path) -> dict[str, Record]:
     """
     import torch
 
-    from experiments.train import train
+    from experiments.train.train import train
 
     torch.set_num_threads(1)  # as in a run: with more it waits for busy cores
     long = recipe_row(ASKED["recipe"]).recipe

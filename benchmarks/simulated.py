@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import MARGINS
-from analysis.contrasts import read_contrasts
-from analysis.stats import pool
+from analysis.statistics.comparisons import MARGINS
+from analysis.statistics.contrasts import read_contrasts
+from analysis.statistics.stats import pool
 
 RUNS = Path(__file__).parents[1] / "results" / "published" / "runs.csv"
 REFERENCE = "no SE"

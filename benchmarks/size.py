@@ -20,15 +20,15 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from analysis.readme import README, filled
+from analysis.page.readme import README, filled
 from benchmarks.__main__ import HERE, machine
 from benchmarks.records import ASKED, GRID, grow, study_of, train_models
 from benchmarks.usage import Usage, usage
-from experiments import squeue
-from experiments.cluster import SlurmSettings, check_slurm
-from experiments.config import ConfigError
-from experiments.datasets import prepare_any
-from experiments.files import write_json
+from experiments.data.datasets import prepare_any
+from experiments.launch.cluster import SlurmSettings, check_slurm
+from experiments.launch.slurm import squeue
+from experiments.records.config import ConfigError
+from experiments.records.files import write_json
 
 ROW = len(study_of(1).cells)  # runs of a seed
 SIZES = "1000,3000,10000"

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.comparisons import word
-from analysis.contrasts import Comparison
-from analysis.pool import Pool
-from analysis.stats import Plan, seeds_for_difference
-from analysis.stopping import OPEN, seeds_needed
+from analysis.statistics.comparisons import word
+from analysis.statistics.contrasts import Comparison
+from analysis.statistics.pool import Pool
+from analysis.statistics.stats import Plan, seeds_for_difference
+from analysis.statistics.stopping import OPEN, seeds_needed
 from benchmarks.simulated import CELLS, CONTROL, KINDS, MARGIN, ROWS, SHIFTS, SPREAD, Draw, cells
-from experiments.study import FEWEST
+from experiments.study.study import FEWEST
 
 MOST = 30
 EQUAL = KINDS["equal spreads"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from analysis.stats import LEVEL
+from analysis.statistics.stats import LEVEL
 from benchmarks import fixed, stopping
 from benchmarks.simulated import CELLS, MARGIN, SPREAD
 

@@ -24,14 +24,17 @@ from rich.live import Live
 from rich.progress import track
 from rich.text import Text
 
-from experiments import command, squeue, stale
-from experiments import record as records
-from experiments.asked import read_studies
-from experiments.config import checked, recipes
-from experiments.datasets import DATASETS, load, path_of, prepare_any
-from experiments.display import duration
-from experiments.grid import list_grids
-from experiments.options import (
+from experiments.commands.display import duration
+from experiments.commands.overview import (
+    plan_table,
+    schedule_lines,
+    schedule_table,
+    status_lines,
+    status_table,
+)
+from experiments.data.datasets import DATASETS, load, path_of, prepare_any
+from experiments.launch.slurm import squeue
+from experiments.plan.options import (
     DataDir,
     Dataset,
     Device,
@@ -42,15 +45,14 @@ from experiments.options import (
     RunOptions,
     takes,
 )
-from experiments.output import console, say
-from experiments.overview import (
-    plan_table,
-    schedule_lines,
-    schedule_table,
-    status_lines,
-    status_table,
-)
-from experiments.study import Study
+from experiments.processes import command
+from experiments.processes.output import console, say
+from experiments.records import record as records
+from experiments.records.config import checked, recipes
+from experiments.records.study_file import read_studies
+from experiments.study.grid import list_grids
+from experiments.study.study import Study
+from experiments.train import stale
 from senet.config import choose
 
 app = typer.Typer(
@@ -75,7 +77,7 @@ def run(options: RunOptions) -> None:
     What is there is never trained again, and what was interrupted goes on where it was: call it
     as often as you like, also twice at once.
     """
-    from experiments import runner
+    from experiments.commands import run as runner
 
     raise typer.Exit(runner.run(options, say, console))
 
@@ -84,7 +86,7 @@ def run(options: RunOptions) -> None:
 @takes(RetryOptions)
 def retry(options: RetryOptions) -> None:
     """Forget the failures of the grids, then `run`. Checkpoints and finished runs are kept."""
-    from experiments import runner
+    from experiments.commands import run as runner
 
     raise typer.Exit(runner.run(options, say, console))
 
@@ -97,9 +99,9 @@ def plan(options: ForecastOptions) -> None:
     The time comes from finished runs, or else from a few steps, and from simulated schedules: also
     with workers that are not here, that fail, and that have a price.
     """
-    from experiments import runner
-    from experiments.apart import prices, seconds_of_an_image
-    from experiments.estimate import forecast, seconds
+    from experiments.commands import run as runner
+    from experiments.plan.estimate import forecast, seconds
+    from experiments.plan.torch_process import prices, seconds_of_an_image
 
     machine = runner.settle(replace(options, workers=None))
     workers, results, dataset = options.workers, options.results, options.dataset
@@ -225,7 +227,7 @@ def data(dataset: Dataset = "auto", data_dir: DataDir = Path("data")) -> None:
 @app.command()
 def complexity(results: Results = Path("results/local")) -> None:
     """Count parameters and multiply-adds for the cost columns of the paper's tables."""
-    from experiments.complexity import count_all
+    from experiments.plan.complexity import count_all
 
     records.check_writable(results)
     say(f"wrote {count_all(results)}")
@@ -242,8 +244,8 @@ def repeat(
     results: Results = Path("results/published"),
 ) -> None:
     """Train finished runs again, picked at random, and compare. Nothing is written into RESULTS."""
-    from experiments import repeat as repeating
-    from experiments.environment import pick_devices
+    from experiments.commands import repeat as repeating
+    from experiments.train.environment import pick_devices
 
     chosen = pick_devices(device)[0]
     raise typer.Exit(repeating.repeat(results, number, pick, chosen, data_dir, say))
@@ -256,7 +258,7 @@ def export(
     into: Annotated[Path | None, typer.Option(help="RESULTS/weights unless given")] = None,
 ) -> None:
     """Write the weights of one seed a row, float16, under 1 MB each, for `senet.weights`."""
-    from experiments import export as exporting
+    from experiments.commands import export as exporting
 
     raise typer.Exit(exporting.export(results, grids, into, say))
 
@@ -267,7 +269,7 @@ def wandb_sync(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="lists, and sends nothing")] = False,
 ) -> None:
     """Send W&B what it lacks: what was kept without a network, and what the records hold."""
-    from experiments.sync import sync
+    from tracking.sync import sync
 
     raise typer.Exit(sync(results, dry_run, say, console))
 
@@ -275,10 +277,10 @@ def wandb_sync(
 @app.command()
 def dashboard(results: Results = Path("results/local")) -> None:
     """Create or update the dashboard on W&B: a view of each study, and a report of all."""
-    from experiments import tracking
+    from tracking import mirror as tracking
 
     account = tracking.account()
-    from experiments.dashboard import publish
+    from tracking.dashboard import publish
 
     for link in publish(results, *account):
         say(link)

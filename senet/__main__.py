@@ -14,8 +14,8 @@ from torchinfo import summary
 
 from senet.config import SEConfig, choose
 from senet.cost import Cost, cost
+from senet.custom import check_own
 from senet.networks import build
-from senet.own import check_own
 
 UsageError = typer.BadParameter.__base__  # which typer does not export
 app = typer.Typer(

@@ -20,12 +20,12 @@ from filelock import FileLock
 
 from analysis import __main__ as analysis
 from experiments import __main__ as cli
-from experiments.config import RunConfig, parse
-from experiments.launch import Local
-from experiments.lock import holder
-from experiments.record import Record, write_study
-from experiments.settings import parse_settings
-from experiments.study import Study, expand
+from experiments.launch.local import Local
+from experiments.records.config import RunConfig, parse
+from experiments.records.lock import holder
+from experiments.records.record import Record, write_study
+from experiments.study.settings import parse_settings
+from experiments.study.study import Study, expand
 
 torch.set_num_threads(1)  # as in a run
 multiprocessing.util.get_temp_dir()  # its sockets lie there: before a test names a deeper folder

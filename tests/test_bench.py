@@ -8,7 +8,7 @@ import torch
 import typer
 from conftest import ROOT, call
 
-from analysis.readme import filled
+from analysis.page.readme import filled
 from benchmarks.__main__ import SECONDS, cases, goals, main, sentence
 from benchmarks.measure import BATCH, KINDS
 

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from conftest import call, tiny, tiny_words, wrong
 
-from analysis.tables import csv, markdown
-from experiments.config import ConfigError, RunConfig, parse
-from experiments.grid import read_grid
-from experiments.record import write_study
-from experiments.runner import expand_all
-from experiments.study import expand
+from analysis.tables.study import csv, markdown
+from experiments.commands.run import expand_all
+from experiments.records.config import ConfigError, RunConfig, parse
+from experiments.records.record import write_study
+from experiments.study.grid import read_grid
+from experiments.study.study import expand
 from senet.block import GATES
 
 ON = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
@@ -47,7 +47,7 @@ def test_a_grid_of_the_name_of_another_study_is_refused(capsys, tmp_path, data_d
 
 
 def test_one_grid_named_in_two_ways_is_one(tmp_path, monkeypatch):
-    from experiments.options import PlanOptions
+    from experiments.plan.options import PlanOptions
 
     monkeypatch.chdir(tmp_path)
     path = write_grid(tmp_path, 4)

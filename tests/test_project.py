@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from experiments.asked import read_studies
-from experiments.config import recipes
-from experiments.grid import list_grids
-from experiments.measure import check
-from experiments.record import write_study
-from experiments.study import expand
-from senet.own import check_own
+from experiments.plan.measure import check
+from experiments.records.config import recipes
+from experiments.records.record import write_study
+from experiments.records.study_file import read_studies
+from experiments.study.grid import list_grids
+from experiments.study.study import expand
+from senet.custom import check_own
 
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
 ROOT = Path(__file__).parents[1]

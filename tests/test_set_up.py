@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from experiments import environment
+from experiments.train import environment
 
 # Stands in for uv: makes an environment without packages, and notes that.
 UV = """#!/bin/bash

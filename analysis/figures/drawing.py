@@ -1,0 +1,113 @@
+"""Figures are drawn once: again only where the records or the code that they are made of changed.
+
+RESULTS/figures/.drawn.json notes what each figure was made of, and a checksum of its file. It may
+be deleted at any time, and then all figures are drawn again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+from analysis.load import Study
+from experiments.processes.signals import deaf
+from experiments.records.files import digest_of_file, write_json
+
+NOTES = ".drawn.json"
+WORTH_IT = 4  # drawings for each process: it takes three seconds to start
+ROOT = Path(__file__).parents[1]
+SOURCES = ("analysis", "experiments")  # with the declared comparisons and the grids
+LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Some figures that are drawn at once.
+
+    name      of the drawing, one in its folder
+    studies   whose records are in it
+    function  draws: called as function(*arguments), it returns the paths of its files
+    """
+
+    name: str
+    studies: Sequence[Study]
+    function: Callable[..., list[Path]]
+    arguments: tuple
+
+    @property
+    def source(self) -> str:
+        """What it is made of: a digest of the records, the code and the libraries."""
+        parts = [code(), *(study.digest for study in self.studies)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+
+
+@cache
+def code() -> str:
+    """Returns a digest of all that decides what is drawn: code, declarations and libraries."""
+    digest = hashlib.sha256(" ".join(map(version, LIBRARIES)).encode())
+    for folder in SOURCES:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
+    """Draws what is not there or has changed; many drawings on all cores.
+
+    Returns:
+        The files of all drawings, also of those that were there.
+    """
+    drawings = list(drawings)
+    notes = read_notes(folder)
+    changed = [one for one in drawings if not is_there(one, notes.get(one.name), folder)]
+    for drawing, paths in zip(changed, draw_all(changed), strict=True):
+        files = {path.name: digest_of_file(path) for path in paths}
+        notes[drawing.name] = {"source": drawing.source, "files": files}
+    if changed:
+        write_json(folder / NOTES, notes)
+    return [folder / name for one in drawings for name in notes[one.name]["files"]]
+
+
+def is_there(drawing: Drawing, note: dict | None, folder: Path) -> bool:
+    """Tells whether a drawing was made of the same, and nobody has changed its files since."""
+    return (
+        note is not None
+        and note["source"] == drawing.source
+        and all(
+            (folder / name).is_file() and digest_of_file(folder / name) == digest
+            for name, digest in note["files"].items()
+        )
+    )
+
+
+def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = min(cores, len(drawings) // WORTH_IT)
+    if workers < 2:
+        return [one.function(*one.arguments) for one in drawings]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        with deaf():
+            tasks = [pool.submit(one.function, *one.arguments) for one in drawings]
+        try:
+            return [task.result() for task in tasks]
+        finally:  # what is not drawn when Ctrl-C comes is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_notes(folder: Path) -> dict[str, dict]:
+    """Returns the notes by drawing; none where the file is not there, or is not what we write."""
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        return {
+            name: {"source": str(note["source"]), "files": dict(note["files"])}
+            for name, note in notes.items()
+        }
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {}

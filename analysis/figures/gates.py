@@ -1,0 +1,61 @@
+"""The figures of one network's gates (see `subjects`)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.activations import figure6, figure7, specificity
+from analysis.figures.kinds import TITLES
+from analysis.figures.replacements import interventions
+from analysis.figures.style import STYLE, marks, where, write
+from analysis.figures.walk import walk
+from analysis.load import Study
+from analysis.statistics.interventions import intervention_frame
+from experiments.records.gates import Gates
+
+
+def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
+    """The figures of one subject as PNG and PDF, the same bytes on every rebuild."""
+    found = study.gates(row), intervention_frame(study.of(row))
+    with matplotlib.rc_context(STYLE):
+        return [
+            path
+            for name, which, figure in draw(*found)
+            for path in write(entitle(figure, name, study, row, which), folder, f"{cell}-{name}")
+        ]
+
+
+def draw(runs: dict[int, Gates], frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
+    """(kind, of which runs, figure). Those by class are of the first seed that has such gates.
+
+    Args:
+        runs: seed -> what its gates did.
+        frame: as from `intervention_frame`; where it is empty, no gate was replaced.
+    """
+    by_class = {seed: gates for seed, gates in runs.items() if has_classes(gates)}
+    for seed, gates in list(by_class.items())[:1]:
+        yield "figure6", f"seed {seed}", figure6(gates)
+        yield "figure7", f"seed {seed}", figure7(gates)
+    if runs:
+        yield "specificity", f"n = {len(runs)}", specificity(list(runs.values()))
+    walks = {seed: gates for seed, gates in runs.items() if gates.walk is not None}
+    for seed, gates in list(walks.items())[:1]:
+        yield "walk", f"seed {seed}", walk(gates)
+    if len(frame):
+        images = " or ".join(f"{n:,}" for n in sorted(frame.n_images.unique()))
+        which = f"n = {frame.seed.nunique()}, {images} images"
+        yield "interventions", which, interventions(frame)
+
+
+def has_classes(gates: Gates) -> bool:
+    return all(len(block.channels) for block in gates.blocks.values())
+
+
+def entitle(figure: Figure, name: str, study: Study, row: str, which: str) -> Figure:
+    """The title of a figure of the gates: what, of which network, and what it must not prove."""
+    text = f"{TITLES[name]} · {row}, {where(study)}, {which} · {marks(study)}"
+    figure.suptitle(text, fontsize=9.5)
+    return figure

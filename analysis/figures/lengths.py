@@ -1,0 +1,133 @@
+"""Figures of a study across lengths of training, and of the pilots that tuned a study."""
+
+import math
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from analysis.figures.style import MARKS, entitled, seeds_text, where
+from analysis.load import Study
+from analysis.statistics.comparisons import MARGINS, against_reference, shown
+from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
+from analysis.statistics.stats import Difference
+from analysis.tables.notes import SETTINGS
+
+APART = 1.02  # marks of different networks stand so far from each other, on the axis of lengths
+
+
+def budget(study: Study) -> Figure:
+    """Error against the length of the training, and below it what differs at each length."""
+    panels = [draw_errors]
+    panels += [draw_differences] * bool(study.references) + [draw_declared] * bool(slopes(study))
+    figure = Figure(figsize=(7.2, 1.2 + 2.4 * len(panels)))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, draw in zip(axes, panels, strict=True):
+        draw(study, ax)
+        ax.grid(color="0.9")
+        ax.set_axisbelow(True)
+    axes[0].set_title(f"{where(study)}, {seeds_text(study)}")
+    lengths = sorted({length for rows in series(study).values() for length in rows})
+    axes[-1].set_xscale("log", base=2)
+    axes[-1].set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes[-1].xaxis.set_minor_locator(NullLocator())
+    axes[-1].set_xlabel(UNITS[unit(study)])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    return entitled(figure, study)
+
+
+def draw_errors(study: Study, ax: Axes) -> None:
+    draw_networks(study, ax, lambda row: study.pool.mean(study.cells[row]))
+    ax.set_ylabel("test error (%)")
+
+
+def draw_differences(study: Study, ax: Axes) -> None:
+    compared = against_reference(study)
+
+    def find(row: str) -> tuple[float, float]:
+        found = compared.get(row, Difference(math.nan))
+        return found.estimate, found.high - found.estimate
+
+    draw_networks(study, ax, find)
+    ax.axhline(0, color="0.5", lw=1)
+    names = {network for network, rows in series(study).items()
+             if set(rows.values()) & set(study.references.values())}  # fmt: skip
+    ax.set_ylabel(f"minus {names.pop() if len(names) == 1 else 'its reference'} (points)")
+
+
+def draw_networks(study: Study, ax: Axes, find: Callable[[str], tuple[float, float]]) -> None:
+    """A line a network: find(row) is a number and the half-width of its interval."""
+    networks = series(study)
+    for number, (network, rows) in enumerate(networks.items()):
+        color, mark = MARKS[number % len(MARKS)]
+        shift = APART ** (number - (len(networks) - 1) / 2)
+        found = [find(row) for row in rows.values()]
+        ax.errorbar(
+            [length * shift for length in rows], [number for number, _ in found],
+            yerr=[0 if math.isnan(half) else half for _, half in found],
+            color=color, marker=mark, ms=5, capsize=2, lw=1, label=network,
+        )  # fmt: skip
+
+
+def draw_declared(study: Study, ax: Axes) -> None:
+    """The declared difference at each length with its interval, and in words its slopes."""
+    one, *_ = declared = slopes(study)
+    found = {x: d for x, d in by_length(study, one).items() if not math.isnan(d.estimate)}
+    halves = [0 if math.isnan(d.low) else d.high - d.estimate for d in found.values()]
+    values = [d.estimate for d in found.values()]
+    ax.errorbar(list(found), values, yerr=halves, fmt="D", color="0.15", ms=5, capsize=3)
+    if margin := MARGINS.get(study.asked["dataset"]):
+        ax.axhspan(-margin, margin, color="0.93", zorder=0)
+    ax.axhline(0, color="0.5", lw=1)
+    lines = [(s.ends, study.pool.contrast(s.of_cells(study.cells))) for s in declared]
+    texts = [f"{ends} {shown(line)}" for ends, line in lines if not math.isnan(line.estimate)]
+    ax.set_title("slope per doubling: " + ("; ".join(texts) or "not known yet"), fontsize=8)
+    ax.set_ylabel(f"{one.who} minus {one.than}\n(points)", fontsize=7)
+
+
+def tuning(study: Study) -> Figure:
+    """Held-out error of the pilots against the value that they tried; a panel a length."""
+    tune = study.asked["tune"]
+    networks = series(study) or {row: {0: row} for row in study.rows}
+    lengths = sorted({length for rows in networks.values() for length in rows})
+    lengths = [x for x in lengths if any(known(tune, rows.get(x)) for rows in networks.values())]
+    columns = min(3, len(lengths))
+    rows = math.ceil(len(lengths) / columns)
+    figure = Figure(figsize=(1.5 + 2.6 * columns, 1.3 + 2.4 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat[len(lengths) :]:
+        ax.remove()
+    for ax, length in zip(axes.flat, lengths, strict=False):
+        for number, (network, found) in enumerate(networks.items()):
+            color, mark = MARKS[number % len(MARKS)]
+            errors = known(tune, found.get(length))
+            ax.plot(list(errors), list(errors.values()), marker=mark, mfc="w", color=color, ms=5,
+                    lw=1.2, label=network)  # fmt: skip
+            if (chosen := tune["rows"].get(found.get(length), {}).get("chosen")) in errors:
+                ax.plot(chosen, errors[chosen], marker=mark, color=color, ms=6)
+        ax.set_xscale("log")
+        values = sorted({x for rows in networks.values() for x in known(tune, rows.get(length))})
+        ax.set_xticks(values, [f"{value:g}" for value in values], fontsize=8)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.grid(color="0.9")
+        if length:
+            ax.set_title(f"{length:,} {UNITS[unit(study)]}")
+    figure.supxlabel(f"{SETTINGS.get(tune['key'], tune['key'])}; filled: chosen", fontsize=9)
+    figure.supylabel("error on held-out images (%)", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    return entitled(figure, study, f"{study.asked['title']}: what the pilots tried")
+
+
+def any_known(study: Study) -> bool:
+    """Tells whether a pilot of the study has ended in a number."""
+    tune = study.asked.get("tune", {"rows": {}})
+    return any(known(tune, row) for row in tune["rows"])
+
+
+def known(tune: dict, row: str | None) -> dict[float, float]:
+    """Value -> error of those pilots of a row that ended in a number."""
+    tried = tune["rows"].get(row, {}).get("tried", [])
+    return {value: error for value, error in tried if error is not None}

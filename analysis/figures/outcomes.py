@@ -1,0 +1,47 @@
+"""The secondary outcomes as one figure: every variant's differences from its reference."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.figures.forest import compared, draw_interval, label_rows
+from analysis.figures.style import STYLE, marks, write
+from analysis.load import Study
+from analysis.statistics.secondary import DIGITS, TITLES, compared_in, difference
+
+
+def outcomes(studies: Sequence[Study]) -> Figure:
+    """A panel an outcome: the difference from the reference, with its 95 % interval.
+
+    Args:
+        studies: of one data set, network and recipe, with an outcome in which rows are compared.
+    """
+    blocks, names = compared(studies), compared_in(studies)
+    rows = [one for block in blocks.values() for one in block]
+    figure = Figure(figsize=(7.2, 1.3 + 0.21 * (1.25 * len(blocks) + len(rows))))
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    labels = {name: [row for _, row in block] for name, block in blocks.items()}
+    places = label_rows(axes[0], labels)
+    for ax, name in zip(axes, names, strict=True):
+        found = [difference(study, row, name) for study, row in rows]
+        ends = [abs(x) for one in found for x in (one.low, one.high, one.estimate)]
+        ends = [end for end in ends if not math.isnan(end)]
+        limit = 1.1 * float(np.quantile(ends, 0.85))  # single large ones are named instead
+        ax.axvline(0, color="0.4", lw=1, zorder=1)
+        for place, one in zip(places, found, strict=True):
+            draw_interval(one, ax, place, limit, DIGITS[name])
+        ax.set_xlim(-limit, limit)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel(TITLES[name])
+    figure.suptitle(f"Secondary outcomes, minus the reference · {marks(studies[0])}")
+    return figure
+
+
+def save(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
+    """The figure as PNG and PDF."""
+    with matplotlib.rc_context(STYLE):
+        return write(outcomes(studies), folder, name)

@@ -1,0 +1,144 @@
+"""What a study cannot show: how it was trained, on what, with how many seeds, and unlike whom."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import yaml
+
+from analysis.load import PUBLISHED, Group, Study
+from analysis.statistics.claims import Verdict, list_claims
+from analysis.statistics.comparisons import MARGINS
+from analysis.statistics.power import shown
+from analysis.statistics.stats import seeds_for_difference, seeds_for_likeness
+from analysis.statistics.stats import smallest_difference as smallest
+from experiments.records.origin import origin
+
+BUSY = 1.25  # a run's median epoch over its fastest; less is noise
+Limit = tuple[str, str]  # what it is about, and a sentence or two
+
+
+def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> list[Limit]:
+    """What the runs of one data set, network and recipe cannot show; [] where none is done.
+
+    Args:
+        group: what they are of.
+        studies: its studies.
+        verdicts: on the claims that these studies bear on.
+    """
+    done = pd.concat([study.done for study in studies])
+    done = done[~done.path.duplicated()]
+    if done.empty:
+        return []
+    return [
+        training(studies[0], done),
+        *data(group, done),
+        *seeds(group, studies),
+        *machines(done),
+        *times(done),
+        paper(group, studies),
+        *open_claims(verdicts),
+    ]
+
+
+def training(study: Study, done: pd.DataFrame) -> Limit:
+    """How long a training is."""
+    images, epochs = several(done.train_images), several(done.epochs)
+    text = (
+        f"{study.asked['training'].removeprefix('recipe ')}. In the records: training "
+        f"images {images}, epochs {epochs}. What a longer training would show, these runs do not."
+    )
+    return "Recipe", text
+
+
+def several(values: pd.Series) -> str:
+    """`20,000`, or `45,000 to 50,000`."""
+    ends = f"{int(values.min()):,}", f"{int(values.max()):,}"
+    return " to ".join(dict.fromkeys(ends))
+
+
+def data(group: Group, done: pd.DataFrame) -> list[Limit]:
+    """What the images are; of each fingerprint that was trained on."""
+    tested = several(done.test_images)
+    return [
+        (
+            "Data",
+            f"{group[0]}, fingerprint {digest}: {origin(group[0], digest)}. Errors are of {tested} "
+            "test images; other images would move all of them.",
+        )
+        for digest in sorted(done["env.data"].dropna().unique())
+    ]
+
+
+def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
+    """How many there are, and what they can see."""
+    counts = [len(study.errors(row)) for study in studies for row in study.rows]
+    asked = max(len(study.states(row)) for study in studies for row in study.rows)
+    n = min((count for count in counts if count), default=0)
+    ends = " to ".join(dict.fromkeys(f"{count}" for count in (min(counts), max(counts))))
+    text = f"Rows have {ends} of the {asked} seeds that were asked for."
+    plan, margin = studies[0].pool.plan, MARGINS.get(group[0], 0.5)
+    if math.isnan(plan.spread) or n < 2:
+        return [("Seeds", f"{text} How far seeds differ cannot be said: no interval, no verdict.")]
+    to_see = shown(seeds_for_difference(margin, plan))
+    to_show = shown(seeds_for_likeness(margin, plan))
+    text += (
+        f" Seeds of one network differ by {plan.spread:.2f} points (standard deviation): with "
+        f"n = {n} only a true difference of {smallest(plan, n):.1f} points or more is likely to "
+        "be seen (power 0.8), and smaller ones may be missed. To see "
+        f"{margin:g} points would take {to_see} seeds a row, to show likeness within "
+        f"{margin:g} points {to_show}."
+    )
+    return [("Seeds", text)]
+
+
+def machines(done: pd.DataFrame) -> list[Limit]:
+    """What else the runs do not have in common."""
+    columns = {"commit": "commits", "processor": "processors", "device": "devices"}
+    columns |= {"precision": "precisions", "step": "steps", "torch": "versions of torch"}
+    mixed = [
+        f"{values.nunique()} {name}"
+        for column, name in columns.items()
+        if f"env.{column}" in done and (values := done[f"env.{column}"].dropna()).nunique() > 1
+    ]
+    return [("Machines", f"These runs mix {', '.join(mixed)}.")] if mixed else []
+
+
+def times(done: pd.DataFrame) -> list[Limit]:
+    """Where something else kept the processors busy."""
+    slow = done.delay[done.delay > BUSY]
+    if slow.empty:
+        return []
+    return [
+        (
+            "Times",
+            f"In {len(slow)} of {len(done)} runs the median epoch took from {slow.min():.1f} to "
+            f"{slow.max():.1f} times as long as the fastest: the machine did other work. Times are "
+            "of the fastest epochs, and even so are no measurement of speed.",
+        )
+    ]
+
+
+def paper(group: Group, studies: Sequence[Study]) -> Limit:
+    """How this differs from what the paper measured."""
+    settings = list(dict.fromkeys(s.paper_of for s in studies if s.paper.top1.notna().any()))
+    theirs = "; ".join(settings) or "other networks and data"
+    tables = yaml.safe_load(PUBLISHED.read_bytes())
+    of = [tables[study.asked["table"]] for study in studies if study.asked["table"] in tables]
+    how = list(dict.fromkeys(table["trained"] for table in of))
+    dataset, network, recipe = group
+    ours = "several networks" if network == "all" else network
+    text = (
+        f"Its figures are of {theirs} ({'; '.join(how) or 'not trained alike'}); "
+        f"here {ours} on {dataset}, with the recipe "
+        f"{recipe}. Where the two disagree, it may be the network, the data or the training: "
+        "a contradicted claim is contradicted here, not there."
+    )
+    return "The paper", text
+
+
+def open_claims(verdicts: Sequence[Verdict]) -> list[Limit]:
+    """The claims that no run bears on."""
+    known = {verdict.claim.number for verdict in verdicts}
+    missing = [claim.says for claim in list_claims() if claim.number not in known]
+    return [("Not asked", f"No run bears on: {'; '.join(missing)}.")] if missing else []

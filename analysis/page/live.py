@@ -1,0 +1,85 @@
+"""The report while a grid is under way: written anew as runs go on, beside the training.
+
+No pandas and no matplotlib at the top: the runner only names `follow`, for a process of its own.
+"""
+
+import queue
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.records.lock import holder
+from experiments.records.record import pilots_of, runs_of
+from experiments.records.study_file import read_studies
+
+REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
+QUIET = 30.0  # seconds without news after which a write is worth it: the percent go on
+OLD = 900.0  # seconds after which nobody writes a page any more
+
+
+def follow(results: Path, names: list[str], ears: Any, mouth: Any) -> None:
+    """Writes the page at the first news, then as more comes, until there is none any more.
+
+    What comes during a write and the rest after it is one more write. When there are new figures
+    somebody, `analysis show`, has written the whole report: it is left alone.
+
+    Args:
+        results: RESULTS.
+        names: the studies of the command.
+        ears: `get` gives News, and None at the end.
+        mouth: a sentence that is sent through it reaches the user.
+    """
+    from analysis.page.progress import Page
+
+    page, heard = Page(results, names, mouth.send), [ears.get()]
+    while heard[-1] is not None:
+        if heard[-1].kind == "drawn":
+            heard = [heard[-1], ears.get()]
+            continue
+        began = time.monotonic()
+        page.write("under way")
+        rest = REST * (time.monotonic() - began)
+        heard = heard[-1:] + listen(ears, rest, max(rest, QUIET) if page.is_training else None)
+    is_drawn = len(heard) > 1 and heard[-2].kind == "drawn"
+    if not is_drawn:
+        page.write("over")
+    elif refreshes_itself(page.path):  # the whole report came while we wrote, and was replaced
+        page.write("whole")
+
+
+def listen(ears: Any, rest: float, quiet: float | None) -> list:
+    """What is heard until it is time for the next write; None, the end, does not have to wait.
+
+    Args:
+        rest: seconds that news wait for.
+        quiet: seconds after which it is time without any news; None for never.
+    """
+    began, heard = time.monotonic(), []
+    while True:
+        wait = rest if heard else quiet
+        left = None if wait is None else max(0.0, began + wait - time.monotonic())
+        try:
+            heard.append(ears.get(timeout=left))
+        except queue.Empty:
+            return heard
+        if heard[-1] is None:
+            return heard
+
+
+def studies_under_way(results: Path) -> list[str]:
+    """The names of the studies of which a process trains a run now."""
+    return [
+        study["name"]
+        for study in read_studies(results)
+        if any(map(holder, [*runs_of(study, results), *pilots_of(study, results)]))
+    ]
+
+
+def refreshes_itself(page: Path) -> bool:
+    """Whether there is a page of a grid that is under way, and still written anew."""
+    try:
+        is_old = time.time() - page.stat().st_mtime > OLD
+        with page.open(errors="replace") as file:
+            return 'http-equiv="refresh"' in file.read(1000) and not is_old
+    except OSError:
+        return False

@@ -1,0 +1,44 @@
+"""What `run` ends with: tables and figures written, the tables printed, the report renewed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis import write
+from analysis.load import Study, find_studies
+from analysis.page import report
+
+
+def show(results: Path, names: Sequence[str] = ()) -> bool:
+    """Writes tables and figures, prints the tables, and writes the report of all studies.
+
+    Args:
+        results: where the records lie.
+        names: of studies or of grids; all of them where there is no name.
+
+    Returns:
+        Whether every record could be trusted; those that could not were left out, and are named.
+    """
+    found = find_studies(results, list(names))
+    others, known = other_studies(results, found), {}
+    write.tables(found, results, known)
+    drawn = write.figures(found, results, others)
+    print(*write.texts(found, known), sep="\n", flush=True)  # whatever may become of the page
+    figures = [*drawn, *report.figures_there(others, results)]
+    path = report.write([*found, *others], results, figures, known)
+    print(f"wrote {write.summary(found, results)}, and {path}", flush=True)
+    return not name_damaged(found)
+
+
+def other_studies(results: Path, found: Sequence[Study]) -> list[Study]:
+    """Returns the studies in RESULTS that are not among those that were found."""
+    names = {study.name for study in found}
+    return [study for study in find_studies(results, []) if study.name not in names]
+
+
+def name_damaged(studies: Sequence[Study]) -> list[str]:
+    """Prints which records cannot be trusted and were left out, and returns why."""
+    reasons = list(dict.fromkeys(reason for study in studies for reason in study.damaged))
+    for reason in reasons:
+        print(f"damaged, left out: {reason}", file=sys.stderr)
+    return reasons

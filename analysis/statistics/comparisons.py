@@ -1,0 +1,163 @@
+"""What records say of two rows: difference, interval, and a verdict where one was declared.
+
+A pair of cells has one answer, whichever study, table or figure asks.
+"""
+
+import math
+from dataclasses import dataclass
+
+from analysis.load import Study
+from analysis.statistics.contrasts import Declared, declared, own_comparison
+from analysis.statistics.pool import Pool, Weights
+from analysis.statistics.stats import Difference, diverges_more
+
+# Points of test error within which two networks count as alike, by data set: stated before any run.
+MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
+UNDECIDED, NO_INTERVAL = "not decided", "not decided: no interval"  # more seeds may change that
+CHANCE = 0.05  # of the intervals of networks that do not differ leave out 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a declared comparison."""
+
+    comparison: Declared
+    found: Difference
+    verdict: str
+
+
+def against_reference(study: Study) -> dict[str, Difference]:
+    """Row -> its test error minus that of its reference in points."""
+    return {row: pair(study, row, reference) for row, reference in study.references.items()}
+
+
+def pair(study: Study, row: str, reference: str) -> Difference:
+    """A row's mean test error minus another's, with the one interval of these two cells."""
+    return study.pool.difference(study.cells[row], study.cells[reference])
+
+
+def verdict(study: Study, row: str, reference: str | None = None) -> str:
+    """In a word: what is said of a row against its reference; "" where nothing was declared."""
+    cells, reference = study.cells, reference or study.references[row]
+    for one in declared_in(study):
+        weights = one[1]
+        if weights == {cells[row]: 1, cells[reference]: -1}:
+            return judge(study, weights)
+        if weights == {cells[reference]: 1, cells[row]: -1}:
+            return judge(study, {cell: -weight for cell, weight in weights.items()})
+    return ""
+
+
+def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
+    """The comparisons that are declared for the study's data, network, recipe and settings, and
+    those of its own grid."""
+    asked = study.asked
+    ours = [
+        (one, weights if one.grid != asked["grid"] else one.of_cells(study.cells))
+        for one, weights in declared(
+            asked["dataset"], asked["network"], asked["recipe"], asked["settings"]
+        )
+        if one.grid != asked["grid"] or set(one.labels) <= set(study.cells)
+    ]
+    own = [own_comparison(asked["grid"], one) for one in asked.get("declares", [])]
+    return ours + [(one, one.of_cells(study.cells)) for one in own]
+
+
+def answers(study: Study, every: bool = False) -> list[Answer]:
+    """What became of the comparisons that are declared for this grid; [] where none is.
+
+    With `every` also of those of another grid whose rows are all here.
+    """
+    return [
+        Answer(comparison, study.pool.contrast(weights), judge(study, weights, comparison.steps))
+        for comparison, weights in declared_in(study)
+        if (every or comparison.grid == study.asked["grid"])
+        and set(weights) <= set(study.cells.values())
+    ]
+
+
+def is_judged(study: Study) -> bool:
+    """Tells whether its numbers can prove something: no demonstration, no synthetic data."""
+    return study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
+
+
+def judge(study: Study, weights: Weights, steps: float = 1.0) -> str:
+    """In a word: "better", "worse", "alike" or "not decided"; "" for a demonstration."""
+    return conclude(study, weights, steps) if is_judged(study) else ""
+
+
+def conclude(study: Study, weights: Weights, steps: float = 1.0) -> str:
+    """The word for a contrast of a study's cells, also of a demonstration.
+
+    Rows that lost runs are judged by how many diverged, with Fisher's exact test.
+    """
+    rows = {row: weights[cell] for row, cell in study.cells.items() if cell in weights}
+    if sum(map(study.lost, rows)):
+        return of_lost(study, rows)
+    if len(study.precisions(*rows)) > 1:
+        return "not decided: precisions differ"
+    return word(study.pool, weights, MARGINS.get(study.asked["dataset"], 0.0) / steps)
+
+
+def word(pool: Pool, weights: Weights, margin: float) -> str:
+    """The word for a contrast of numbers.
+
+    Better and worse need an interval that leaves out 0; alike needs two one-sided tests within
+    -+ `margin`.
+    """
+    found = pool.contrast(weights)
+    if math.isnan(found.low):
+        return NO_INTERVAL
+    is_alike = pool.is_alike(weights, margin)
+    if not found.leaves_out_zero:
+        return "alike" if is_alike else UNDECIDED
+    side = "worse" if found.estimate > 0 else "better"
+    return f"{side}, within the margin" if is_alike else side
+
+
+def of_lost(study: Study, rows: dict[str, float]) -> str:
+    """The verdict where a run has no number."""
+    states = {
+        sign: [s for row, w in rows.items() if w * sign > 0 for s in study.states(row)]
+        for sign in (1, -1)
+    }
+    lost = {sign: some.count("diverged") for sign, some in states.items()}
+    kept = {sign: some.count("done") for sign, some in states.items()}
+    for sign, word in ((1, "worse"), (-1, "better")):
+        if diverges_more(lost[sign], kept[sign], lost[-sign], kept[-sign]):
+            more = f"{lost[sign]} of {len(states[sign])} diverged"
+            return f"{word}: {more}, against {lost[-sign]} of {len(states[-sign])}"
+    return "not decided: runs were lost"
+
+
+def undeclared(study: Study) -> dict[str, Difference]:
+    """Row -> its difference, of the rows that get no verdict."""
+    found = against_reference(study).items()
+    return {row: one for row, one in found if not verdict(study, row)}
+
+
+def by_chance(study: Study, is_named: bool = False) -> str:
+    """How many intervals without a verdict leave out 0, and how many would if nothing differed.
+
+    "" where there is none. With `is_named` it says which they are.
+    """
+    known = {row: one for row, one in undeclared(study).items() if not math.isnan(one.low)}
+    if not known:
+        return ""
+    beyond = [f"{row} {shown(one)}" for row, one in known.items() if one.leaves_out_zero]
+    against = study.reference or study.references_in_words
+    names = f" (minus {against}: {'; '.join(beyond)})" if is_named and beyond else ""
+    return (
+        f"{len(beyond)} of {len(known)} intervals that belong to no declared comparison leave out "
+        f"0{names}; if nothing differed, {CHANCE * len(known):.2g} would, by chance."
+    )
+
+
+def shown(found: Difference, digits: int = 2) -> str:
+    """`+0.05 [-0.10, +0.20]`, the same wherever a difference stands."""
+    if math.isnan(found.estimate):
+        return "–"
+    if math.isnan(found.low):
+        return f"{found.estimate:+z.{digits}f}"
+    estimate, low, high = (f"{x:+z.{digits}f}" for x in (found.estimate, found.low, found.high))
+    return f"{estimate} [{low}, {high}]"

@@ -1,0 +1,67 @@
+"""What a network loses when its gates are replaced, in numbers. No matplotlib here."""
+
+import pandas as pd
+
+from analysis.load import Study
+from analysis.statistics.stats import interval
+
+WORDS = {"mean": "mean over images", "another": "another image's", "half": "1/2", "one": "1"}
+
+
+def intervention_frame(runs: pd.DataFrame) -> pd.DataFrame:
+    """How much the error rises where gates are replaced: a row a seed, place and replacement.
+
+    Args:
+        runs: of one table row, as in `Study.runs`; runs that replaced no gate add nothing.
+    """
+    rows = []
+    for _, run in runs.iterrows():
+        found = run.get("interventions")
+        if isinstance(found, dict) and "all" in found:
+            for where, errors in {"all": found["all"], **found["stages"]}.items():
+                for how, error in errors.items():
+                    rise = error - found["intact"]
+                    rows.append((run["seed"], where, how, rise, found["images"]))
+    return pd.DataFrame(rows, columns=["seed", "where", "how", "rise", "n_images"])
+
+
+def rises(study: Study) -> pd.DataFrame:
+    """Row, place and replacement -> mean rise of the error in points, with its interval."""
+    frames = [intervention_frame(study.of(row)).assign(row=row) for row in study.rows]
+    frame = pd.concat(frames)
+    rows = []
+    for (row, where, how), some in frame.groupby(["row", "where", "how"], sort=False):
+        mean, half = interval(some.rise)
+        rows.append((row, where, how, mean, half, len(some), int(some.n_images.max())))
+    columns = ["row", "where", "how", "rise", "half_width", "seeds", "images"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def cells(rises: pd.DataFrame) -> pd.DataFrame:
+    """The same as text: a row a network and place, a column a replacement."""
+    texts = [
+        f"{r.rise:+z.2f}" + ("" if pd.isna(r.half_width) else f" ± {r.half_width:.2f}")
+        for r in rises.itertuples()
+    ]
+    wide = rises.assign(text=texts).pivot(index=["row", "where"], columns="how", values="text")
+    order = list(dict.fromkeys(zip(rises.row, rises["where"], strict=True)))
+    wide = wide.reindex(order)[list(WORDS)].rename(columns=WORDS)
+    places = ["all blocks" if where == "all" else f"stage {where}" for _, where in order]
+    names = {"network": [row for row, _ in order], "gates replaced in": places}
+    return pd.concat([pd.DataFrame(names), wide.reset_index(drop=True)], axis=1)
+
+
+def notes(study: Study, rises: pd.DataFrame) -> list[str]:
+    images = " or ".join(f"{n:,}" for n in sorted(rises.images.unique()))
+    seeds = sorted(rises.seeds.unique())
+    lines = [
+        f"Rise of the test error in points, of each run over its own, on {images} test images; "
+        f"n = {' or '.join(map(str, seeds))}"
+        + ("." if seeds == [1] else ", ± is the 95 % interval over seeds (Student)."),
+        "Replaced after the training, and nothing was selected by it. A rise says what the trained "
+        "network depends on; what its training gained is the difference from gates that never see "
+        "the image.",
+    ]
+    return lines + (
+        ["A DEMONSTRATION: rank nothing by it."] if study.asked["demonstration"] else []
+    )

@@ -1,0 +1,78 @@
+"""Secondary outcomes, declared as such: how good the probabilities are, behind the error.
+
+A run sums up its negative log-likelihood and its Brier score, which needs the probabilities of all
+classes, itself: `test_loss` and `test_brier`. Runs of before 2026-11-25 have no Brier score. The
+expected calibration error follows from the predicted classes and their probabilities in
+predictions.npz.
+"""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.load import Study
+from analysis.statistics.calibration import BINS
+from analysis.statistics.comparisons import shown
+from analysis.statistics.stats import Difference
+
+TITLES = {"test_loss": "NLL (nats)", "ece": "ECE (points)", "test_brier": "Brier score"}
+DIGITS = {"test_loss": 3, "ece": 2, "test_brier": 3}  # of a difference
+
+
+def measured(study: Study) -> list[str]:
+    """The outcomes that some run of it has."""
+    pools = {name: study.pool_in(name).values for name in TITLES}
+    return [n for n, values in pools.items() if any(values.get(c) for c in study.cells.values())]
+
+
+def compared_in(studies: Sequence[Study]) -> list[str]:
+    """The outcomes in which some row can be compared with its reference."""
+    pairs = [(study, row) for study in studies for row in study.references]
+    return [n for n in TITLES if any(not math.isnan(difference(*p, n).estimate) for p in pairs)]
+
+
+def numbers(study: Study) -> pd.DataFrame:
+    """One row a variant: mean, half-width and difference from the reference of each outcome."""
+    rows = []
+    for row, cell in study.cells.items():
+        line = {"row": row}
+        for name in TITLES:
+            line[name], line[f"{name}_half_width"] = study.pool_in(name).mean(cell)
+            found = difference(study, row, name)
+            ends = {"": found.estimate, "_low": found.low, "_high": found.high}
+            line |= {f"{name}_difference{end}": value for end, value in ends.items()}
+        rows.append(line)
+    return pd.DataFrame(rows)
+
+
+def difference(study: Study, row: str, name: str) -> Difference:
+    """A row minus its reference in an outcome; NaN where it has none."""
+    if row not in study.references:
+        return Difference(float("nan"))
+    reference = study.cells[study.references[row]]
+    return study.pool_in(name).difference(study.cells[row], reference)
+
+
+def cells(study: Study) -> pd.DataFrame:
+    """The same as text, of the outcomes that are there."""
+    text = pd.DataFrame({study.asked["title"]: study.rows})
+    for name in measured(study):
+        means = [study.pool_in(name).mean(cell)[0] for cell in study.cells.values()]
+        text[TITLES[name]] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in means]
+        text[f"{TITLES[name]}, difference"] = [
+            shown(difference(study, row, name), DIGITS[name]) for row in study.rows
+        ]
+    return text
+
+
+def notes(study: Study) -> list[str]:
+    """What the numbers are, and which are not there."""
+    lines = [
+        "Secondary outcomes: no verdict rests on them. NLL is the mean negative log-likelihood of "
+        f"the true class; ECE the expected calibration error in {BINS} bins, from the probability "
+        "of the predicted class, kept in float16. Less is better. Intervals as for the error.",
+    ]
+    if "test_brier" not in measured(study):
+        lines.append("There is no Brier score: these runs are of before 2026-11-25, and kept none.")
+    return lines

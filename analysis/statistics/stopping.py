@@ -1,0 +1,73 @@
+"""When a declared comparison has seeds enough: the rule of `--decide`. Nothing is trained here.
+
+After every round each comparison is judged by an interval that holds however often one looks
+(`stats.boundary`). Where that neither leaves out 0 nor lies within the margin of likeness, the rows
+of the comparison get one more seed.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from analysis.load import Study
+from analysis.statistics.comparisons import NO_INTERVAL, UNDECIDED, conclude, declared_in
+from analysis.statistics.contrasts import Comparison
+
+OPEN = (UNDECIDED, NO_INTERVAL)
+
+
+def look(study: Study, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Judges the comparisons that are declared for a study's grid.
+
+    Args:
+        study: with the results so far.
+        most: seeds that a row gets.
+
+    Returns:
+        ([{"comparison", "rows", "seeds", "verdict"}], row -> how many seeds it needs now, for the
+        rows that need more). A comparison that lost a run, or whose runs differ in precision, waits
+        for no more: seeds do not mend that.
+    """
+    pool = replace(study.pool, watched=frozenset(study.pool.values))
+    watched = replace(study, shared={"test_error": pool})
+    counts = {row: len(study.states(row)) for row in study.rows}
+    looks, undecided = [], []
+    for comparison, weights in comparisons_of(study):
+        found = conclude(watched, weights, comparison.steps)
+        rows = list(comparison.labels)
+        seeds = [counts[row] for row in rows]
+        looks.append(
+            {"comparison": comparison.name, "rows": rows, "seeds": seeds, "verdict": found}
+        )
+        if found in OPEN:
+            undecided.append(comparison)
+    return looks, seeds_needed(undecided, counts, most)
+
+
+def comparisons_of(study: Study) -> list[tuple[Comparison, Mapping[str, float]]]:
+    """The comparisons that are declared for this grid, with the weights of their cells."""
+    return [one for one in declared_in(study) if one[0].grid == study.asked["grid"]]
+
+
+def seeds_needed(
+    undecided: Iterable[Comparison], counts: Mapping[str, int], most: int
+) -> dict[str, int]:
+    """Row -> seeds for the next round, for those rows that have fewer.
+
+    Each undecided comparison asks for one seed more than its row with the fewest has. A reference,
+    a row that k others are compared with, gets sqrt(k) times as many: with that the k differences
+    are known best for the runs that they cost (Dunnett 1955). Nothing is asked beyond `most`.
+    """
+    undecided = list(undecided)
+    compared: dict[str, set[str]] = {}
+    for one in undecided:
+        for reference in one.minus:
+            compared.setdefault(reference, set()).update(one.rows)
+    needed: dict[str, int] = {}
+    for one in undecided:
+        seeds = min(counts[row] for row in one.labels) + 1
+        for row in one.labels:
+            times = math.sqrt(len(compared.get(row, ())) or 1) if row in one.minus else 1
+            needed[row] = max(needed.get(row, 0), min(round(times * seeds), most))
+    return {row: seeds for row, seeds in needed.items() if seeds > counts[row]}

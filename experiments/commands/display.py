@@ -1,0 +1,172 @@
+"""What the user sees of a grid while it runs: bars on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from experiments.launch.local import Event
+from experiments.records.record import Record
+from experiments.study.tuning import FIRST_PILOT
+
+MOST_SHOWN = 30  # runs under way; a screen has no room for more, and drawing takes its time
+PLAIN_EVERY = 30.0  # seconds between two lines about the whole where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """`95 s`, `7 min`, `3.5 h`, `2.1 days`."""
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class Display:
+    """Follows the events of a launcher.
+
+    Args:
+        console: where to.
+        names: what each run is called.
+        expected: seconds that each run should take on one worker; corrected as runs go on.
+        training: the share of them that each run trains for, before it reads the test set.
+        workers: how many go at once; 0 for as many as are under way.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        names: Mapping[Record, str],
+        expected: Mapping[Record, float],
+        training: Mapping[Record, float],
+        workers: int,
+    ) -> None:
+        self.console, self.names, self.expected, self.workers = console, names, expected, workers
+        self.training = training
+        self.total = sum(expected.values())
+        self.share = dict.fromkeys(expected, 0.0)  # of each run, how much is done
+        self.done = 0.0  # expected seconds of that: kept, as 10,000 runs are too many to sum up
+        self.started: dict[Record, float] = {}
+        self.spent = 0.0  # worker seconds of the runs that have ended
+        self.ended = 0
+        self.fresh: set[Record] = set()  # started, and not heard of yet
+        self.given = 0.0  # expected seconds of what checkpoints held already
+        self.last_line = time.monotonic()
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.whole = self.bars.add_task("all runs", total=self.total, note="")
+        self.tasks: dict[Record, int] = {}
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bars.stop()
+
+    def follow(self, event: Event) -> None:
+        """Shows one event."""
+        {
+            "started": self.start,
+            "progress": self.progress,
+            "note": self.note,
+            "again": self.again,
+            "ended": self.end,
+        }[event.kind](event)
+        note = f"{self.ended} of {len(self.expected)} runs, {self.time_left()}"
+        self.bars.update(self.whole, completed=self.done, note=note)
+        if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_EVERY:
+            shown = [f"{self.names[r]} at {self.share[r]:.0%}" for r in self.started][:MOST_SHOWN]
+            if more := len(self.started) - len(shown):
+                shown.append(f"and {more:,} more")
+            self.line(f"  {note} ({', '.join(shown)})")
+
+    def time_left(self) -> str:
+        """From what the runs were expected to take, and more and more from what they do take."""
+        now = time.monotonic()
+        spent = self.spent + sum(now - began for began in self.started.values())
+        today = self.done - self.given
+        trust = today / (today + 0.05 * self.total)
+        pace = (1 - trust) + trust * spent / today if today > 0 else 1.0
+        if not (workers := self.workers or len(self.started)):
+            return "waiting"
+        left = max(0.0, self.total - self.done)  # the last digits of a sum may be below
+        return f"about {duration(pace * left / workers)} left"
+
+    def reach(self, record: Record, share: float) -> None:
+        """Notes how much of a run is done."""
+        self.done += (share - self.share[record]) * self.expected[record]
+        self.share[record] = share
+
+    def start(self, event: Event) -> None:
+        record = event.record
+        self.started[record] = time.monotonic()
+        self.fresh.add(record)
+        if len(self.tasks) < MOST_SHOWN:
+            self.tasks[record] = self.bars.add_task(f"  {self.names[record]}", total=1.0, note="")
+        if not self.console.is_terminal:
+            self.line(f"started  {self.names[record]}")
+
+    def progress(self, event: Event) -> None:
+        record, row = event.record, event.row
+        self.reach(record, self.training[record] * event.step / event.steps)
+        if record in self.fresh:  # it goes on from a checkpoint: that share was free today
+            self.fresh.remove(record)
+            self.given += self.share[record] * self.expected[record]
+            if event.step > 1:
+                self.line(f"goes on  {self.names[record]} at {self.share[record]:.0%}")
+        if record not in self.tasks:
+            return
+        self.bars.update(self.tasks[record], completed=self.share[record])
+        if row is not None:
+            error = row.get("val_error")
+            note = f"epoch {row['epoch']}" + (f", {error:.1f} % wrong" if error is not None else "")
+            self.bars.update(self.tasks[record], note=note)
+
+    def note(self, event: Event) -> None:
+        self.line(f"note     {self.names[event.record]}: {event.sentence}", "yellow")
+
+    def again(self, event: Event) -> None:
+        self.stop(event.record)
+        self.reach(event.record, 0.0)
+        self.note(event)
+
+    def stop(self, record: Record) -> float:
+        """Takes away the bar of a run that is not under way any more; its seconds."""
+        now = time.monotonic()
+        took = now - self.started.pop(record, now)
+        self.spent += took
+        if record in self.tasks:
+            self.bars.remove_task(self.tasks.pop(record))
+        return took
+
+    def end(self, event: Event) -> None:
+        record, outcome = event.record, event.outcome
+        took = self.stop(record)
+        self.ended += 1
+        self.reach(record, 1.0)
+        name = f"{self.names[record]} ({self.ended} of {len(self.expected)})"
+        if outcome.state == "failed":
+            self.line(f"FAILED   {name}: {outcome.kind}: {outcome.reason}", "bold red")
+        elif outcome.state == "interrupted":
+            has = "with a" if record.checkpoint.exists() else "before its first"
+            why = f"{outcome.reason}, " if outcome.reason else ""
+            self.line(f"stopped  {name}: {why}{has} checkpoint", "yellow")
+        elif record.state == "diverged":
+            self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
+        else:
+            summary, is_pilot = record.summary(), record.config.seed >= FIRST_PILOT
+            error = f"{summary['test_error']:.2f} % test error"
+            if is_pilot:  # of which nobody is to see the test error
+                error = f"{summary['val_error']:.2f} % of the held-out images wrong"
+            self.line(f"done     {name}: {error}, {duration(took)}")
+
+    def line(self, text: str, style: str | None = None) -> None:
+        self.last_line = time.monotonic()
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,167 @@
+"""`repeat`: finished runs, picked at random, are trained again from their config.json."""
+
+import math
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.data.datasets import Say
+from experiments.launch.local import Local
+from experiments.launch.worker import Outcome
+from experiments.records.config import ConfigError
+from experiments.records.record import Record, Result, read_result
+from experiments.records.record import state as state_of
+from experiments.train.environment import use
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A run beside its repetition.
+
+    errors    test errors in % of all finished runs of its cell, its own among them
+    low, high the prediction interval of one more, %; NaN where the cell has less than two
+    """
+
+    first: Result
+    second: Result
+    errors: list[float]
+    low: float
+    high: float
+
+    @property
+    def is_inside(self) -> bool:
+        return self.low <= self.second.summary["test_error"] <= self.high
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both have the same bits: metrics, predictions, gates and summary.
+
+        A run of an older version is asked for what it has: later ones may have measured more.
+        """
+        return self.first.summary.items() <= self.second.summary.items()
+
+    @property
+    def should_be_same(self) -> bool:
+        """Whether both were computed by processors and software of one kind, from start to end."""
+        return arithmetic_of(self.first) == arithmetic_of(self.second)
+
+    @property
+    def is_fine(self) -> bool:
+        return self.is_same or (self.is_inside and not self.should_be_same)
+
+    def sentence(self) -> str:
+        error, again = (r.summary["test_error"] for r in (self.first, self.second))
+        text = f"{error:.2f} % before, {again:.2f} % now, "
+        if self.is_same:
+            text += "the same bits"
+        elif self.should_be_same:
+            text += "OTHER BITS, on the same kind of processor with the same software"
+        else:
+            text += "on another kind of processor or with other software"
+        if math.isnan(self.low):
+            return f"{text}; no prediction interval, n = {len(self.errors)}"
+        where = "inside" if self.is_inside else "OUTSIDE"
+        return (
+            f"{text}; {where} the 95 % prediction interval of its cell, {self.low:.2f} to "
+            f"{self.high:.2f} % (n = {len(self.errors)})"
+        )
+
+
+def arithmetic_of(result: Result) -> tuple[Any, ...]:
+    """What decides the bits of a run."""
+    env, names = result.env, ("device", "precision", "threads", "data", "torch", "numpy")
+    changed = {key for again in env.get("resumed", []) for key in again}  # as it went on elsewhere
+    return (
+        env["fingerprint"]["on"],
+        env.get("step", "plain"),
+        *(env[name] for name in names),
+        *sorted(changed & {"fingerprint", *names}),
+    )
+
+
+def repeat(
+    results: Path, number: int, pick: int | None, device: str, data_dir: Path, say: Say
+) -> int:
+    """Trains some runs again, in a folder of its own, and compares.
+
+    Args:
+        results: where the records are; nothing is written there.
+        number: how many, each of another cell where there are as many.
+        pick: seeds the choice; None for another one each time.
+        device: a torch device.
+        data_dir: holds the prepared data set.
+        say: takes lines for the user.
+
+    Returns:
+        0 where each of them has the same bits or, on another kind of machine, falls within the
+        prediction interval of its cell; else 1.
+
+    Raises:
+        ConfigError: there are not so many finished runs.
+    """
+    use()
+    paths = chosen(results, number, pick)
+    found = {path: read_result(path) for path in paths}
+    with tempfile.TemporaryDirectory(prefix="repeat-") as folder:
+        if (results / "code").is_dir():
+            shutil.copytree(results / "code", Path(folder) / "code")
+        records = {Record(Path(folder), result.config): path for path, result in found.items()}
+        outcomes = train(list(records), device, data_dir, say)
+        fine = [
+            compare(path, found[path], record, outcomes.get(record), say)
+            for record, path in records.items()
+        ]
+    return int(not all(fine))
+
+
+def chosen(results: Path, number: int, pick: int | None) -> list[Path]:
+    """So many finished runs, picked at random: first a cell each, then more of them."""
+    done = [path for path in sorted((results / "runs").glob("*/seed*")) if state_of(path) == "done"]
+    if not 1 <= number <= len(done):
+        raise ConfigError(f"number {number}: {results} has {len(done)} finished runs, from 1 on")
+    choice = random.Random(pick)
+    choice.shuffle(done)
+    cells: dict[Path, int] = {}
+    rounds = []
+    for path in done:
+        rounds.append(cells.setdefault(path.parent, 0))
+        cells[path.parent] += 1
+    order = sorted(range(len(done)), key=lambda i: rounds[i])  # stable: at random within a round
+    return [done[i] for i in order[:number]]
+
+
+def train(
+    records: Sequence[Record], device: str, data_dir: Path, say: Say
+) -> dict[Record, Outcome]:
+    """How each run ended, one after the other."""
+    outcomes = {}
+    with Local([device], data_dir) as local:
+        for event in local.train(records):
+            if event.kind == "started":
+                say(f"training {event.record.name} again")
+            elif event.kind == "ended":
+                outcomes[event.record] = event.outcome
+            elif event.kind == "note":
+                say(f"note {event.record.name}: {event.sentence}")
+            elif event.row:
+                say(f"{event.record.name}: {event.step:,} of {event.steps:,} steps")
+    return outcomes
+
+
+def compare(path: Path, first: Result, record: Record, outcome: Outcome | None, say: Say) -> bool:
+    """Says how a run compares with its repetition; whether all is well."""
+    from analysis.statistics.stats import prediction  # the same statistics as in the tables
+
+    if record.state != "done":
+        why = outcome.reason if outcome else ""
+        say(f"FAILED {record.name}: {record.state}{': ' + why if why else ''}", style="bold red")
+        return False
+    siblings = [p for p in sorted(path.parent.glob("seed*")) if state_of(p) == "done"]
+    errors = [read_result(p).summary["test_error"] for p in siblings]
+    repeated = Repeated(first, read_result(record.path), errors, *prediction(errors))
+    say(f"{record.name}: {repeated.sentence()}", style=None if repeated.is_fine else "bold red")
+    return repeated.is_fine

@@ -1,0 +1,169 @@
+"""Images on the device: a batch is cut, flipped and normalised there, in one gather."""
+
+import threading
+from collections.abc import Iterator
+from copy import copy
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.data.datasets import DATASETS, Arrays
+from experiments.data.holdout import held_out
+from experiments.records.config import Recipe
+
+SHARED: dict[tuple, tuple] = {}  # what `shared` keeps
+SHARING = threading.Lock()
+PAD = 4  # zero-padding on each side before the random crop (He et al. 2015, section 4.2)
+
+
+class Images:
+    """uint8 images and their labels on a device.
+
+    Args:
+        images: uint8 (N, 32, 32, 3).
+        labels: (N,).
+        mean, std: of the pixels by channel, on a scale from 0 to 1.
+        device: where they live and where batches are made.
+        padded: keeps the images zero-padded, as `shuffled` needs them.
+
+    Batches are float32 (B, 3, 32, 32) in channels-last memory, and labels (B,).
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        padded: bool = False,
+    ) -> None:
+        self.device = device
+        self.pad = PAD if padded else 0
+        self.size = images.shape[1]
+        side = self.size + 2 * self.pad
+        # A fourth, empty channel makes a pixel one int32: a gather moves it in one go.
+        pixels = torch.zeros(len(images), side, side, 4, dtype=torch.uint8)
+        inside = slice(self.pad, self.pad + self.size)
+        pixels[:, inside, inside, :3] = torch.from_numpy(images)
+        self.pixels = pixels.view(torch.int32).reshape(-1).to(device)  # (N * side * side,)
+        self.labels = torch.from_numpy(labels).to(device)
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float32))
+        self.scale = scale.to(device)
+        self.shift = (-255 * torch.tensor(mean, dtype=torch.float32) * scale).to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, number: int | None) -> Self:
+        """The first so many of them, or all."""
+        some = copy(self)
+        some.labels = self.labels[:number]
+        return some
+
+    def image(self, number: int) -> np.ndarray:
+        """One of them as it came: uint8 (H, W, 3)."""
+        side = self.size + 2 * self.pad
+        inside = slice(self.pad, self.pad + self.size)
+        pixels = self.pixels.view(-1, side, side)[number, inside, inside].cpu().contiguous()
+        return pixels.view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3].numpy()
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, as it is."""
+        for which in torch.arange(len(self), device=self.device).split(batch_size):
+            corner = torch.full_like(which, self.pad)
+            flip = torch.zeros_like(which, dtype=torch.bool)
+            yield self.cut(which, corner, corner, flip), self.labels[which]
+
+    def shuffled(
+        self, batch_size: int, generator: torch.Generator, cutout: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in random order, each cropped and flipped on its own.
+
+        The last batch is smaller where the number does not divide. All random numbers of the
+        epoch are drawn at its start, so that `generator` has one state between two epochs.
+
+        Args:
+            batch_size: B.
+            generator: of the random numbers, on the images' device.
+            cutout: side of a square that is blanked at a random place of each image, which may
+                reach over its edge (DeVries and Taylor 2017); 0 is none.
+        """
+        draws = self.draw(generator, cutout)
+        for numbers in torch.arange(len(self), device=self.device).split(batch_size):
+            yield self.batch(draws, numbers, cutout)
+
+    def draw(self, generator: torch.Generator, cutout: int = 0) -> Tensor:
+        """The random numbers of an epoch: order, top, left, flip and, for cutout, row and column.
+
+        Returns:
+            int64 (4, N), or (6, N) with cutout.
+        """
+        n, options = len(self), {"device": self.device, "generator": generator}
+        order = torch.randperm(n, **options)
+        corner = torch.randint(2 * self.pad + 1, (2, n), **options)
+        flip = torch.randint(2, (n,), **options)
+        draws = [order[None], corner, flip[None]]
+        if cutout:
+            draws.append(torch.randint(self.size, (2, n), **options))
+        return torch.cat(draws)
+
+    def batch(self, draws: Tensor, numbers: Tensor, cutout: int = 0) -> tuple[Tensor, Tensor]:
+        """The images with these numbers (B,) in the epoch that was drawn, as in `shuffled`."""
+        which, top, left, flip, *centre = draws[:, numbers]
+        x = self.cut(which, top, left, flip.bool())
+        if cutout:
+            x = self.blank(x, *centre, cutout)
+        return x, self.labels[which]
+
+    def blank(self, x: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
+        """Zero, which is the mean colour, in a square around (row, column), each (B,)."""
+        steps = torch.arange(self.size, device=self.device)
+        inside = [
+            (steps >= centre[:, None] - side // 2) & (steps < centre[:, None] + (side + 1) // 2)
+            for centre in (row, column)
+        ]  # (B, 32) each
+        return x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+
+    def cut(self, which: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+        """Windows of the padded images, by number, corner and flip: all (B,) -> (B, 3, 32, 32)."""
+        steps, side = torch.arange(self.size, device=self.device), self.size + 2 * self.pad
+        rows = top[:, None] + steps  # (B, 32)
+        columns = left[:, None] + torch.where(flip[:, None], self.size - 1 - steps, steps)
+        index = (which[:, None] * side + rows)[:, :, None] * side + columns[:, None, :]
+        window = self.pixels[index].view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3]
+        return (window * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC memory
+
+
+def split(
+    arrays: Arrays, recipe: Recipe, device: torch.device
+) -> tuple[Images, Images | None, Images]:
+    """The training images, those of the curves (None without a holdout), and the test images."""
+    training, curve = held_out(arrays, recipe)
+    source = DATASETS[arrays.name]
+
+    def images(pixels: np.ndarray, labels: np.ndarray, padded: bool = False) -> Images:
+        return Images(pixels, labels, source.mean, source.std, device, padded)
+
+    return (
+        images(arrays.train_images[training], arrays.train_labels[training], padded=True),
+        images(arrays.train_images[curve], arrays.train_labels[curve]) if len(curve) else None,
+        images(arrays.test_images[: recipe.test_images], arrays.test_labels[: recipe.test_images]),
+    )
+
+
+def shared(
+    arrays: Arrays, recipe: Recipe, device: torch.device
+) -> tuple[Images, Images | None, Images]:
+    """As `split`, but once for all runs of this process that ask for the same one after another."""
+    key = (arrays.name, arrays.fingerprint, recipe.holdout, recipe.train_images)
+    key += (recipe.curve_images, recipe.test_images, device)
+    with SHARING:
+        if key not in SHARED:
+            SHARED.clear()
+            SHARED[key] = split(arrays, recipe, device)
+            if device.type == "cuda":  # before another stream reads it
+                torch.cuda.synchronize(device)
+        return SHARED[key]

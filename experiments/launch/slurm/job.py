@@ -1,0 +1,84 @@
+"""A Slurm job's side: some runs, trained one after the other as on any machine. No torch here."""
+
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.launch.local import Event, Local
+from experiments.launch.slurm import squeue
+from experiments.records.record import Record
+
+
+def pack(
+    records: Iterable[Record], expected: Mapping[Record, float], at_once: int, seconds: float
+) -> list[list[Record]]:
+    """The runs in their order, put together so that each part takes about so many seconds.
+
+    Args:
+        records: the runs.
+        expected: seconds that each of them takes alone.
+        at_once: how many go at a time in a part.
+        seconds: of a part; one that is longer has a part of its own.
+    """
+    packs: list[list[Record]] = []
+    room = 0.0
+    for record in records:
+        cost = expected[record] / at_once
+        if not packs or cost > room:
+            packs.append([])
+            room = seconds
+        packs[-1].append(record)
+        room -= cost
+    return packs
+
+
+@dataclass
+class Pack:
+    """What submitit calls in a job, and asks for a checkpoint before the job's end.
+
+    records           the runs
+    slots             the device of each run that goes at a time
+    data_dir          holds the prepared data sets
+    patience, checkpoint_every  as of `Local`
+    """
+
+    records: list[Record]
+    slots: list[str]
+    data_dir: Path
+    patience: float
+    checkpoint_every: float
+
+    def __call__(self) -> None:
+        slots = self.slots[: len(self.records)]
+        with Local(slots, self.data_dir, self.patience, self.checkpoint_every) as self.local:
+            for event in self.local.train(self.records):
+                if event.kind != "progress":
+                    print(line(event), flush=True)
+                # Slurm has sent SIGTERM to all of us: it cancels the job or queues it again, or,
+                # where it says that the job runs, only warns that it will preempt it.
+                if event.kind == "ended" and event.outcome.state == "interrupted":
+                    if squeue.state_of(own_number()) == "RUNNING":
+                        signal.raise_signal(signal.SIGUSR2)  # submitit's: `checkpoint`, and requeue
+                    return
+
+    def checkpoint(self, *_):
+        """For submitit, which then queues the job again: what goes on after this one."""
+        from submitit.helpers import DelayedSubmission
+
+        if (local := getattr(self, "local", None)) is not None:
+            local.__exit__()
+        return DelayedSubmission(replace(self))
+
+
+def own_number() -> str:
+    """Of this job; SLURM_JOB_ID is that of the whole array in its last job."""
+    from submitit import JobEnvironment
+
+    return JobEnvironment().job_id
+
+
+def line(event: Event) -> str:
+    """For the job's log."""
+    how = f" {event.outcome.state} {event.outcome.reason}" if event.outcome else ""
+    return f"{event.kind} {event.record.name}: {event.sentence}{how}"

@@ -1,0 +1,124 @@
+"""What Slurm knows of our runs: the jobs that were sent, and `squeue`. No submitit here, no torch.
+
+RESULTS/slurm/
+    se-<id>.json    a job array that was sent, written before it is: {"jobs": [[run, ...], ...]}
+    se-<id>/        its submission script, and what its jobs were given and have printed
+
+The array's name is its job name, too: whether it is in the queue, and under which number, is asked
+of Slurm and kept nowhere. So nothing is lost where a driver dies between sending and noting.
+"""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.records.files import read_json
+
+NAME = re.compile(r"se-[0-9a-f]{12}")
+FORMAT = "%F|%K|%T|%r|%j"  # array's number, index in it, state, reason, name
+ENDED = {
+    "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL",
+    "DEADLINE", "OUT_OF_MEMORY", "REVOKED",
+}  # fmt: skip
+Queue = dict[tuple[str, int], "Job"]  # (array's name, index in it) -> job
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job in Slurm's words.
+
+    id      as `scancel` takes it: 12, or 12_3 in an array
+    state   PENDING, RUNNING, ...; GONE is ours: Slurm does not know it any more
+    reason  why it is pending
+    """
+
+    id: str
+    state: str
+    reason: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        return self.state != "GONE" and self.state not in ENDED
+
+    @property
+    def is_held(self) -> bool:
+        """Whether Slurm will not start it before somebody says so.
+
+        As its user or an administrator wanted (JobHeldUser), or as it could not start it before
+        (launch failed requeued held, JobHoldMaxRequeue).
+        """
+        return self.state == "PENDING" and re.search("held|hold", self.reason, re.I) is not None
+
+    @property
+    def array(self) -> str:
+        return self.id.partition("_")[0]
+
+
+GONE = Job("", "GONE")
+
+
+def ask() -> Queue | None:
+    """Our jobs of the last minutes, or None where Slurm does not answer."""
+    words = ["squeue", "--me", "--array", "--noheader", "--states=all", f"--format={FORMAT}"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if done.returncode else read(done.stdout)
+
+
+def read(text: str) -> Queue:
+    """What `squeue` printed. Jobs that are not ours, by their name, are left out."""
+    queue: Queue = {}
+    for line in text.splitlines():
+        number, index, state, reason, name = (*line.split("|", 4), "", "", "", "")[:5]
+        if NAME.fullmatch(name):
+            is_array = index.isdecimal()
+            job = Job(f"{number}_{index}" if is_array else number, state, reason)
+            queue[name, int(index) if is_array else 0] = job
+    return queue
+
+
+def state_of(number: str) -> str:
+    """The state of a job, "" where Slurm does not answer."""
+    words = ["squeue", "--noheader", "--job", number, "--format=%T"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def cancel(numbers: Sequence[str]) -> None:
+    subprocess.run(["scancel", *numbers], capture_output=True)
+
+
+def folder_of(results: Path) -> Path:
+    return results.absolute() / "slurm"
+
+
+def sent(results: Path) -> dict[str, list[list[str]]]:
+    """Array's name -> the names of the runs of each of its jobs; the oldest array first."""
+    files = [file for file in folder_of(results).glob("se-*.json") if NAME.fullmatch(file.stem)]
+    files.sort(key=lambda file: (file.stat().st_mtime_ns, file.name))
+    return {file.stem: read_json(file, "jobs")["jobs"] for file in files}
+
+
+def jobs_of(results: Path, queue: Queue) -> dict[Path, Job]:
+    """Run's folder -> the last job that it was in, or a live one if there is one."""
+    jobs: dict[Path, Job] = {}
+    for name, packs in sent(results).items():
+        for index, pack in enumerate(packs):
+            job = queue.get((name, index), GONE)
+            for run in pack:
+                path = results / "runs" / run
+                if path not in jobs or job.is_live or not jobs[path].is_live:
+                    jobs[path] = job
+    return jobs
+
+
+def view(results: Path) -> dict[Path, Job]:
+    """`jobs_of` now; nothing where no job was sent, or Slurm does not answer."""
+    if not any(folder_of(results).glob("se-*.json")):
+        return {}
+    queue = ask()
+    return {} if queue is None else jobs_of(results, queue)

@@ -1,0 +1,132 @@
+"""How long a study will take: from finished runs, from a few measured steps, and by simulation.
+
+No torch here.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from experiments.data.datasets import DATASETS
+from experiments.plan.simulate import SIMULATIONS, Schedule, simulate, spread_of
+from experiments.records.config import ConfigError, RunConfig
+from experiments.records.files import read_sealed
+from experiments.records.record import Record
+from experiments.train.environment import device_name, instructions
+
+FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
+LOOKS = 17  # with replaced gates: four replacements in three stages and in all, and none
+PACE = 1 / 200  # seconds an image, where it cannot be measured
+
+
+def seconds(
+    records: Iterable[Record],
+    device: str,
+    measure: Callable[[Record, str], float | None],
+    is_here: bool = True,
+) -> dict[Record, float]:
+    """About how long each run takes on one worker, from its beginning.
+
+    From another seed of the same cell where one was trained on such a machine in the same
+    arithmetic, else from a few steps, measured once for each network with and without SE.
+
+    Args:
+        measure: (run, device) -> seconds an image takes in training, None where that fails.
+        is_here: whether they are trained on this machine; if not, another seed's time counts
+            whatever machine it was trained on, in the same arithmetic.
+    """
+    pace: dict[tuple, float] = {}
+    known: dict[Path, float | None] = {}
+    result: dict[Record, float] = {}
+    for record in records:
+        config, cell = record.config, record.path.parent
+        if cell not in known:
+            known[cell] = next(times(record, device, is_here), None)
+        if known[cell] is not None:
+            result[record] = known[cell]
+            continue
+        how = record.arithmetic.of(config.recipe), config.recipe.batch_size
+        kind = config.network, config.width, config.se is not None, *how
+        if kind not in pace:
+            pace[kind] = measure(record, device) or PACE
+        result[record] = pace[kind] * workload(config)
+    return result
+
+
+def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
+    """How long each run of this cell took that was done in the same arithmetic: on such a machine,
+    if it is to be here."""
+    wanted = {k: v for k, v in record.arithmetic.of(record.config.recipe) if v != "auto"}
+    if is_here:
+        wanted |= dict(zip(("processor", "device"), device_name(device), strict=True))
+        wanted["instructions"] = instructions()
+    for path in sorted(record.path.parent.glob("seed*/summary.json")):
+        try:
+            summary, env = read_sealed(path, "state"), read_sealed(path.with_name("env.json"))
+        except ConfigError:
+            continue
+        env = {"step": "plain"} | env  # as it was for all in older versions
+        if summary["state"] == "done" and wanted.items() <= env.items():
+            yield env["seconds"]
+
+
+def forecast(
+    expected: dict[Record, float], device: str, is_here: bool, workers: int, failures: float
+) -> tuple[list[Schedule], float | None]:
+    """Schedules of these runs, simulated, and the spread of run times that they were drawn with.
+
+    Args:
+        expected: seconds of each run, as from `seconds`, in the order in which they start.
+        device, is_here: as there.
+        workers: how many, each a machine like that.
+        failures: of one worker in an hour.
+
+    Returns:
+        The spread is that of the finished runs of these cells; None where no cell has two.
+    """
+    cells = {record.path.parent: record for record in expected}
+    spread = spread_of([list(times(record, device, is_here)) for record in cells.values()])
+    between = [between_checkpoints(record.config, took) for record, took in expected.items()]
+    facts = {"spread": spread or 0.0, "failures": failures, "between": between}
+    runs = list(expected.values())
+    return [simulate(runs, workers, **facts, seed=seed) for seed in range(SIMULATIONS)], spread
+
+
+def between_checkpoints(config: RunConfig, seconds: float, every: float = 60.0) -> float:
+    """Seconds between two checkpoints of a run that takes so many: whole epochs."""
+    epoch = seconds * training_share(config) / epochs(config)
+    return epoch * math.ceil(every / epoch)
+
+
+def workload(config: RunConfig) -> float:
+    """Images that a run trains on in all, evaluated ones counted at their share."""
+    return sum(works(config))
+
+
+def training_share(config: RunConfig) -> float:
+    """How much of a run is over when its last step is done, and only the test set is left."""
+    trained, tested = works(config)
+    return trained / (trained + tested)
+
+
+def works(config: RunConfig) -> tuple[float, float]:
+    """(training with its curves, the test set and the looks at it), both as in `workload`."""
+    recipe, source = config.recipe, DATASETS[config.dataset]
+    train, test = source.train, source.test
+    curve = min(recipe.holdout, recipe.curve_images or train)
+    tested = min(test, recipe.test_images or test)
+    if config.se is not None and config.se.block == "se":
+        tested += LOOKS * min(tested, recipe.intervention_images or tested)
+    return epochs(config) * (images_of(config) + FORWARD * curve), FORWARD * tested
+
+
+def images_of(config: RunConfig) -> int:
+    """Those of an epoch."""
+    recipe, train = config.recipe, DATASETS[config.dataset].train
+    return min(train - recipe.holdout, recipe.train_images or train)
+
+
+def epochs(config: RunConfig) -> float:
+    recipe = config.recipe
+    seen = recipe.images or (recipe.iterations or 0) * recipe.batch_size
+    return recipe.epochs or seen / images_of(config)

@@ -1,0 +1,84 @@
+"""How fast several runs train beside each other on one GPU, measured."""
+
+import time
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+
+from experiments.data.images import Images
+from experiments.records.config import RunConfig
+from experiments.train.environment import pick_precision
+from experiments.train.epoch import Captured
+from experiments.train.optimization import arithmetic, build_network
+
+MOST = 32
+STEPS = 50  # of each run, timed
+WORTH = 1.05  # so many times faster has a doubling to be
+SPARE = 0.2  # of the GPU's memory: for evaluations, and for larger cells of the grid
+
+
+def rates(config: RunConfig, device: str, most: int = MOST) -> dict[int, float]:
+    """Images a second of 1, 2, 4, ... runs at once, until more of them are no faster or no room."""
+    found: dict[int, float] = {}
+    runs: list[tuple[Captured, torch.Generator]] = []
+    images = some_images(config, device)
+    while (count := 2 * len(runs) or 1) <= most:
+        try:
+            while len(runs) < count:
+                runs.append(begun(config, images, device))
+            found[count] = rate(runs, config.recipe.batch_size)
+        except torch.OutOfMemoryError:
+            break
+        if not has_room(device) or found[count] < WORTH * found.get(count // 2, 0.0):
+            break
+    return found
+
+
+def best(found: dict[int, float]) -> int:
+    """The number of runs that trains the most images: the smaller one where it hardly matters."""
+    return min((n for n in found if WORTH * found[n] >= max(found.values())), default=1)
+
+
+def some_images(config: RunConfig, device: str) -> Images:
+    """Black ones: their values change no time."""
+    number = config.recipe.batch_size
+    black = np.zeros((number, 32, 32, 3), np.uint8)
+    labels = np.zeros(number, np.int64)
+    return Images(black, labels, (0.0,) * 3, (1.0,) * 3, torch.device(device), padded=True)
+
+
+def begun(config: RunConfig, images: Images, device: str) -> tuple[Captured, torch.Generator]:
+    model = build_network(config).to(device, memory_format=torch.channels_last).train()
+    autocast = arithmetic(device, pick_precision(config.recipe.precision, device))
+    run = Captured(model, images, config.recipe, STEPS + 1, autocast), torch.Generator(device)
+    next(run[0].epoch(run[1], 0, 0))  # captures
+    return run
+
+
+def rate(runs: list[tuple[Captured, torch.Generator]], batch_size: int) -> float:
+    """Images a second of runs that go on side by side, each on a stream of its own."""
+    device = runs[0][0].images.device
+    is_gpu = device.type == "cuda"
+    streams = [
+        torch.cuda.stream(torch.cuda.Stream(device)) if is_gpu else nullcontext() for _ in runs
+    ]
+    wait = partial(torch.cuda.synchronize, device) if is_gpu else lambda: None
+    wait()
+    began = time.perf_counter()
+    for step in range(STEPS):
+        for (run, _), stream in zip(runs, streams, strict=True):
+            with stream:
+                run.step.fill_(step), run.batch.zero_()
+                run.launch(batch_size)
+    wait()
+    return STEPS * batch_size * len(runs) / (time.perf_counter() - began)
+
+
+def has_room(device: str) -> bool:
+    """Whether the GPU's memory would hold as many runs again, and something to spare."""
+    if "cuda" not in device:
+        return True
+    free, everything = torch.cuda.mem_get_info(device)
+    return free > everything - free + SPARE * everything

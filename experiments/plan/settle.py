@@ -1,0 +1,77 @@
+"""How a study was begun: in which precision and by which step, on every machine that joins in.
+
+No torch here.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.plan.torch_process import settle_arithmetic
+from experiments.records.config import ConfigError, RunConfig
+from experiments.records.files import read_sealed
+from experiments.records.study_file import Arithmetic, read_study
+from experiments.study.study import Study
+from experiments.train.arithmetic import Unfit
+
+
+def settle(study: Study, results: Path, device: str, is_here: bool = True) -> Study:
+    """A study with the precision and the step that it was begun with, or begins with here.
+
+    Args:
+        device: of its runs.
+        is_here: whether this machine trains them; else the nodes see whether they can.
+
+    Raises:
+        ConfigError: this machine is to train it and cannot do so in this arithmetic.
+    """
+    configs = {config.cell: config for _, config in study.runs()}
+    asked = {}
+    for path in (results / "studies").glob("*.json"):
+        with suppress(ConfigError):  # a damaged one of another grid is no reason to stop
+            asked[path.stem] = read_study(path)
+    own = asked.get(study.name, {}).get("arithmetic", {})
+    known = own or {
+        key: value
+        for key in Arithmetic.model_fields
+        if (value := known_of(key, configs, asked.values(), results))
+    }
+    recipes = list({config.recipe: None for config in configs.values()})
+    try:
+        found = settle_arithmetic(recipes, known if is_here else {}, device)
+    except Unfit as error:
+        raise ConfigError(f"study {study.name}: {error}") from None
+    return replace(study, arithmetic=Arithmetic(**found | known))
+
+
+def known_of(
+    key: str, configs: dict[str, RunConfig], asked: Iterable[dict], results: Path
+) -> str | None:
+    """`precision` or `step` of a study, None where it has still to be settled.
+
+    It is what all of its recipes say, else what the finished runs of its cells have, else what
+    other studies were begun with that share a cell with it. Where these differ it is "auto".
+    """
+    cells = [cell for cell, config in configs.items() if getattr(config.recipe, key) == "auto"]
+    if not cells:
+        values = {getattr(config.recipe, key) for config in configs.values()}
+    else:
+        shared = (other for other in asked if cells_of(other) & set(cells))
+        begun = (other.get("arithmetic", {}).get(key, "auto") for other in shared)
+        values = set(trained(key, cells, results)) or set(begun) - {"auto"}
+    return next(iter(values)) if len(values) == 1 else "auto" if values else None
+
+
+def cells_of(asked: dict) -> set[str]:
+    return {row["cell"] for row in asked["rows"]}
+
+
+def trained(key: str, cells: Iterable[str], results: Path) -> Iterator[str]:
+    """Of each finished run of these cells."""
+    for cell in cells:
+        for path in (results / "runs" / cell).glob("seed*/summary.json"):
+            try:
+                yield read_sealed(path.with_name("env.json"), "precision").get(key, "plain")
+            except ConfigError:  # which `status` tells of
+                continue

@@ -1,0 +1,126 @@
+"""The schedule of a study on workers that are not here, simulated. No torch here.
+
+Runs wait in one line, in the order of `run`, and each goes to the first worker that is free: list
+scheduling, which Graham (1969) proved to take at most 2 - 1/workers times as long as the best
+schedule. A worker that fails is back after RESTART, and its run goes on from its last checkpoint.
+What a cluster's own queue makes one wait is not known here, and not in it.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.records.config import ConfigError
+
+RESTART = 60.0  # seconds: a process, torch, data, checkpoint; 49 were measured on two busy cores
+SIMULATIONS = 100
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One schedule. Times in seconds; those of all workers together are worker seconds.
+
+    makespan  from the beginning to the end of the last run
+    work      of all workers together, that results are made of
+    lost      of all workers together, to failures: what was trained again, and restarts
+    tail      at the end, while at least half of the workers have nothing to do
+    restarts  how many
+    last      which run ended last, by its place in the line
+    """
+
+    workers: int
+    makespan: float
+    work: float
+    lost: float
+    tail: float
+    restarts: int
+    last: int
+
+    @property
+    def utilisation(self) -> float:
+        """The share of the workers' time that results are made of."""
+        return self.work / (self.workers * self.makespan)
+
+    @property
+    def speedup(self) -> float:
+        """How much faster than one worker that never fails."""
+        return self.work / self.makespan
+
+    def cost(self, price: float) -> float:
+        """Of all workers until the last run has ended, at a price per worker hour."""
+        return self.workers * self.makespan / 3600 * price
+
+
+def simulate(
+    seconds: Sequence[float],
+    workers: int,
+    *,
+    spread: float = 0.0,
+    failures: float = 0.0,
+    between: Sequence[float] | float = 60.0,
+    seed: int = 0,
+) -> Schedule:
+    """One schedule of runs on so many workers.
+
+    Args:
+        seconds: (n,) what each run takes on the average, in the order in which they start.
+        workers: how many.
+        spread: of the times of one row's runs: the standard deviation of their logarithm.
+        failures: of one worker in an hour on which it trains, on the average (a Poisson process).
+        between: seconds between two checkpoints of a run; (n,), or one number.
+        seed: of what is drawn.
+    """
+    seconds, random = np.asarray(seconds, dtype=float), np.random.default_rng(seed)
+    between = np.broadcast_to(between, seconds.shape)
+    drawn = seconds * np.exp(spread * random.standard_normal(len(seconds)) - spread**2 / 2)
+    lost, restarts = fail(drawn, failures / 3600, between, random)
+    free, ends = [0.0] * workers, []
+    for duration in (drawn + lost).tolist():
+        ends.append(free[0] + duration)
+        heapq.heapreplace(free, ends[-1])
+    makespan, half = max(ends), sorted(free)[(workers - 1) // 2]
+    totals = float(drawn.sum()), float(lost.sum())
+    return Schedule(workers, makespan, *totals, makespan - half, restarts, ends.index(makespan))
+
+
+def fail(
+    seconds: np.ndarray, rate: float, between: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """What failures add to the seconds (n,) of each run, and how many there are.
+
+    Raises ConfigError where workers fail so often that a run hardly gets to its next checkpoint.
+    """
+    lost, restarts = np.zeros_like(seconds), 0
+    if rate and (longest := between.max()) > 1 / rate:
+        raise ConfigError(
+            f"failures {rate * 3600:g}: a worker that fails every {1 / rate:.0f} s hardly gets to "
+            f"its next checkpoint, {longest:.0f} s away: at most {3600 / longest:.3g} an hour"
+        )
+    left, going = seconds.copy(), np.arange(len(seconds) if rate else 0)
+    while len(going):
+        until = random.exponential(1 / rate, len(going))
+        has_failed = until < left[going]
+        going, until = going[has_failed], until[has_failed]
+        kept = until // between[going] * between[going]
+        left[going] -= kept
+        lost[going] += until - kept + RESTART
+        restarts += len(going)
+    return lost, restarts
+
+
+def spread_of(times: Sequence[Sequence[float]]) -> float | None:
+    """How much the times of one row's runs differ: the standard deviation of their logarithm.
+
+    Pooled over rows; None where no row has two.
+
+    Args:
+        times: of each row, the seconds of its runs.
+    """
+    logs = [np.log(row) for row in times if len(row) > 1]
+    if not logs:
+        return None
+    squares = sum(((row - row.mean()) ** 2).sum() for row in logs)
+    return math.sqrt(squares / sum(len(row) - 1 for row in logs))

@@ -1,0 +1,82 @@
+"""What the driver of a grid asks of a process that has torch: it starts at once, without it.
+
+Each question is a function that imports what it needs in the process that answers it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.processes.fork_server import ask
+from experiments.records.config import ConfigError
+from experiments.records.record import Record
+from experiments.study.study import Study
+from experiments.train.arithmetic import Unfit, begin_arithmetic
+from experiments.train.environment import pick_step, why_not_fused
+
+if TYPE_CHECKING:
+    from experiments.records.config import Recipe
+    from senet.cost import Cost
+
+
+def refuse_unbuildable(studies: Sequence[Study]) -> None:
+    """Raises ConfigError, which names grid and row, where a network cannot be built."""
+    answered("build every network once", build, studies)
+
+
+def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
+    """Returns the cost of each cell. Raises ConfigError as `refuse_unbuildable` does."""
+    return answered("count what the networks cost", count, studies)
+
+
+def prepare_step(name: str, device: str) -> str:
+    """Compiles what a step of training needs. Returns why `auto` is a slower one than elsewhere on
+    such a device, or "". Raises ConfigError where the step cannot be had."""
+    return answered("prepare the step of training", compile_step, name, device)
+
+
+def settle_arithmetic(
+    recipes: Sequence["Recipe"], begun: dict[str, str], device: str
+) -> dict[str, str]:
+    """Asks `arithmetic.begin_arithmetic`."""
+    return answered("settle precision and step", begin_arithmetic, recipes, begun, device)
+
+
+def seconds_of_an_image(record: Record, device: str) -> float | None:
+    """Returns the seconds of an image in training, None where that cannot be measured."""
+    try:
+        return ask(probe, record, device)
+    except Unfit:  # a driver on which nothing is trained
+        return None
+
+
+def answered(task: str, function: Callable, *args: Any) -> Any:
+    """Returns what a process of its own returns. Raises ConfigError, with its task, where it ends
+    or hangs before."""
+    if (found := ask(function, *args, quiet=False)) is None:
+        raise ConfigError(f"the process that was to {task} has ended, or took too long")
+    return found
+
+
+def compile_step(name: str, device: str) -> str:
+    pick_step(name, device)
+    return why_not_fused(name, device) if (name, device) == ("auto", "cpu") else ""
+
+
+def build(studies: Sequence[Study]) -> int:
+    from experiments.plan.measure import check
+
+    return len(check(studies))
+
+
+def count(studies: Sequence[Study]) -> dict[str, "Cost"]:
+    from experiments.plan.measure import prices
+
+    return prices(studies)
+
+
+def probe(record: Record, device: str) -> float:
+    from experiments.launch.worker import keep_freed_memory
+    from experiments.plan.measure import probe_run
+
+    keep_freed_memory()  # as a run does
+    return probe_run(record, device)

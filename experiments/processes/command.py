@@ -1,0 +1,39 @@
+"""A command line from its words to its exit status: ours and that of `analysis`."""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from experiments.processes import signals as stop
+from experiments.processes.output import complain, protect, say
+from experiments.records.config import ConfigError
+
+UsageError = typer.BadParameter.__base__  # which typer does not export
+
+
+def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
+    """Runs a command and exits: 2 and one sentence for what the user got wrong, 130 after Ctrl-C.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does.
+
+    Args:
+        last_words: gives what to tell a user who has stopped it, if there is something.
+    """
+    protect()
+    stop.listen()
+    try:
+        status = app(standalone_mode=False)
+    except (ConfigError, UsageError) as error:
+        complain(error.format_message() if hasattr(error, "format_message") else error)
+        status = 2
+    except OSError as error:  # a full disk, a folder that is a file, a name too long
+        complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    except SystemExit as ended:
+        status = ended.code
+    if status in stop.STATUSES and (words := last_words()):
+        say(words)
+    sys.exit(status)

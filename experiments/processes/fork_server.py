@@ -1,0 +1,142 @@
+"""Processes from the fork server, which has imported torch: begun, asked, and how they ended."""
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from experiments.processes.signals import STOPS, deaf
+from experiments.records.config import ConfigError
+
+# What the fork server imports, whoever starts it. Counting operations needs `torch._dynamo`: five
+# seconds, but only once.
+multiprocessing.set_forkserver_preload(
+    ["experiments.processes.orphans", "experiments.train.train", "torch._dynamo"]
+)
+
+
+def warm_up() -> None:
+    """Starts the fork server, which imports in the background what every run needs."""
+    try:
+        with deaf():
+            forkserver.ensure_running()
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        folder = tempfile.gettempdir()
+        raise ConfigError(
+            f"TMPDIR {folder}: {len(folder)} characters are too many for the socket of the fork "
+            "server: allowed are about 70"
+        ) from error
+
+
+def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Connection]:
+    """A process from the fork server that calls function(*args, pipe), and our end of the pipe."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    try:
+        return begin(function, *args, theirs), ours
+    finally:
+        theirs.close()
+
+
+def begin(function: Callable, *args: Any) -> multiprocessing.Process:
+    """A process from the fork server that calls function(*args)."""
+    for is_last in (False, False, True):
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=function, args=args, daemon=True)
+        try:
+            with uninterrupted():
+                process.start()
+            return process
+        except (ConnectionError, EOFError):  # the fork server has just been killed: a new one
+            if is_last:
+                raise
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C, SIGTERM and SIGHUP wait for the end of a block.
+
+    One that came in the middle of a request to the fork server would end that, with a traceback.
+    """
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOPS}
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: found for number, found in handlers.items() if is_main and callable(found)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, found in handlers.items():
+            signal.signal(number, found)
+        for number in came:
+            signal.raise_signal(number)
+
+
+def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = True) -> Any:
+    """Returns what a function returns in a process of its own; None where it fails, dies or hangs.
+
+    For what needs torch, which the driver does without, and for code that we do not know:
+    somebody's own block may end the process that tries it.
+
+    Args:
+        function: a function of a module, called as function(*args).
+        args: picklable.
+        patience: seconds until it hangs.
+        quiet: keeps what it prints on standard error, such as a traceback, from the user.
+
+    Raises ConfigError where the function does.
+    """
+    warm_up()
+    process, pipe = spawn(answer, function, args, quiet)
+    try:
+        value, error = pipe.recv() if pipe.poll(patience) else (None, None)
+    except EOFError:
+        return None
+    finally:
+        process.kill()
+        process.join()
+    if error is not None:
+        raise error
+    return value
+
+
+def answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> None:
+    """Calls function(*args) and sends (what it returns, the ConfigError that it raises)."""
+    import torch
+
+    torch.set_num_threads(1)
+    if quiet:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        found = function(*args), None
+    except ConfigError as error:
+        found = None, error
+    with suppress(OSError):  # whoever asked is gone
+        pipe.send(found)
+
+
+def was_told(process: multiprocessing.Process) -> bool:
+    """Whether a process was ended by SIGTERM, before it could listen to it."""
+    return process.exitcode == -signal.SIGTERM
+
+
+def kills_for_memory() -> int:
+    """How many processes the kernel has ended for want of memory, where it says so."""
+    kills = 0
+    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
+        try:
+            words = Path(path).read_text().split()
+        except OSError:
+            continue
+        facts = dict(zip(words[::2], words[1::2], strict=False))
+        kills += int(facts.get("oom_kill", 0))
+    return kills

@@ -1,0 +1,191 @@
+"""Who trains a run: a lock on a file in its folder. No torch here.
+
+The kernel holds the lock (flock) for the process that trains, and takes it back when that process
+ends, however it ends: no clock and no process number decides, and nobody has to clean up. On a
+shared disk the file server does the same between machines (NFS, Lustre, GPFS). Where a disk does
+not pass locks on, a lock file of another machine that still changes counts as held, too.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from experiments.records.config import ConfigError
+
+BEAT = 5.0  # seconds between two signs of life in a lock file
+SIZE = 512  # bytes of a lock file, so that each sign of life replaces the whole of it
+
+
+class Lock:
+    """The right to train the run in a folder, while it is held; get it with `hold`."""
+
+    def __init__(self, file: int) -> None:
+        self.file, self.beat, self.told = file, 0, -BEAT
+
+    def tell(self, **progress: Any) -> None:
+        """Leaves a sign of life for `holder`, not more often than every BEAT seconds."""
+        if (now := time.monotonic()) - self.told >= BEAT:
+            self.told = now
+            self.write(progress)
+
+    def write(self, progress: dict[str, Any]) -> None:
+        self.beat += 1
+        who = {"machine": machine(), "host": platform.node(), "pid": os.getpid()}
+        text = json.dumps(who | {"beat": self.beat} | progress)
+        os.pwrite(self.file, text.encode().ljust(SIZE)[:SIZE], 0)
+
+
+class Moved(ConfigError):
+    """A folder was moved away, or deleted, while we had the right to write into it."""
+
+
+HELD: dict[Path, int] = {}  # folder -> its open lock file
+
+
+def let_go() -> None:
+    """In a child of ours, which may outlive us: it must not keep our locks."""
+    for file in HELD.values():
+        os.close(file)
+    HELD.clear()
+
+
+def confirm(folder: Path) -> None:
+    """Raises Moved where we hold a folder's lock, and the folder at this path is another one now.
+
+    Another runner may train the run there: whatever we wrote would be mixed with its files.
+    """
+    if folder in HELD and not is_at(HELD[folder], folder / "lock"):
+        raise Moved(f"{folder} was moved or deleted while it was written to")
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except OSError:
+        return False
+
+
+os.register_at_fork(after_in_child=let_go)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[Lock | None]:
+    """Holds the lock of a run's folder; gives None where another process has it."""
+    path = folder / "lock"
+    file = take(path)
+    if file is None:
+        yield None
+        return
+    HELD[folder] = file
+    try:
+        lock = Lock(file)
+        lock.write({})
+        yield lock
+    finally:
+        if is_at(file, path):  # else it is that of another runner
+            path.unlink(missing_ok=True)  # while it is ours
+        HELD.pop(folder, None)
+        os.close(file)
+
+
+def take(path: Path) -> int | None:
+    """The open and locked file, or None where it is held elsewhere."""
+    while True:
+        file, is_ours = open_or_read(path)
+        if not try_lock(file) or is_alive_elsewhere(path, file):
+            os.close(file)
+            return None
+        if is_at(file, path):
+            if is_ours:
+                return file
+            path.unlink()  # its holder has died: one of our own comes into its place
+        os.close(file)  # its holder has deleted it a moment ago: take the new one
+
+
+def open_or_read(path: Path) -> tuple[int, bool]:
+    """The lock file, and whether we may write to it: another user's can be locked all the same."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666), True
+    except PermissionError as error:
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY), False
+        raise error
+
+
+def try_lock(file: int, tries: int = 5) -> bool:
+    """Several times, as one who only looks (`holder`) holds the lock for a moment."""
+    for _ in range(tries):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """What the process that trains a run says of itself, or None where nobody does.
+
+    On a disk that does not pass locks on, one of another machine is known by its last sign of life.
+
+    Keys: host, pid and, once it trains, what it gives to `Lock.tell`.
+    """
+    try:
+        file = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        who = read(file)
+        is_foreign = who.get("machine", machine()) != machine()
+        is_fresh = abs(time.time() - os.fstat(file).st_mtime) < 3 * BEAT
+        return who if is_foreign and is_fresh else None
+    except BlockingIOError:
+        return read(file)
+    finally:
+        os.close(file)
+
+
+def read(file: int) -> dict[str, Any]:
+    try:
+        who = json.loads(os.pread(file, SIZE, 0))
+    except ValueError:  # empty, a moment after it was made
+        return {}
+    return who if isinstance(who, dict) else {}
+
+
+def is_alive_elsewhere(path: Path, file: int) -> bool:
+    """Whether another machine still writes to a lock file whose lock we were given."""
+    before = read(file)
+    if before.get("machine", machine()) == machine():
+        return False
+    deadline = time.monotonic() + 3 * BEAT
+    while time.monotonic() < deadline:
+        time.sleep(BEAT / 5)
+        try:
+            again = os.open(path, os.O_RDONLY)  # a file that is opened anew is asked for anew
+        except FileNotFoundError:
+            return False
+        now = read(again)
+        os.close(again)
+        if now.get("beat") != before.get("beat"):
+            return True
+    return False
+
+
+@cache
+def machine() -> str:
+    """Names this machine since it was started; two may have the same host name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return f"{platform.node()} {boot}".strip()

@@ -1,0 +1,72 @@
+"""Dotted keys and their values: what --set and a grid's cells change in a config. No torch here."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import yaml
+
+from experiments.records.config import ConfigError
+
+
+def refuse_taken(settings: Mapping[str, Any], grid_name: str, keys: set[str]) -> None:
+    """--set may change what the grid leaves open, and nothing else."""
+    for key in settings:
+        refuse_own(f"--set {key}", key)
+        for taken in keys:
+            if f"{key}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{key}."):
+                raise ConfigError(
+                    f"--set {key}: the grid {grid_name!r} varies or fixes {taken}; "
+                    "copy its file and change it there"
+                )
+
+
+OWN_FLAGS = {
+    "dataset": "--dataset",
+    "network": "--network",
+    "seed": "--seeds",
+    "recipe": "--recipe, or single settings such as recipe.epochs",
+    "recipe.name": "--recipe",
+    "code": "the grid file's own key code",
+}
+
+
+def refuse_own(where: str, key: str) -> None:
+    """Some keys are chosen for a whole study: a table never mixes two of them."""
+    if key in OWN_FLAGS:
+        raise ConfigError(f"{where}: use {OWN_FLAGS[key]}")
+
+
+def put(data: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key in nested dicts."""
+    *path, last = key.split(".")
+    for name in path:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{key}: {name!r} holds a value, not keys")
+    data[last] = deepcopy(value)  # what is set further down must not reach the giver
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """`--set key=value` as a dict: `1e-3` is a number here, `[2,3]` a list, `null` nothing."""
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise ConfigError(f"--set {text!r}: write KEY=VALUE, for example recipe.epochs=2")
+        if key in settings:
+            raise ConfigError(f"--set {key}: given twice")
+        settings[key] = parse_value(value)
+    return settings
+
+
+def parse_value(text: str) -> Any:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text

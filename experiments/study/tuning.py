@@ -1,0 +1,157 @@
+"""Each row at its own best value of a setting: what `tune` in a grid file asks for.
+
+Pilots, runs whose seeds no result uses, try each value. The best is the one with the lowest error
+on held-out images, and the row's own seeds are trained with it. Where the best is the first or the
+last that was tried, another is tried beyond it. The test images have no part in it. No torch here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from experiments.records.config import ConfigError, RunConfig, parse
+from experiments.records.record import Record
+from experiments.records.study_file import MOST_SEEDS, read_study
+from experiments.study.settings import put
+
+if TYPE_CHECKING:
+    from experiments.study.study import Study
+
+FIRST_PILOT = MOST_SEEDS  # its seed: results have those below
+WIDEST = 4  # so many values may be tried beyond either end of the bracket
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a row has tried, and what came of it.
+
+    tried   value -> mean held-out error of its pilots in %; None before they are done
+    chosen  the best value; None as long as that is open
+    """
+
+    tried: Mapping[float, float | None] = field(default_factory=dict)
+    chosen: float | None = None
+
+
+def pilots(config: RunConfig, key: str, value: float, number: int) -> list[RunConfig]:
+    """Returns the configs of the runs that try a value of a row's setting."""
+    tried = with_value(config, key, value)
+    seeds = range(FIRST_PILOT, FIRST_PILOT + number)
+    return [tried.model_copy(update={"seed": seed}) for seed in seeds]
+
+
+def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
+    """Returns a config with another value of a dotted key."""
+    data = config.model_dump(mode="json")
+    put(data, key, value)
+    return parse(RunConfig, data, "tune")
+
+
+def resume(study: "Study", results: Path) -> "Study":
+    """Returns a study with what its file says that was tried, and chosen."""
+    path = results / "studies" / f"{study.name}.json"
+    if not study.tuned or not path.exists():
+        return study
+    before = read_study(path).get("tune", {"key": "", "rows": {}})
+    known = from_json(before["rows"]) if before["key"] == study.tuned_key else {}
+    return replace(study, tuned={row: known.get(row, new) for row, new in study.tuned.items()})
+
+
+def advance(study: "Study", results: Path) -> "Study":
+    """Returns a study with what its pilots have shown: other values to try, or the best ones."""
+    tuned = dict(study.tuned)
+    for cell in study.untuned:
+        read = {
+            value: held_out_error(
+                pilots(cell.config, study.tuned_key, value, study.grid.pilots), results
+            )
+            for value in tuned[cell.label].tried
+        }
+        tuned[cell.label] = decide(read, study.grid.tune[study.tuned_key])
+    return replace(study, tuned=tuned)
+
+
+def decide(errors: Mapping[float, float | None], bracket: tuple[float, ...]) -> Tuning:
+    """Chooses the best value, or another one to try where the best stands at an end.
+
+    Args:
+        errors: value -> error in %, infinity where a pilot diverged; None before it is known.
+        bracket: the values that were tried at first.
+
+    Raises:
+        ConfigError: all diverged.
+    """
+    tried = dict(sorted(errors.items()))
+    if None in tried.values():
+        return Tuning(tried)
+    values = list(tried)
+    best = min(values, key=tried.__getitem__)  # of a tie the smaller one
+    if math.isinf(tried[best]):
+        raise ConfigError(f"tune: the pilots diverged at all of {', '.join(map(short, values))}")
+    if best == values[0] and sum(value < bracket[0] for value in values) < WIDEST:
+        return Tuning({beyond(values[1], best): None} | tried)
+    if best == values[-1] and sum(value > bracket[-1] for value in values) < WIDEST:
+        return Tuning(tried | {beyond(values[-2], best): None})
+    return Tuning(tried, best)
+
+
+def beyond(inner: float, end: float) -> float:
+    """Returns the next value in the direction from `inner` to `end`, by the same factor."""
+    return float(f"{end * end / inner:.2g}")
+
+
+def held_out_error(runs: list[RunConfig], results: Path) -> float | None:
+    """Averages the error of some runs on held-out images, in %.
+
+    Infinity where one diverged; None where one is not done.
+    """
+    errors = []
+    for record in (Record(results, config) for config in runs):
+        if record.state not in ("done", "diverged"):
+            return None
+        error = record.summary()["val_error"]
+        errors.append(math.inf if record.state == "diverged" or error is None else error)
+    return fmean(errors)
+
+
+def news(before: Mapping[str, Tuning], now: Mapping[str, Tuning]) -> list[str]:
+    """Says what was chosen, or is tried next, a sentence a row."""
+    sentences = []
+    for row, tuning in now.items():
+        if tuning == before[row]:
+            continue
+        errors = [(v, e) for v, e in tuning.tried.items() if e is not None]
+        known = ", ".join(f"{short(value)}: {error:.2f} %" for value, error in errors)
+        more = [short(value) for value, error in tuning.tried.items() if error is None]
+        then = f"tries {', '.join(more)} next" if more else f"takes {short(tuning.chosen)}"
+        sentences.append(f"{row} {then} ({known} of the held-out images wrong)")
+    return sentences
+
+
+def short(value: float) -> str:
+    return f"{value:g}"
+
+
+def to_json(study: "Study") -> dict[str, Any]:
+    """Returns what a study's file says of pilots: one that diverged has no error."""
+    rows = {}
+    for cell in study.cells:
+        tuning = study.tuned[cell.label]
+        runs = [config for _, config in study.pilots_of([cell])]
+        rows[cell.label] = {
+            "tried": [
+                [value, None if error is None or math.isinf(error) else round(error, 4)]
+                for value, error in tuning.tried.items()
+            ],
+            "chosen": tuning.chosen,
+            "runs": [f"{config.cell}/seed{config.seed}" for config in runs],
+        }
+    return {"key": study.tuned_key, "rows": rows}
+
+
+def from_json(tuned: Mapping[str, Any]) -> dict[str, Tuning]:
+    """Reads the rows that `to_json` wrote."""
+    return {row: Tuning(dict(one["tried"]), one["chosen"]) for row, one in tuned.items()}

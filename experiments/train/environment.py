@@ -1,0 +1,261 @@
+"""The machine that a run is on: its device, its arithmetic, and what the record says of it.
+
+No torch at the top: the driver of a grid needs none where there is no GPU.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from experiments.records.config import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_WORKERS = 1024
+FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
+# Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
+INSTRUCTIONS = {
+    "amx_bf16": "amx_bf16",
+    "avx512_bf16": "avx512_bf16",
+    "avx512f": "avx512",
+    "avx2": "avx2",
+    "bf16": "neon_bf16",
+    "asimd": "neon",
+}
+# Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
+DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+
+
+def has_cuda() -> bool:
+    """Tells whether torch can use a GPU of Nvidia's or AMD's.
+
+    Where Linux has no driver of one, torch is not asked: it takes seconds to import.
+    """
+    if sys.platform == "linux" and not any(map(os.path.exists, DRIVERS)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def has_mps() -> bool:
+    """Tells whether torch can use the GPU of a Mac."""
+    if sys.platform != "darwin":
+        return False
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
+def count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+DEVICES = {"cuda": has_cuda, "mps": has_mps, "cpu": lambda: True}
+
+
+def pick_devices(name: str) -> list[str]:
+    """The devices to train on: `auto` is cuda, else mps, else cpu, and `cuda` is all GPUs.
+
+    Raises ConfigError for any other name that is not a device that is there, such as cuda:1.
+    """
+    if name == "auto":
+        name = next(device for device, is_there in DEVICES.items() if is_there())
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (name != kind and not (kind == "cuda" and index.isdecimal())):
+        raise ConfigError(
+            f"unknown device {name!r}: allowed are auto, {', '.join(DEVICES)}, and cuda:0 and so on"
+        )
+    is_there = DEVICES[kind]()
+    gpus = count_gpus() if kind == "cuda" and is_there else 0
+    if not is_there or int(index or 0) >= max(1, gpus):
+        raise ConfigError(f"device {name!r} is not there: torch {version('torch')} finds none")
+    return [f"cuda:{gpu}" for gpu in range(gpus)] if name == "cuda" else [name]
+
+
+def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
+    """The device of each run that goes at a time: `workers` of them.
+
+    On a CPU one for each core that we may use, as a run has one thread; else one on each device.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers {workers}: at least one is needed")
+    if workers is not None and workers > MOST_WORKERS:
+        raise ConfigError(f"workers {workers}: at most {MOST_WORKERS:,} on one machine")
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    count = workers or (cores if devices == ["cpu"] else len(devices))
+    return [devices[slot % len(devices)] for slot in range(count)]
+
+
+def use() -> int | None:
+    """Keeps `make` from renewing the environment that this process imports from, while it lives.
+
+    Waits where it is being renewed. Returns the open file that holds the lock; None in another
+    environment than the project's.
+    """
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        return None
+    try:
+        file = os.open(ROOT / ".venv.lock", os.O_RDONLY | os.O_CREAT, 0o666)
+        fcntl.flock(file, fcntl.LOCK_SH)
+    except OSError:  # another user's, or a file system without locks
+        return None
+    return file
+
+
+@cache
+def processor() -> tuple[str, set[str]]:
+    """The processor's name and, where Linux tells them, its instruction sets."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), set()
+    facts = {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
+    flags = facts.get("flags", facts.get("Features", ""))
+    return facts.get("model name", platform.machine()), set(flags.split())
+
+
+def instructions() -> str:
+    """The fastest instruction set of the processor in a word, such as avx2; else its family's."""
+    flags = processor()[1]
+    return next((word for flag, word in INSTRUCTIONS.items() if flag in flags), platform.machine())
+
+
+def arithmetic_unit() -> str:
+    """What decides how sums are rounded on a CPU: equal names compute equal bits."""
+    import torch
+
+    name, flags = processor()
+    digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {digest}), torch {version('torch')}"
+
+
+def pick_precision(name: str, device: str) -> str:
+    """`auto` as bf16 where the processor has instructions for it, else fp32. No clock decides."""
+    if name != "auto":
+        return name
+    import torch
+
+    has_bf16 = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "mps": lambda: False,
+        "cpu": lambda: bool({"avx512_bf16", "amx_bf16", "bf16"} & processor()[1]),
+    }
+    return "bf16" if has_bf16[device.split(":")[0]]() else "fp32"
+
+
+def pick_step(name: str, device: str) -> str:
+    """`auto` as fused where that is the faster one and can be compiled, else plain.
+
+    No clock decides. Raises ConfigError where it has to be fused or captured and cannot.
+    """
+    if name == "captured":
+        if "cuda" not in device:
+            raise ConfigError("recipe.step 'captured' needs a GPU of Nvidia's: DEVICE=cuda")
+        return name
+    reason = why_not_fused(name, device)
+    if name == "fused" and reason:
+        raise ConfigError(f"recipe.step 'fused' needs a CPU and a C++ compiler: {reason}")
+    return "plain" if reason else "fused"
+
+
+def why_not_fused(name: str, device: str) -> str:
+    """Why a step that is asked for as `name` is not the fused one; "" where it is."""
+    if name not in ("auto", "fused"):
+        return f"recipe.step is {name!r}"
+    if device != "cpu":
+        return f"the device is {device}"
+    if name == "auto" and not FASTER_FUSED & processor()[1]:
+        return "the processor has neither AVX2 nor AVX-512, and without them it is not measured"
+    from senet.fast import kernels
+
+    return "" if kernels.library() else kernels.built()[1]
+
+
+def device_name(device: str) -> tuple[str, str]:
+    """(processor, GPU or "cpu"), as they are named in a record."""
+    if "cuda" not in device:
+        return processor()[0], device
+    import torch
+
+    return processor()[0], torch.cuda.get_device_name(device)
+
+
+def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, Any]:
+    """What a record's env.json says of where its numbers come from.
+
+    Args:
+        device, precision, step: those of the training.
+        asked: the step that the recipe asks for, such as "auto".
+    """
+    import torch
+
+    names = ("torch", "torchvision", "numpy")
+    return {
+        **checkout(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "platform": platform.platform(),
+        "host": platform.node(),
+        **dict(zip(("processor", "device"), device_name(device), strict=True)),
+        "instructions": instructions(),
+        "precision": precision,
+        "step": step,
+        "kernels": kernels_of(step, asked, device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def kernels_of(step: str, asked: str, device: str) -> str:
+    """The kernels of a training's step, or why it has none; `asked`: as in `provenance`."""
+    if step != "fused":
+        return f"none: {why_not_fused(asked, device) or f'it went on with the {step} step'}"
+    from senet.fast import kernels
+
+    return kernels.built()[1]
+
+
+def checkout() -> dict[str, Any]:
+    """The commit of this code, and whether it is as it was committed: None and False where the
+    code is in no repository of its own."""
+    clean = git("status", "--porcelain", "--untracked-files=no") == ""
+    return {"commit": git("rev-parse", "HEAD"), "clean": clean}
+
+
+def git(*words: str) -> str | None:
+    """What git says of the repository in ROOT, None where there is none.
+
+    It neither looks for one above, as where a zip of the code was unpacked inside another project,
+    nor takes the one that the environment names (GIT_DIR and its like).
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(ROOT.parent)
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=10, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def peak_memory(device: str) -> dict[str, float]:
+    """The most memory that this process has had, and on its GPU, in MiB."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = {"peak_memory_mib": round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)}
+    if "cuda" in device:
+        import torch
+
+        peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
+    return peak

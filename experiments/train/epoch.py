@@ -1,0 +1,207 @@
+"""How the steps of an epoch are made: one after the other from Python, or each in a single launch.
+
+Both are given the network and own its optimiser; `epoch` makes one step each time it is asked.
+"""
+
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.data.images import Images
+from experiments.records.config import Recipe, RunConfig
+from experiments.train.checkpoint import GENERATORS
+from experiments.train.optimization import (
+    build_network,
+    learning_rate,
+    new_forward,
+    new_optimizer,
+    train_step,
+)
+from senet.block import OtherBlock
+from senet.residual import Mixed
+
+WARM_UP = 3  # steps before a capture, in which libraries make what they keep
+KEPT = threading.local()  # .cell: what the last captured loop of a thread was for; .loop: itself
+
+
+class Eager:
+    """Each step's operations are begun from Python.
+
+    Args:
+        model: in the device's memory.
+        images: to train on.
+        recipe: of the training.
+        steps: of the whole training.
+        autocast: what a forward pass is computed in.
+        step: "plain" or "fused".
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Images,
+        recipe: Recipe,
+        steps: int,
+        autocast: torch.autocast,
+        step: str = "plain",
+    ) -> None:
+        self.model, self.images, self.recipe, self.steps = model, images, recipe, steps
+        self.forward, self.autocast = new_forward(model, step), autocast
+        self.optimizer = new_optimizer(model, recipe)
+
+    def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
+        """Steps on all images, shuffled by `random`, and the sums of each as in `train_step`.
+
+        Args:
+            step: how many steps of the training are done.
+            skipped: how many of this epoch are, of which nothing is done again.
+        """
+        batches = self.images.shuffled(self.recipe.batch_size, random, self.recipe.cutout)
+        for number, (x, y) in enumerate(islice(batches, skipped, None), step):
+            lr = learning_rate(number, self.steps, self.recipe)
+            yield train_step(self.forward, self.optimizer, x, y, lr, self.autocast)
+
+    def restore(self, optimizer: dict[str, Any]) -> None:
+        """Goes on with the optimiser's `state_dict`; the model's is loaded in place."""
+        self.optimizer.load_state_dict(optimizer)
+
+
+class Captured:
+    """A step is one launch of a CUDA graph, which is captured before the first one.
+
+    A graph cannot ask Python for anything, so all that changes from step to step lies on the
+    device: which images are cut where (drawn for a whole epoch), the learning rates of the whole
+    training, and two numbers that count. Weights are changed in place: `adopt` makes the graph
+    that of another seed. On a CPU the same operations are made without a graph.
+
+    Its network may draw no random numbers (`draws_nothing`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Images,
+        recipe: Recipe,
+        steps: int,
+        autocast: torch.autocast,
+    ) -> None:
+        self.model = self.forward = model
+        self.images, self.recipe, self.autocast = images, recipe, autocast
+        self.optimizer = new_optimizer(model, recipe, fused=True)
+        for parameter in model.parameters():  # as at the first step of SGD, whose buffer it makes
+            buffer = torch.zeros_like(parameter)
+            self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        rates = [learning_rate(step, steps, recipe) for step in range(steps)]
+        self.rates = torch.tensor(rates, device=images.device)
+        self.draws = torch.zeros(6, len(images), dtype=torch.long, device=images.device)
+        self.step, self.batch = torch.zeros(2, 1, dtype=torch.long, device=images.device)
+        self.sums = torch.zeros(2, device=images.device)
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by images in the batch
+        self.stream = torch.cuda.Stream(images.device) if images.device.type == "cuda" else None
+
+    def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
+        """As `Eager.epoch`; what is yielded is overwritten by the next step."""
+        drawn = self.images.draw(random, self.recipe.cutout)
+        self.draws[: len(drawn)].copy_(drawn)
+        self.step.fill_(step), self.batch.fill_(skipped)
+        size, count = self.recipe.batch_size, len(self.images)
+        for start in range(skipped * size, count, size):
+            self.launch(min(size, count - start))
+            yield self.sums
+
+    def launch(self, size: int) -> None:
+        if self.images.device.type != "cuda":
+            self.once(size)
+            return
+        if size not in self.graphs:
+            self.graphs[size] = self.capture(size)
+        self.graphs[size].replay()
+
+    def once(self, size: int) -> None:
+        """The step on the next `size` images."""
+        numbers = self.batch * self.recipe.batch_size + torch.arange(size, device=self.batch.device)
+        x, y = self.images.batch(self.draws, numbers, self.recipe.cutout)
+        lr = self.rates.index_select(0, self.step)
+        sums = train_step(self.forward, self.optimizer, x, y, lr, self.autocast)
+        self.sums.copy_(sums)
+        self.step += 1
+        self.batch += 1
+
+    def capture(self, size: int) -> torch.cuda.CUDAGraph:
+        """Records `once`. Other runs of the process may go on meanwhile, on their own streams."""
+        graph, device = torch.cuda.CUDAGraph(), self.images.device
+        pool = next(iter(self.graphs.values())).pool() if self.graphs else None
+        # One capture at a time, and none while another run seeds the generators.
+        with GENERATORS, torch.autograd.set_multithreading_enabled(False):
+            torch.cuda.synchronize(device)
+            with torch.cuda.stream(self.stream):
+                self.warm_up(size)
+            with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
+                self.once(size)
+            torch.cuda.synchronize(device)
+        return graph
+
+    def warm_up(self, size: int) -> None:
+        """The same step a few times: what it has changed is put back after each."""
+        changed = [*self.model.state_dict().values(), *self.momentum(), self.step, self.batch]
+        before = [tensor.clone() for tensor in changed]
+        for _ in range(WARM_UP):
+            self.once(size)
+            for tensor, old in zip(changed, before, strict=True):
+                tensor.copy_(old)
+
+    def momentum(self) -> list[Tensor]:
+        return [state["momentum_buffer"] for state in self.optimizer.state.values()]
+
+    def restore(self, optimizer: dict[str, Any]) -> None:
+        """As `Eager.restore`, in place."""
+        saved = [state["momentum_buffer"] for state in optimizer["state"].values()]
+        for buffer, old in zip(self.momentum(), saved, strict=True):
+            buffer.copy_(old)
+
+    def adopt(self, model: nn.Module) -> None:
+        """Begins anew with another network's weights and statistics."""
+        self.model.load_state_dict(model.state_dict())
+        for buffer in self.momentum():
+            buffer.zero_()
+
+
+def new_loop(
+    step: str,
+    config: RunConfig,
+    model: nn.Module,
+    images: Images,
+    steps: int,
+    autocast: torch.autocast,
+) -> Eager | Captured:
+    """The loop for a new network. That of another seed of the same cell is used again: what it
+    trains then is its own network, with the weights of this one."""
+    if step != "captured":
+        return Eager(model, images, config.recipe, steps, autocast, step)
+    cell = (config.model_copy(update={"seed": 0}), images, autocast.fast_dtype, autocast._enabled)
+    if getattr(KEPT, "cell", None) == cell:
+        KEPT.loop.adopt(model)
+    else:
+        KEPT.cell = KEPT.loop = None  # its memory
+        KEPT.loop = Captured(model, images, config.recipe, steps, autocast)
+        KEPT.cell = cell
+    return KEPT.loop
+
+
+def draws_nothing(config: RunConfig) -> bool:
+    """Whether a network, once it is built, asks the process's generators for nothing.
+
+    Then it can be captured, and train beside others in one process.
+    """
+    if config.code:
+        return False
+    with torch.device("meta"):
+        model = build_network(config)
+    return not any(
+        isinstance(module, Mixed | OtherBlock) or (isinstance(module, nn.Dropout) and module.p > 0)
+        for module in model.modules()
+    )

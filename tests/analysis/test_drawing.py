@@ -1,0 +1,98 @@
+"""A figure is drawn once: again where its records or the code changed, or its file is not ours."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from test_report import RECORDS
+
+from analysis.figures import drawing, kinds
+from analysis.figures.drawing import Drawing
+from analysis.figures.study import FIGURES
+from analysis.load import Study, find_studies
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    [found] = find_studies(RECORDS, ["squeeze"])
+    return found
+
+
+def paint(folder: Path, name: str) -> list[Path]:
+    """As quick a drawing as can be, which counts how often it was drawn."""
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{name}.count").open("a") as file:
+        file.write("x")
+    (folder / f"{name}.png").write_text(name)
+    return [folder / f"{name}.png"]
+
+
+def drawn(folder: Path, *studies: Study) -> list[int]:
+    """How often each study's drawing was made so far."""
+    names = [f"study{number}" for number in range(len(studies))]
+    pairs = zip(names, studies, strict=True)
+    drawings = [Drawing(name, [study], paint, (folder, name)) for name, study in pairs]
+    assert drawing.draw(drawings, folder) == [folder / f"{name}.png" for name in names]
+    return [len((folder / f"{name}.count").read_text()) for name in names]
+
+
+def with_asked(study: Study, **changes) -> Study:
+    return dataclasses.replace(study, asked=study.asked | changes)
+
+
+def with_error(study: Study, error: float) -> Study:
+    runs = study.runs.copy()
+    runs.loc[0, "test_error"] = error
+    return dataclasses.replace(study, runs=runs)
+
+
+def test_what_is_there_is_not_drawn_again_and_what_changed_is(tmp_path, study):
+    other = with_asked(study, title="Another")
+    assert drawn(tmp_path, study, other) == [1, 1]
+    assert drawn(tmp_path, study, other) == [1, 1]
+    assert drawn(tmp_path, with_error(study, 12.5), other) == [2, 1]
+    assert drawn(tmp_path, with_error(study, 12.5), study) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "name", ["analysis/figures/style.py", "analysis/contrasts.yaml", "experiments/grids/own.yaml"]
+)
+def test_the_code_and_the_declarations_count(tmp_path, monkeypatch, name):
+    for folder in drawing.SOURCES:
+        shutil.copytree(drawing.ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(drawing, "ROOT", tmp_path)
+    before = drawing.code.__wrapped__()
+    assert drawing.code.__wrapped__() == before
+    with (tmp_path / name).open("a") as file:
+        file.write("# another\n")
+    assert drawing.code.__wrapped__() != before
+
+
+def test_other_code_draws_all_of_it_again(tmp_path, study, monkeypatch):
+    assert drawn(tmp_path, study) == [1]
+    monkeypatch.setattr(drawing, "code", lambda: "another")
+    assert drawn(tmp_path, study) == [2]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "study0.png").unlink(),
+        lambda folder: (folder / "study0.png").write_text("edited"),
+        lambda folder: (folder / drawing.NOTES).unlink(),
+        lambda folder: (folder / drawing.NOTES).write_text("{"),
+        lambda folder: (folder / drawing.NOTES).write_text('{"study0": []}'),
+        lambda folder: (folder / drawing.NOTES).write_bytes(b"\xff"),
+    ],
+    ids=["gone", "edited", "no notes", "half notes", "wrong notes", "no text"],
+)
+def test_a_file_that_is_not_what_was_drawn_is_drawn_again(tmp_path, study, harm):
+    assert drawn(tmp_path, study) == [1]
+    harm(tmp_path)
+    assert drawn(tmp_path, study) == [2] == drawn(tmp_path, study)
+    assert (tmp_path / "study0.png").read_text() == "study0"
+
+
+def test_the_kinds_on_the_page_are_those_that_are_drawn():
+    assert tuple(FIGURES) == kinds.STUDIES and {*kinds.KINDS} == {*FIGURES, *kinds.TITLES}

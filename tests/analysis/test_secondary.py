@@ -1,0 +1,71 @@
+"""Secondary outcomes: calibration by hand and in records."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_claims import made
+
+from analysis.figures.forest import compared
+from analysis.figures.outcomes import outcomes
+from analysis.load import find_studies
+from analysis.statistics.calibration import BINS, calibration_error
+from analysis.statistics.secondary import cells, compared_in, difference, measured, notes
+from analysis.write import tables_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_calibration_by_hand():
+    # Bin (0.8, 0.867]: 0.85 and 0.83, one right: |0.5 - 0.84|; bin (0.533, 0.6]: 0.55, right.
+    found = calibration_error(np.array([0.85, 0.83, 0.55]), np.array([1, 0, 1]))
+    assert found == pytest.approx(100 * (2 * 0.34 + 0.45) / 3)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=1, max_size=50))
+def test_calibration_is_the_loop_of_its_definition(images):
+    p, right = np.array([x for x, _ in images]), np.array([y for _, y in images])
+    total = 0.0
+    for k in range(BINS):
+        inside = np.ceil(p * BINS).astype(int) - 1 == k
+        if inside.any():
+            total += inside.sum() * abs(right[inside].mean() - p[inside].mean())
+    assert calibration_error(p, right) == pytest.approx(100 * total / len(p), abs=1e-9)
+
+
+def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not():
+    assert calibration_error(np.ones(5), np.ones(5)) == 0
+    assert calibration_error(np.ones(5), np.zeros(5)) == 100
+
+
+def test_every_study_has_them_behind_its_table():
+    for study in find_studies(ROOT / "results/published", []):
+        table = tables_of(study)[f"{study.name}-secondary"]
+        assert list(table[3].row) == study.rows
+        nll = study.of(study.rows[0]).test_loss
+        assert table[3].test_loss[0] == pytest.approx(nll.mean())
+        assert table[3].ece.between(0, 100).all()
+
+
+def test_runs_of_an_older_version_have_no_brier_score_and_later_ones_do():
+    study = made("control", {})
+    study.runs["test_loss"] = 0.7
+    assert measured(study) == ["test_loss"] and "no Brier score" in notes(study)[-1]
+    study.runs["test_brier"] = [0.3 if row == "SE" else 0.4 for row in study.runs.row]
+    assert measured(study) == ["test_loss", "test_brier"] and len(notes(study)) == 1
+    assert difference(study, "no SE", "test_brier").estimate == pytest.approx(0.1)
+    assert "Brier score, difference" in cells(study)
+
+
+def test_one_figure_shows_the_outcomes_that_are_there():
+    studies = find_studies(ROOT / "results/published", [])
+    figure = outcomes(studies)
+    assert [ax.get_xlabel() for ax in figure.axes] == ["NLL (nats)", "ECE (points)"]
+    drawn = sum(len(container) > 0 for container in figure.axes[0].containers)
+    rows = sum(len(block) for block in compared(studies).values())
+    beyond = sum(bool(re.fullmatch(r"[+-][\d.]+", t.get_text())) for t in figure.axes[0].texts)
+    assert drawn + beyond == rows
+    assert compared_in([made("control", {})]) == []

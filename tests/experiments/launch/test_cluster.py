@@ -1,0 +1,210 @@
+"""What launchers ask of a cluster, and what they make of its answers. No cluster is needed here."""
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import VARIABLES, tiny, tiny_study, wrong
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.commands.overview import status_lines
+from experiments.commands.run import settle
+from experiments.launch import cluster
+from experiments.launch.cluster import CLUSTERS, RaySettings, SlurmSettings, pick_kind
+from experiments.launch.slurm import squeue
+from experiments.launch.slurm.job import pack
+from experiments.launch.slurm.squeue import GONE, Job
+from experiments.plan.options import PlanOptions
+from experiments.records.config import ConfigError, parse, read_yaml
+from experiments.records.record import CANCELLED, Record, write_study
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@given(
+    costs=st.lists(st.floats(0, 5000), max_size=40),
+    at_once=st.integers(1, 8),
+    seconds=st.floats(0, 3600),
+)
+def test_packs_keep_the_order_and_are_as_long_as_they_may_be(costs, at_once, seconds):
+    expected = dict(enumerate(costs))
+    packs = pack(list(expected), expected, at_once, seconds)
+    assert [record for some in packs for record in some] == list(expected)
+
+    def length(some):
+        return sum(expected[record] for record in some) / at_once
+
+    for some in packs:
+        assert len(some) == 1 or length(some) <= seconds + 1e-6
+    for some, then in pairwise(packs):
+        assert length([*some, then[0]]) > seconds - 1e-6  # one more would have been too many
+
+
+A, B = "se-0123456789ab", "se-ba9876543210"
+
+
+def test_squeues_answer_is_read_and_jobs_of_others_are_not_ours():
+    text = f"12|3|RUNNING|None|{A}\n13|N/A|PENDING|Resources|{B}\n14|0|RUNNING|None|other\n\n7|1\n"
+    assert squeue.read(text) == {
+        (A, 3): Job("12_3", "RUNNING", "None"),
+        (B, 0): Job("13", "PENDING", "Resources"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "is_held"),
+    [
+        ("PENDING", "JobHeldUser", True),
+        ("PENDING", "JobHeldAdmin", True),
+        ("PENDING", "launch failed requeued held", True),
+        ("PENDING", "JobHoldMaxRequeue", True),
+        ("PENDING", "Resources", False),
+        ("PENDING", "BeginTime", False),
+        ("PENDING", "JobArrayTaskLimit", False),
+        ("RUNNING", "None", False),
+        ("CANCELLED", "JobHeldUser", False),
+    ],
+)
+def test_a_held_job_waits_for_somebody(state, reason, is_held):
+    assert Job("12", state, reason).is_held == is_held
+
+
+def test_a_runs_job_is_the_live_one_and_else_the_last(tmp_path):
+    folder = squeue.folder_of(tmp_path)
+    folder.mkdir()
+    for number, name in enumerate((A, B)):
+        (folder / f"{name}.json").write_text(json.dumps({"jobs": [["x/seed0"], ["x/seed1"]]}))
+        moment = (number, number)
+        os.utime(folder / f"{name}.json", moment)
+    live, over = Job("1_0", "PENDING"), Job("2_0", "CANCELLED")
+    queue = {(A, 0): live, (B, 0): over, (A, 1): Job("1_1", "CANCELLED")}
+    jobs = squeue.jobs_of(tmp_path, queue)
+    assert jobs == {tmp_path / "runs/x/seed0": live, tmp_path / "runs/x/seed1": GONE}
+    assert not GONE.is_live and not over.is_live and live.is_live
+
+
+def test_status_joins_what_slurm_says_with_the_files(tmp_path):
+    study = tiny_study("squeeze")
+    write_study(tmp_path, study.record())
+    paths = [Record(tmp_path, cell.config).path for cell in study.cells]
+    cancelled = Record(tmp_path, study.cells[3].config)
+    cancelled.path.mkdir(parents=True)
+    cancelled.fail(CANCELLED, "job 5_1 was cancelled")
+    jobs = {
+        paths[0]: Job("12_0", "PENDING", "Priority"),
+        paths[1]: Job("12_1", "RUNNING", "None"),  # and has not come to this run
+        paths[2]: Job("12_2", "CANCELLED"),
+        paths[3]: GONE,
+    }
+    lines = status_lines([study.record()], tmp_path, jobs=jobs)
+    assert lines[0] == "5 runs: 2 cancelled, 2 pending, 1 planned"
+    assert lines[1] == "pending      2 runs in job 12 (Priority)"
+    assert any("cancelled: job 5_1 was cancelled" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("slurm", SlurmSettings), ("ray", RaySettings), ("ray_gpu", RaySettings)],
+)
+def test_the_settings_that_come_along_are_whole(name, model):
+    given = read_yaml(CLUSTERS / f"{name}.yaml")
+    assert set(given) == set(model.model_fields)  # each is there, with its comment
+    parse(model, given)
+    if name != "ray_gpu":
+        assert parse(model, given) == model()
+
+
+WRONG = {
+    "cpu: 2": "unknown key 'cpu': did you mean 'cpus'?",
+    "cpus: 0": "cpus: 0 is not allowed",
+    "time: 2h": "time: '2h' is not allowed: it should be a valid integer",
+    "sbatch: [a]": "sbatch: ['a'] is not allowed",
+    "[": "not valid YAML",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_wrong_settings_are_one_sentence_and_nothing_is_written(
+    capsys, tmp_path, monkeypatch, text
+):
+    monkeypatch.setattr(cluster, "check_installed", lambda *names: None)
+    monkeypatch.setattr(cluster, "which", lambda name: name)
+    (tmp_path / "own.yaml").write_text(text)
+    words = ["run", "ratio", "--launcher", "slurm", "--cluster", str(tmp_path / "own.yaml")]
+    said = wrong(capsys, *words, "--results", str(tmp_path / "results"))
+    assert "own.yaml" in said and WRONG[text] in said
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--launcher", "slrum"], "unknown launcher 'slrum': did you mean 'slurm'? allowed are"),
+        (["--cluster", "x.yaml"], "cluster x.yaml: only of use with --launcher slurm or ray"),
+        (["--launcher", "slurm"], "launcher 'slurm' needs submitit: install requirements-cluster"),
+        (["--launcher", "ray"], "launcher 'ray' needs ray: install requirements-cluster.txt with"),
+    ],
+)
+def test_a_launcher_that_cannot_be_is_one_sentence(capsys, tmp_path, monkeypatch, words, message):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    said = wrong(capsys, "run", "ratio", *words, "--results", str(tmp_path / "results"))
+    assert message in said and not (tmp_path / "results").exists()
+
+
+def test_a_machine_without_slurm_is_told(monkeypatch):
+    monkeypatch.setattr(cluster, "check_installed", lambda *names: None)
+    monkeypatch.setattr(cluster, "which", lambda name: None)
+    with pytest.raises(ConfigError, match="no sbatch on this machine"):
+        cluster.check_slurm()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "workers", "slots"),
+    [
+        (0, "auto", None, ["cpu"] * 3),
+        (2, "auto", None, ["cuda:0", "cuda:1"]),
+        (2, "cuda", 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "cpu", None, ["cpu"] * 3),
+        (0, "cpu", 1, ["cpu"]),
+    ],
+)
+def test_what_a_job_asks_for_is_what_it_trains_on(
+    tmp_path, monkeypatch, gpus, device, workers, slots
+):
+    monkeypatch.setattr(cluster, "check_installed", lambda *names: None)
+    monkeypatch.setattr(cluster, "which", lambda name: name)
+    (tmp_path / "own.yaml").write_text(f"cpus: 3\ngpus: {gpus}\n")
+    options = PlanOptions(
+        ["ratio"], launcher="slurm", cluster=tmp_path / "own.yaml", device=device, workers=workers
+    )
+    machine = settle(options)
+    assert machine.slots == slots
+    assert machine.recipe == ("demo" if slots[0] == "cpu" else "fast")
+
+
+def test_a_gpu_that_is_not_asked_for_is_not_trained_on():
+    with pytest.raises(ConfigError, match=r"own.yaml asks for no GPU \(gpus: 0\)"):
+        pick_kind("cuda", 0, Path("own.yaml"))
+    with pytest.raises(ConfigError, match="on a cluster allowed are auto, cpu, cuda"):
+        pick_kind("cuda:1", 1, Path("own.yaml"))
+
+
+def test_submitit_gets_what_the_file_says():
+    words = SlurmSettings(cpus=3, gpus=1, memory=1.5, sbatch={"qos": "long"}).for_submitit()
+    assert words["cpus_per_task"] == 3 and words["gpus_per_node"] == 1 and words["mem"] == "1536M"
+    assert words["additional_parameters"] == {"qos": "long"} and "partition" not in words
+    assert "--cpus-per-task=3" in words["srun_args"]
+    assert "mem" not in SlurmSettings(memory=None).for_submitit()
+    assert "gpus_per_node" not in SlurmSettings().for_submitit()
+
+
+def test_runs_that_go_at_a_time_share_the_length_of_a_part(tmp_path):
+    records = [Record(tmp_path, tiny(seed=seed)) for seed in range(3)]
+    assert pack(records, dict.fromkeys(records, 60.0), 2, 60.0) == [records[:2], records[2:]]

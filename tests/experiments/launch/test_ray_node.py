@@ -1,0 +1,131 @@
+"""Both ends of a run on a Ray cluster, without one: its place on a node, and the driver."""
+
+import json
+import tempfile
+from contextlib import ExitStack
+
+import pytest
+from conftest import tiny
+from test_ray import kept_data
+
+from experiments.launch.cluster import RaySettings
+from experiments.launch.ray.driver import Active, Ray, travelling
+from experiments.launch.ray.node import News, Seat, Told
+from experiments.launch.worker import Outcome
+from experiments.records.files import digest_of_file, read_sealed
+from experiments.records.lock import hold, holder
+from experiments.records.record import Record, failure
+from experiments.records.study_file import Arithmetic
+from experiments.train.train import train
+
+
+def test_a_seat_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file, asked = data_dir / "cifar10.npz", []
+    digest = digest_of_file(file)
+
+    def content() -> bytes:
+        asked.append(1)
+        return file.read_bytes()
+
+    assert Seat("cpu", data_dir, 60, 60).find("cifar10", digest, content) == data_dir
+    assert not asked
+    for times, damage in ((1, False), (1, False), (2, True), (2, False)):
+        own = kept_data(digest) / "cifar10.npz"
+        if damage:
+            own.write_bytes(b"another")
+        assert Seat("cpu", tmp_path, 60, 60).find("cifar10", digest, content) == own.parent
+        assert len(asked) == times and own.read_bytes() == file.read_bytes()
+
+
+def test_a_seat_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeypatch):
+    (place := tmp_path / "node").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    config, seat, come = tiny(), Seat("cpu", data_dir, 60, 60), {}
+    digest = digest_of_file(data_dir / "cifar10.npz")
+    begun = Arithmetic(precision="fp32", step="plain")  # the study, which the node does not know
+    news = seat.begin(config, {}, None, digest, [], begun)
+    while not any(told.kind == "ended" for told in news.told):
+        news = seat.advance()
+        come |= news.files
+    assert seat.stop() == News([], {}) and not list(place.glob("se-ablation-*"))
+    theirs = Record(tmp_path / "alone", config, begun)
+    train(config, theirs, data_dir)
+    kept = {name for name, content in come.items() if content is not None}
+    assert kept == {path.name for path in theirs.path.iterdir()} - {"lock"}
+    for name in ("metrics.jsonl", "summary.json", "predictions.npz", "config.json"):
+        assert come[name] == (theirs.path / name).read_bytes(), name
+    env = json.loads(come["env.json"])
+    assert (env["precision"], env["step"]) == ("fp32", "plain")
+
+
+@pytest.fixture
+def active(tmp_path) -> tuple[Ray, Active]:
+    """A driver, and a run of it that has come to a node."""
+    record = Record(tmp_path / "results", tiny())
+    record.path.mkdir(parents=True)
+    driver = Ray(RaySettings(restarts=2), "cpu", 1, tmp_path, 60, 60, print)
+    hands = ExitStack()
+    with hands:
+        lock = hands.enter_context(hold(record.path))
+        yield driver, Active(record, None, lock, hands, has_begun=True)
+
+
+def test_what_comes_back_is_kept_and_what_is_gone_is_deleted(tmp_path, active):
+    driver, run = active
+    theirs, path = Record(tmp_path / "node", tiny()), run.record.path
+    theirs.begin()
+    again = {"step": 3, "commit": None, "clean": None}
+    theirs.write_environment({"commit": None, "clean": None, "resumed": [again]})
+    come = {file.name: file.read_bytes() for file in travelling(theirs.path)}
+    driver.keep(run.record, come | {"log.txt": b"first"})
+    assert (path / "log.txt").read_bytes() == b"first"
+    driver.keep(run.record, {"log.txt": None, "never.txt": None})
+    assert not (path / "log.txt").exists()
+    env = read_sealed(path / "env.json")  # the node does not know the commit
+    assert {key: env[key] for key in ("commit", "clean")} == driver.origin
+    assert env["resumed"] == [{"step": 3}]
+    (path / "error.txt").touch(), (path / ".part").touch()
+    assert {file.name for file in travelling(path)} == {"config.json", "env.json"}
+
+
+def test_the_driver_tells_how_far_a_run_on_a_node_is(active):
+    driver, run = active
+    row = {"epoch": 2, "val_error": 60.0}
+    for step, metrics in ((6, row), (8, None)):
+        told = Told("progress", step, 9, metrics, "", None, "n1", 7)
+        event = driver.progress(run, told)
+        assert (event.step, event.steps, event.row) == (step, 9, metrics)
+        assert run.epoch == row  # of the last epoch that has ended
+    who = holder(run.record.path)
+    assert [who[key] for key in ("host", "pid", "epoch", "error")] == ["n1", 7, 2, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("has_begun", "has_checkpoint", "says"),
+    [
+        (True, True, "its node was lost, or its process there: again, with its last checkpoint"),
+        (True, False, "its node was lost, or its process there: again, with no checkpoint"),
+        (False, True, "there was no node for it after all: again"),
+    ],
+)
+def test_a_run_whose_node_is_lost_goes_on_until_it_is_too_often(
+    active, has_begun, has_checkpoint, says
+):
+    driver, run = active
+    run.has_begun = has_begun
+    if has_checkpoint:
+        run.record.checkpoint.touch()
+    for _ in range(2):
+        event = driver.lose(run, RuntimeError("gone"))
+        assert (event.kind, event.sentence, event.outcome.state) == ("again", says, "interrupted")
+        assert holder(run.record.path) is None  # another runner may have it
+    event = driver.lose(run, RuntimeError("gone"))
+    assert event.kind == "ended" and event.outcome.reason.endswith("was lost 3 times")
+    assert failure(run.record.path) == f"killed: {event.outcome.reason}"
+
+
+def test_a_failure_that_the_node_could_not_write_is_written_here(active):
+    driver, run = active
+    event = driver.end(run, Outcome("failed", "OSError", "no disk"))
+    assert event.kind == "ended" and failure(run.record.path) == "OSError: no disk"

@@ -1,0 +1,172 @@
+"""The driver of Slurm's jobs without a Slurm: its answers are given, all files are real."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import tiny
+
+from experiments.launch.cluster import SlurmSettings
+from experiments.launch.local import Event
+from experiments.launch.slurm import driver as slurm
+from experiments.launch.slurm import squeue
+from experiments.launch.slurm.driver import Slurm
+from experiments.launch.slurm.job import Pack
+from experiments.launch.slurm.squeue import Job
+from experiments.records.config import ConfigError
+from experiments.records.files import write_json
+from experiments.records.lock import hold
+from experiments.records.record import CANCELLED, KILLED, Record, failure
+
+NAME = "se-0123456789ab"
+
+
+class Cluster:
+    """Five runs in the jobs of one array, and what Slurm says of them; None where it is silent."""
+
+    def __init__(self, results: Path) -> None:
+        self.records = [Record(results, tiny(seed=seed)) for seed in range(5)]
+        self.jobs: list[tuple[str, str]] | None = [("RUNNING", "None")] * 5
+        self.heard: list[str] = []
+        self.folder = squeue.folder_of(results)
+        (self.folder / NAME).mkdir(parents=True)
+        write_json(self.folder / f"{NAME}.json", {"jobs": [[r.name] for r in self.records]})
+        self.driver = Slurm(
+            SlurmSettings(), ["cpu"], results, results, 60, 60, {}, lambda text, **_: self.say(text)
+        )
+
+    def say(self, text: str) -> None:
+        self.heard.append(text)
+
+    def ask(self) -> squeue.Queue | None:
+        if self.jobs is None:
+            return None
+        return {(NAME, k): Job(f"7_{k}", *facts) for k, facts in enumerate(self.jobs)}
+
+    def cancel(self, numbers: list[str]) -> None:
+        assert numbers == ["7"]
+        self.jobs = [("CANCELLED", "None")] * 5
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch) -> Cluster:
+    found = Cluster(tmp_path)
+    monkeypatch.setattr(squeue, "ask", found.ask)
+    monkeypatch.setattr(squeue, "cancel", found.cancel)
+    for name, value in {"LOOK_EVERY": 0.01, "PAUSE": (0.0, 0.0), "LATE": 0.0}.items():
+        monkeypatch.setattr(slurm, name, value)
+    return found
+
+
+def until(events: Iterator[Event], is_it: Callable[[Event], bool]) -> Event:
+    return next(event for event in events if is_it(event))
+
+
+def finish(record: Record) -> None:
+    record.begin()
+    record.write_environment({})
+    record.write_metrics([])
+    record.finish({"state": "done"})
+
+
+def test_it_follows_the_jobs_that_another_driver_has_sent(cluster):
+    done, failing, trained, cancelled, gone = cluster.records
+    finish(done)
+    with cluster.driver as driver:
+        events = driver.train(cluster.records)
+        first = next(events)
+        assert (first.kind, first.record, first.outcome.state) == ("ended", done, "done")
+        with hold_of(trained) as lock:
+            lock.tell(step=3, steps=6, epoch=1, error=50.0)
+            assert until(events, lambda e: e.kind == "started").record == trained
+            assert cluster.heard == ["4 runs are in job 7 already"]
+            event = until(events, lambda e: e.kind == "progress")
+            assert (event.step, event.steps) == (3, 6)
+            assert event.row == {"epoch": 1, "val_error": 50.0}
+            assert until(events, lambda e: e.kind == "progress").row is None  # told once
+        finish(trained)
+        failing.begin()
+        failing.fail("ValueError", "it was so")
+        log = cluster.folder / NAME / "7_4_0_log.out"
+        log.write_text("\n".join(f"line {i}" for i in range(40)))
+        cluster.jobs[3:] = [("CANCELLED", "None"), ("NODE_FAIL", "None")]
+        ended = {event.record: event.outcome for event in events if event.kind == "ended"}
+    assert {record: outcome.state for record, outcome in ended.items()} == {
+        trained: "done", failing: "failed", cancelled: "interrupted", gone: "failed",
+    }  # fmt: skip
+    assert (ended[failing].kind, ended[failing].reason) == ("ValueError", "it was so")
+    assert failure(cancelled.path) == f"{CANCELLED}: job 7_3 was cancelled"
+    assert failure(gone.path) == f"{KILLED}: job 7_4 ended: NODE_FAIL"
+    assert "line 39" in (text := (gone.path / "error.txt").read_text()) and "line 9\n" not in text
+    assert (cluster.folder / f"{NAME}.json").exists()  # not all of it is done
+
+
+def hold_of(record: Record):
+    record.path.mkdir(parents=True)
+    return hold(record.path)
+
+
+def test_a_job_that_is_queued_again_is_told_and_what_is_done_is_forgotten(cluster):
+    for record in cluster.records[1:]:
+        finish(record)
+    with cluster.driver as driver:
+        events = driver.train(cluster.records)
+        with hold_of(cluster.records[0]) as lock:
+            lock.tell(step=1, steps=6, epoch=0, error=None)
+            until(events, lambda e: e.kind == "progress")
+        cluster.jobs[0] = "PENDING", "JobHeldUser"
+        again = until(events, lambda e: e.kind == "again")
+        assert again.sentence == "job 7_0 is in the queue again"
+        assert sum("job 7_0 is held (JobHeldUser)" in text for text in cluster.heard) == 1
+        cluster.jobs = None
+        assert driver.jobs() == driver.open
+        assert cluster.heard[-1] == "Slurm does not answer `squeue`: waiting for it"
+        cluster.jobs = [("RUNNING", "None")] * 5
+        finish(cluster.records[0])
+        assert [event.kind for event in events] == ["started", "ended"]
+    assert "Slurm answers again" in cluster.heard
+    assert not list(cluster.folder.glob("se-*"))
+
+
+def test_an_end_cancels_the_jobs_and_ctrl_c_does_not(cluster):
+    with pytest.raises(KeyboardInterrupt), cluster.driver as driver:
+        driver.open = {record: Job("7_0", "RUNNING") for record in cluster.records}
+        raise KeyboardInterrupt
+    assert cluster.heard[-1].startswith("5 runs stay with Slurm: `scancel 7` ends them")
+    assert cluster.jobs[0][0] == "RUNNING"
+    with cluster.driver:
+        pass
+    assert cluster.heard[-1] == "stopping: scancel 7 (5 runs), which write checkpoints"
+    assert cluster.jobs[0][0] == "CANCELLED"
+
+
+def test_what_slurm_refuses_waits_for_room_or_is_an_error(cluster, monkeypatch):
+    def refuse(packs):
+        raise ConfigError("Slurm refused the jobs: too many")
+
+    monkeypatch.setattr(cluster.driver, "submit", refuse)
+    cluster.driver.expected = dict.fromkeys(cluster.records, 1.0)
+    cluster.jobs[1:] = [("CANCELLED", "None")] * 4  # those of today are sent again
+    with hold_of(cluster.records[4]), cluster.driver as driver:
+        [note] = driver.send(cluster.records)
+        assert note.record == cluster.records[4] and "trains it: waiting for that" in note.sentence
+        assert cluster.heard[-1].endswith("too many; the other 3 runs wait for room")
+        assert set(driver.elsewhere) == set(cluster.records[1:])
+        driver.open.clear()
+        with pytest.raises(ConfigError, match="too many"):
+            list(driver.send(list(driver.elsewhere)))
+        cluster.jobs = None
+        with pytest.raises(ConfigError, match="is this one of its hosts"):
+            list(driver.send(list(driver.elsewhere)))
+
+
+def test_a_job_trains_its_runs_and_says_so_in_its_log(tmp_path, data_dir, capsys):
+    records = [Record(tmp_path, tiny(seed=seed)) for seed in range(2)]
+    Pack(records, ["cpu"], data_dir, 60, 60)()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"{kind} {record.name}: {' done ' if kind == 'ended' else ''}"
+        for record in records
+        for kind in ("started", "ended")
+    ]
+    assert [record.state for record in records] == ["done", "done"]

@@ -1,0 +1,242 @@
+"""A run that is finished stays so: after a loss of power, in a folder that is shared or moved."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import call, start, tiny, tiny_study, tiny_words, workers
+from waiting import wait_for
+
+from experiments.launch.worker import printing_into
+from experiments.records import files
+from experiments.records.files import append_line, write_atomically
+from experiments.records.lock import Moved, hold, holder
+from experiments.records.record import Record, delete, read_result, state
+from experiments.train.train import train
+
+ENV = {"precision": "fp32", "data": "abc", "fingerprint": {"losses": [1.0], "on": "x"}}
+SUMMARY = {"state": "done", "test_error": 1.0, "test_images": 1, "parameters": 1,
+           "multiply_adds": 1, "hidden": {}}  # fmt: skip
+
+
+def finish(results: Path) -> Record:
+    """A finished run, written as `train` writes one."""
+    record = Record(results, tiny())
+    record.begin()
+    record.note_start(ENV, 0)
+    record.write_metrics([])
+    record.append("metrics.jsonl", {"epoch": 1})
+    record.append("timings.jsonl", {"epoch": 1, "images": 48, "seconds": 0.5})
+    record.write_environment(ENV)
+    record.finish(SUMMARY)
+    return record
+
+
+@contextmanager
+def mounted(image: Path, folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs root and a loop device: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_finished_run_survives_a_loss_of_power(tmp_path):
+    """What has reached the disk at the moment of its end is the whole run, on a real ext4."""
+    if not shutil.which("mkfs.ext4"):
+        pytest.skip("needs mkfs.ext4")
+    image, copy = tmp_path / "disk", tmp_path / "copy"
+    subprocess.run(["truncate", "-s", "32M", image], check=True)
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", image], check=True)
+    with ExitStack() as stack:
+        record = finish(stack.enter_context(mounted(image, tmp_path / "before")))
+        there = record.path.relative_to(tmp_path / "before")
+        shutil.copy(image, copy)  # as the disk is now: what only the memory holds is lost
+        after = stack.enter_context(mounted(copy, tmp_path / "after")) / there
+        assert (after / "metrics.jsonl").read_text() == '{"epoch": 1}\n'
+        assert len((after / "timings.jsonl").read_text().splitlines()) == 2
+        read_result(after)
+
+
+def test_every_file_is_synced_before_the_seal_and_its_folder_too(tmp_path, monkeypatch):
+    """The same without root: in which order the files reach the disk."""
+    order = []
+    sync, replace = files.os.fsync, files.os.replace
+    name = lambda file: Path(os.readlink(f"/proc/self/fd/{file}")).name  # noqa: E731
+    monkeypatch.setattr(files.os, "fsync", lambda file: order.append(name(file)) or sync(file))
+    monkeypatch.setattr(
+        files.os, "replace", lambda a, b: order.append(f"{Path(b).name} is there") or replace(a, b)
+    )
+    record = finish(tmp_path)
+    seal = order.index("summary.json is there")
+    last = order[order.index("env.json is there", order.index("timings.jsonl is there")) : seal]
+    wanted = {"config.json", "metrics.jsonl", "timings.jsonl", "env.json", "seed0"}
+    assert wanted | {record.path.parent.name, "runs"} <= set(last)
+    assert order[seal + 1 :] == ["seed0"]
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_not_whole_is_trained_again_and_kept(tmp_path, data_dir):
+    records = [Record(tmp_path, cell.config) for cell in tiny_study("squeeze").cells]
+    for record in records:
+        train(record.config, record, data_dir)
+    emptied, cut, lost, edited = (
+        record.path / name
+        for record, name in zip(
+            records, ("metrics.jsonl", "predictions.npz", "env.json", "timings.jsonl"), strict=False
+        )
+    )
+    whole = {path: path.read_bytes() for path in (emptied, cut)}
+    emptied.write_bytes(b"")
+    cut.write_bytes(whole[cut][:100])
+    lost.unlink()
+    edited.write_text(edited.read_text().replace('"images": 48', '"images": 47'))
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path)}
+    done = call("run", "squeeze", *tiny_words(), **there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 5 runs are there, 4 to train" in done.stdout
+    for path in (emptied, cut, lost, edited):
+        kept = tmp_path / "stale" / path.parent.parent.name / "seed0-1"
+        assert re.search(f"trained again .*{path} .*; what is left is kept in {kept}", done.stdout)
+        assert (kept / "summary.json").exists() and read_result(path.parent)
+    assert {path: path.read_bytes() for path in whole} == whole
+
+
+def test_a_folder_that_was_moved_is_not_written_to_any_more(tmp_path):
+    """Another runner trains the run in a folder of the same name: nothing of ours comes there."""
+    ours = Record(tmp_path, tiny())
+    ours.begin()
+    with hold(ours.path):
+        ours.append("metrics.jsonl", {"epoch": 1})
+        (tmp_path / "runs").rename(tmp_path / "away")
+        ours.path.mkdir(parents=True)
+        theirs = dict.fromkeys(("lock", "config.json", "metrics.jsonl"), b"theirs")
+        for name, content in theirs.items():
+            (ours.path / name).write_bytes(content)
+        for write in (
+            lambda: ours.append("metrics.jsonl", {"epoch": 2}),
+            lambda: ours.write_metrics([]),
+            lambda: ours.write_environment({}),
+            lambda: ours.fail("X", "y"),
+            lambda: ours.finish(SUMMARY),
+        ):
+            with pytest.raises(Moved, match="was moved or deleted"):
+                write()
+    assert {path.name: path.read_bytes() for path in ours.path.iterdir()} == theirs
+
+
+def test_a_lock_of_another_runner_is_not_deleted(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with hold(folder):
+        folder.rename(tmp_path / "away")
+        folder.mkdir()
+        (folder / "lock").write_text("theirs")
+    assert (folder / "lock").read_text() == "theirs"
+
+
+@pytest.mark.slow
+def test_results_that_are_moved_away_end_their_runner_and_leave_the_new_ones_alone(
+    tmp_path, data_dir
+):
+    results, away = tmp_path / "results", tmp_path / "away"
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1"}
+    words = ["run", "squeeze", *tiny_words(epochs=20), "--checkpoint-every", "0s"]
+    first = start(*words, **there)
+    wait_for(lambda: workers(results, steps=1))
+    results.rename(away)
+    second = call(*words, **there)
+    output, errors = first.communicate()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "was moved or deleted" in output and "Traceback" not in output + errors
+    found = list(results.glob("runs/*/seed*"))
+    assert len(found) == 5
+    for path in found:
+        assert [row["epoch"] for row in read_result(path).metrics] == list(range(1, 21))
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """As a user who is not root, and owns none of the files."""
+    if os.geteuid():
+        yield
+        return
+    os.setegid(65534), os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0), os.setegid(0)
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A folder that everybody may write to, with what a killed colleague has left in it."""
+    for folder in (*tmp_path.parents, tmp_path):
+        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o777)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    for name in ("lock", "log.txt"):
+        (folder / name).write_text("theirs")
+        (folder / name).chmod(0o444)
+    return folder
+
+
+def test_the_lock_of_a_killed_colleague_stops_nobody(shared):
+    with as_somebody_else():
+        assert holder(shared) is None
+        with hold(shared) as lock:
+            assert lock is not None and holder(shared)["pid"] == os.getpid()
+    assert not (shared / "lock").exists()
+
+
+def test_the_lock_of_a_colleague_who_trains_is_respected(shared):
+    with hold(shared), as_somebody_else():
+        (shared / "lock").stat()
+        with hold(shared) as lock:
+            assert lock is None
+
+
+def test_the_log_of_a_killed_colleague_is_replaced(shared):
+    standard = [os.dup(number) for number in (1, 2)]
+    try:
+        with as_somebody_else(), printing_into(shared / "log.txt"):
+            os.write(1, b"ours")
+        assert (shared / "log.txt").read_text() == "ours"
+    finally:
+        for number, there in enumerate(standard, 1):
+            os.dup2(there, number)
+            os.close(there)
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_the_umask_decides_who_may_read_a_file(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "atomic", lambda file: file.write(b"x"))
+        append_line(tmp_path / "lines", {})
+        with hold(tmp_path):
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("atomic", "lines", "lock"), 0o666 & ~mask)
+
+
+def test_what_a_kill_left_half_written_is_swept(tmp_path):
+    record = Record(tmp_path, tiny())
+    record.begin()
+    (record.path / ".checkpoint.pt.0123abcd").touch()
+    record.begin()
+    assert [path.name for path in record.path.iterdir()] == ["config.json"]
+    assert state(record.path) == "interrupted"
+    delete(record.path)

@@ -1,0 +1,157 @@
+"""Each row at its own best learning rate: pilots, what is chosen by them, and what follows."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import call, tiny_words
+
+from analysis.statistics.contrasts import Comparison
+from experiments.records.config import ConfigError
+from experiments.records.files import read_lines
+from experiments.records.record import write_study
+from experiments.records.study_file import read_studies
+from experiments.study.study import expand
+from experiments.study.tuning import Tuning, decide, resume
+
+BRACKET = (0.03, 0.1, 0.3)
+ON = {"dataset": "cifar10", "recipe": "smoke"}
+GRID = """\
+title: Tuned
+controls: []
+tune: {recipe.lr: [0.03, 0.1, 0.3]}
+cells: [{label: SE, se.gate: sigmoid}]
+"""
+
+
+def bracket(*errors: float | None, values=BRACKET) -> dict[float, float | None]:
+    return dict(zip(values, errors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        (bracket(9, 5, 8), Tuning(bracket(9, 5, 8), 0.1)),
+        (bracket(9, None, 8), Tuning(bracket(9, None, 8))),
+        (bracket(5, 5, 5, 9, values=(0.009, *BRACKET)), None),
+        (bracket(4, 5, 8), Tuning({0.009: None} | bracket(4, 5, 8))),
+        (bracket(9, 5, 4), Tuning(bracket(9, 5, 4) | {0.9: None})),
+        (bracket(9, 5, math.inf), Tuning(bracket(9, 5, math.inf), 0.1)),
+        (bracket(9, 9, 9), Tuning({0.009: None} | bracket(9, 9, 9))),
+    ],
+)
+def test_the_best_value_is_taken_and_one_at_the_end_of_the_bracket_widens_it(errors, expected):
+    if expected is None:  # of a tie the smallest, and that is at the end once more
+        expected = Tuning({0.0027: None} | errors)
+    assert decide(errors, BRACKET) == expected
+
+
+def test_a_bracket_does_not_widen_for_ever():
+    tuning, values = Tuning(bracket(3, 2, 1)), []
+    while tuning.chosen is None:
+        errors = {v: -v if e is None else e for v, e in tuning.tried.items()}
+        tuning = decide(errors, BRACKET)
+        values = list(tuning.tried)
+    assert values == [*BRACKET, 0.9, 2.7, 8.1, 24.0] and tuning.chosen == 24.0
+
+
+def test_where_all_pilots_diverge_the_values_are_named():
+    with pytest.raises(ConfigError, match="diverged at all of 0"):
+        decide(bracket(*[math.inf] * 3), BRACKET)
+
+
+def test_results_of_short_trainings_come_before_the_pilots_of_long_ones(tmp_path):
+    path = tmp_path / "lengths.yaml"
+    path.write_text(
+        "title: Lengths\ncontrols: []\ntune: {recipe.lr: [0.03, 0.1, 0.3]}\n"
+        "cells: [{label: '{images}', recipe.images: [64, 128]}]\n"
+    )
+    study = expand(str(path), **ON, seeds=2)
+
+    def runs(study):
+        return [(c.recipe.images, c.recipe.lr, c.seed) for _, c in study.runs()]
+
+    short = [(64, lr, 10_000) for lr in BRACKET]
+    assert runs(study) == short
+    study.tuned["64"] = Tuning(bracket(9, 5, 8), 0.1)
+    long = [(128, lr, 10_000) for lr in BRACKET]
+    assert runs(study) == [(64, 0.1, 0), (64, 0.1, 1), *long]
+    study.tuned["128"] = Tuning(bracket(5, 4, 8), 0.1)
+    assert runs(study) == [(n, 0.1, seed) for seed in (0, 1) for n in (64, 128)]
+    cells = [row["cell"] for row in study.record()["rows"]]
+    assert cells == [cell.config.cell for cell in study.settled]
+
+
+def test_pilots_choose_and_fresh_seeds_are_trained(tmp_path, data_dir):
+    (tmp_path / "tuned.yaml").write_text(GRID)
+    words = ["run", str(tmp_path / "tuned.yaml"), *tiny_words(epochs=1), "--seeds", "2"]
+    there = {"RESULTS": str(tmp_path / "results"), "DATA_DIR": str(data_dir)}
+    done = call(*words, **there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pilots = [line for line in done.stdout.splitlines() if line.startswith("done     pilot")]
+    assert pilots and all("% of the held-out images wrong" in line for line in pilots)
+    [study] = read_studies(tmp_path / "results")
+    for row in study["rows"]:
+        tuned = study["tune"]["rows"][row["label"]]
+        tried, best = dict(tuned["tried"]), tuned["chosen"]
+        assert set(BRACKET) <= set(tried) and best == min(tried, key=tried.get)
+        assert min(tried) < best < max(tried) or len(tried) == len(BRACKET) + 4
+        folder = tmp_path / "results" / "runs" / row["cell"]
+        assert json.loads((folder / "seed1" / "config.json").read_text())["recipe"]["lr"] == best
+        pilot = read_lines(folder / "seed10000" / "metrics.jsonl")  # of the value that was chosen
+        assert pilot[-1]["val_error"] == pytest.approx(tried[best], abs=1e-4)
+        assert {p.name for p in folder.iterdir()} == {"seed0", "seed1", "seed10000"}
+    table = (tmp_path / "results/tables" / f"{study['name']}.md").read_text()
+    assert "learning rate" in table
+    status = call("status", **there).stdout
+    pilots = sum(len(one["runs"]) for one in study["tune"]["rows"].values())
+    assert f"{2 + pilots} runs: {2 + pilots} done" in status
+    again = call(*words, **there)
+    assert "2 of 2 runs are there, 0 to train" in again.stdout
+    assert read_studies(tmp_path / "results") == [study]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("recipe.lr:", "width:", "tune: width: a setting of the recipe is expected"),
+        ("se.gate: sigmoid", "recipe.lr: 0.1", "recipe.lr is tuned, so that cells may not set it"),
+        ("[0.03, 0.1, 0.3]", "[0.3, 0.1]", "stand in ascending order"),
+        ("[0.03, 0.1, 0.3]", "[0.1]", "at least 2 items"),
+        ("[0.03, 0.1, 0.3]", "[0, 0.1]", "greater than 0"),
+        ("recipe.lr: [0.03, 0.1, 0.3]", "recipe.lp: [0.1, 0.3]", "unknown key 'recipe.lp'"),
+        ("recipe.lr: [", "recipe.momentum: [0.9, 0.95], recipe.lr: [", "at most 1 item"),
+    ],
+)
+def test_a_wrong_bracket_is_one_sentence(tmp_path, old, new, said):
+    (tmp_path / "own.yaml").write_text(GRID.replace(old, new))
+    with pytest.raises(ConfigError, match=said):
+        expand(str(tmp_path / "own.yaml"), **ON)
+
+
+def test_what_is_tuned_cannot_be_set(tmp_path):
+    (tmp_path / "own.yaml").write_text(GRID)
+    with pytest.raises(ConfigError, match="varies or fixes recipe"):
+        expand(str(tmp_path / "own.yaml"), **ON, settings={"recipe.lr": 0.2})
+
+
+def test_a_file_whose_tuning_was_edited_is_named(tmp_path):
+    (tmp_path / "own.yaml").write_text(GRID)
+    study = expand(str(tmp_path / "own.yaml"), **ON)
+    for n, wrong in enumerate(["x", {"key": "recipe.lr"}, {"key": "", "rows": {"SE": [1]}}]):
+        write_study(tmp_path / str(n), study.record() | {"tune": wrong})
+        with pytest.raises(ConfigError, match=f"{study.name}.json was edited"):
+            resume(study, tmp_path / str(n))
+
+
+def test_the_slope_is_that_of_a_straight_line_through_the_differences():
+    numbers = (60, 120, 480)
+    one = Comparison(
+        grid="budget", rows="a {}", minus=["b {}", "c {}"], by="doubling", over=numbers
+    )
+    means = dict(zip(one.labels, np.random.default_rng(0).normal(size=9), strict=True))
+    found = sum(weight * means[row] for row, weight in one.weights().items())
+    apart = [means[f"a {n}"] - (means[f"b {n}"] + means[f"c {n}"]) / 2 for n in numbers]
+    assert found == pytest.approx(np.polyfit(np.log2(numbers), apart, 1)[0])
+    assert one.steps == pytest.approx(3)

@@ -1,0 +1,165 @@
+"""A choice of one's own: the README's two files, and what is wrong with other ones."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import call, tiny_words
+
+from experiments.records.config import ConfigError
+from experiments.study.study import expand
+from senet.block import SQUEEZES
+from senet.custom import TABLES, check_own, load_own
+
+ROOT = Path(__file__).parents[1]
+ON = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
+
+
+@pytest.fixture(autouse=True)
+def tables_as_before() -> Iterator[None]:
+    """Rows that a test adds are for that test alone: another one trains every row there is."""
+    before = {setting: dict(table) for setting, table in TABLES.items()}
+    yield
+    for setting, table in TABLES.items():
+        table.clear()
+        table.update(before[setting])
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
+
+
+SOURCE = (
+    'from senet.block import SQUEEZES\n\nSQUEEZES["std_{n}"] = lambda pixels: pixels.std(1) * {k}\n'
+)
+
+
+def write(folder: Path, n: str, k: float = 1.0) -> Path:
+    """my_block.py and my_grid.yaml in a folder; names differ by n, as tables are for ever."""
+    (folder / "my_block.py").write_text(SOURCE.format(n=n, k=k))
+    (folder / "my_grid.yaml").write_text(
+        f"title: Spread instead of mean\ncode: my_block.py\nreference: avg\n"
+        f"cells:\n  - se.squeeze: [avg, std_{n}]\n"
+    )
+    return folder / "my_grid.yaml"
+
+
+def test_an_edited_operator_is_a_new_run_and_the_controls_are_not(tmp_path):
+    path = str(write(tmp_path, "a"))
+    first = {c.label: c.config.id for c in expand(path, **ON).cells}
+    assert {c.label: c.config.id for c in expand(path, **ON).cells} == first
+    write(tmp_path, "a", k=2.0)
+    second = {c.label: c.config.id for c in expand(path, **ON).cells}
+    assert first["std_a"] != second["std_a"]
+    shared = {c.label: c.config.id for c in expand("ratio", **ON).cells}
+    for control in ("no SE", "gate fixed at 1/2"):
+        assert first[control] == second[control] == shared[control]
+
+
+@pytest.mark.slow
+def test_two_files_are_a_study_of_ones_own(tmp_path, data_dir):
+    path = write(tmp_path, "b")
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path / "results")}
+    done = call("run", str(path), *tiny_words(), **there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "std_b" in done.stdout and "4 of 4" in done.stdout
+    [kept] = (tmp_path / "results/code").iterdir()
+    assert kept.read_text() == (tmp_path / "my_block.py").read_text()
+
+
+def test_check_tries_every_row_that_a_file_adds(tmp_path):
+    path = tmp_path / "rows.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n"
+        "from senet.block import BLOCKS, EXCITATIONS, GATES, SQUEEZES\n"
+        "class Full(nn.Module):\n"
+        "    def __init__(self, channels, config):\n"
+        "        super().__init__()\n        self.layer = nn.Linear(channels, channels)\n"
+        "    def forward(self, z):\n        return self.layer(z)\n"
+        "EXCITATIONS['full_c'] = Full\n"
+        "GATES['log_c'] = torch.log\n"
+        "SQUEEZES['over_channels_c'] = lambda pixels: pixels.std(2)\n"  # (B, HW), and not (B, C)
+        "BLOCKS['half_c'] = lambda channels: nn.Conv2d(channels, channels // 2, 1)\n"
+    )
+    rows = {row["row"]: row for row in check_own(path, channels=64)}
+    assert rows["full_c"]["wrong"] == "" and rows["full_c"]["parameters"] == 64 * 65
+    assert "not finite" in rows["log_c"]["wrong"]
+    assert "RuntimeError" in rows["over_channels_c"]["wrong"]
+    assert rows["half_c"]["wrong"] == "(4, 64, 6, 5) becomes (4, 32, 6, 5)"
+
+
+def test_a_file_is_run_once_for_each_content(tmp_path):
+    path = tmp_path / "once.py"
+    path.write_text(SOURCE.format(n="d", k=1.0))
+    load_own(path)
+    row = SQUEEZES["std_d"]
+    load_own(path)
+    assert SQUEEZES["std_d"] is row
+    torch.testing.assert_close(row(torch.tensor([[[1.0], [3.0]]])), torch.tensor([[2.0**0.5]]))
+
+
+def test_a_file_that_is_missing_or_broken_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="No such file"):
+        load_own(tmp_path / "nothing.py")
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(ValueError, match=r"broken\.py does not run: ZeroDivisionError: division"):
+        load_own(tmp_path / "broken.py")
+    path = write(tmp_path, "e")
+    (tmp_path / "my_block.py").unlink()
+    with pytest.raises(ConfigError, match=r"code .*my_block\.py: No such file"):
+        expand(str(path), **ON)
+
+
+def test_counted_costs_are_the_papers():
+    from analysis.tables.complexity import tables
+    from experiments.plan.complexity import count_all
+
+    with tempfile.TemporaryDirectory() as folder:
+        count_all(Path(folder))
+        found = tables(Path(folder))
+    assert list(found) == ["2", "3", "10", "13", "15", "16"]
+    for table in found.values():
+        for row in table.dropna(subset=["multiply_adds"]).itertuples():
+            giga = (row.multiply_adds + row.se_elementwise) / 1e9
+            if pd.notna(row.paper_gflops):
+                assert giga == pytest.approx(row.paper_gflops, abs=0.025), row.network
+            if pd.notna(row.paper_mparams):
+                assert row.parameters / 1e6 == pytest.approx(row.paper_mparams, abs=0.12)
+    assert found["2"].set_index("network").multiply_adds.isna()["BN-Inception"]
+
+
+def senet(*words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "senet", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_network_is_summed_up_for_people_and_for_programs(tmp_path):
+    shown = senet("resnet50", "--set", "ratio=4")
+    assert shown.returncode == 0 and "35,616,808" in shown.stdout, shown.stderr
+    figures = __import__("json").loads(senet("resnet29b", "--no-se", "--json").stdout)
+    assert figures["parameters"] == 313_114 and figures["se_parameters"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet51"], "unknown network 'resnet51'"),
+        (["resnet50", "--set", "raito=4"], "unknown key of --set 'raito': did you mean 'ratio'?"),
+        (["resnet50", "--set", "ratio"], "write KEY=VALUE"),
+        (["resnet21"], "did you mean 'resnet20'?"),
+        (["resnet50", "--set", "ratio=0"], "ratio 0 is not a positive whole number"),
+        (["check"], "check needs a file"),
+        (["check", "nothing.py"], "nothing.py: No such file"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(words, message, monkeypatch, capsys):
+    from senet.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["senet", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and message in said and said.count("\n") == 1

@@ -1,0 +1,434 @@
+"""The fused step against the plain one: module by module, with torch's own batch norm."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from functools import cache
+from itertools import product
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT, tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from experiments.commands import run as runner
+from experiments.plan.torch_process import compile_step
+from experiments.records.config import ConfigError
+from experiments.records.record import Record, read_result
+from experiments.train import environment, train
+from experiments.train.environment import pick_precision, pick_step, processor, provenance
+from experiments.train.optimization import arithmetic, new_forward, train_step
+from senet import SEConfig, build
+from senet.block import SqueezeExcite
+from senet.fast import kernels
+from senet.fast.fused import fused, is_ours, normalised
+
+DTYPES = list(kernels.TYPES)
+needs_avx2 = pytest.mark.skipif(
+    not environment.FASTER_FUSED & processor()[1], reason="`auto` is plain on this processor"
+)
+
+# Instructions, one set for each width of vectors -> the flags of a processor that has them.
+INSTRUCTIONS = {
+    "native": set(),
+    "x86-64-v3": {"avx2", "fma", "bmi2", "f16c"},
+    "x86-64-v2": {"sse4_2", "popcnt"},
+}
+BUILDS = [
+    (compiler, march)
+    for compiler in ("c++", "clang++")
+    for march, flags in INSTRUCTIONS.items()
+    if shutil.which(compiler) and flags <= processor()[1]
+]
+
+
+@cache
+def built(compiler: str, march: str) -> ctypes.CDLL:
+    return ctypes.CDLL(kernels.compiled([compiler], march))
+
+
+def of_build(build: tuple[str, str]):
+    """Computes with the kernels of another compiler or other instructions."""
+    return patch.object(kernels, "library", lambda: built(*build))
+
+
+def maps(*shape: int, dtype=torch.float64, **options) -> torch.Tensor:
+    x = 3 * torch.randn(shape, dtype=torch.float64) + 1
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    return x.requires_grad_(**options)
+
+
+def parts(
+    channels: int, squeeze: str | None, dtype=torch.float64, mode: str = "training"
+) -> tuple[nn.BatchNorm2d | None, nn.Module | None]:
+    norm = nn.BatchNorm2d(channels).to(dtype).train(mode == "training")
+    nn.init.normal_(norm.weight, 1, 0.5), nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean), nn.init.uniform_(norm.running_var, 0.5, 2)
+    norm = None if mode == "no norm" else norm
+    if squeeze is None:
+        return norm, None
+    return norm, SqueezeExcite(channels, SEConfig(squeeze=squeeze, ratio=4)).to(dtype)
+
+
+def plainly(x, norm, block, shortcut, relu):
+    y = x if norm is None else norm(x)
+    y = y if block is None else block(y)
+    y = y if shortcut is None else y + shortcut
+    return y.relu() if relu else y
+
+
+MODES = ["training", "evaluation", "no norm"]
+KINDS = list(product(MODES, [None, "avg", "max", "avgmax"], [False, True], [False, True]))
+
+
+ALL_KINDS = [(BUILDS[0], *kind) for kind in KINDS]
+ALL_BUILDS = [
+    (build, "training", *kind)
+    for build, *kind in product(BUILDS[1:], ["avgmax"], [False, True], [True])
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "mode", "squeeze", "has_shortcut", "relu"), ALL_KINDS + ALL_BUILDS
+)
+def test_the_gradients_are_those_of_differences(build, mode, squeeze, has_shortcut, relu):
+    torch.manual_seed(0)
+    norm, block = parts(16, squeeze, mode=mode)
+    inputs = [maps(2, 16, 2, 1)] + [maps(2, 16, 2, 1)] * has_shortcut
+    named = [] if norm is None else list(norm.named_parameters())
+    names, weights = [name for name, _ in named], [weight for _, weight in named]
+    inner = [] if block is None else list(block.parameters())
+
+    def function(x, *rest):
+        shortcut, rest = (rest[0], rest[1:]) if has_shortcut else (None, rest)
+        for name, weight in zip(names, rest, strict=False):
+            setattr(held, name, weight)
+        return normalised(x, held, block, shortcut, relu, twice=True)
+
+    held = deepcopy(norm)
+    for name in names:
+        delattr(held, name)
+    with of_build(build):
+        assert torch.autograd.gradcheck(function, (*inputs, *weights, *inner), fast_mode=False)
+
+
+@settings(max_examples=60 + 20 * (len(BUILDS) - 1), deadline=None)
+@given(
+    build=st.sampled_from(BUILDS),
+    images=st.integers(1, 5), groups=st.sampled_from([1, 2, 3, 4, 8]), side=st.integers(1, 9),
+    kind=st.sampled_from(KINDS), twice=st.booleans(), ties=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_shape_is_that_of_torch_forward_and_back(build, **drawn):
+    with of_build(build):
+        check_shape(**drawn)
+
+
+def check_shape(images, groups, side, kind, twice, ties, seed):
+    torch.manual_seed(seed)
+    mode, squeeze, has_shortcut, relu = kind
+    shape = images + 1, 16 * groups, side, side + 1
+    norm, block = parts(shape[1], squeeze, mode=mode)
+    theirs = deepcopy((norm, block))
+    x, shortcut = maps(*shape), maps(*shape) if has_shortcut else None
+    if ties:  # of which there are many in bf16
+        x = x.detach().round().requires_grad_()
+    copies = [None if t is None else t.detach().clone().requires_grad_() for t in (x, shortcut)]
+    y = normalised(x, norm, block, shortcut, relu, twice)
+    one, other = y if twice else (y, torch.zeros(()))
+    expected = plainly(copies[0], *theirs, copies[1], relu)
+    torch.testing.assert_close(one, expected)
+    weights = torch.randn_like(one)
+    ((one * weights).sum() + (other * weights.cos()).sum()).backward()
+    (expected * (weights + weights.cos() * twice)).sum().backward()
+    torch.testing.assert_close(x.grad, copies[0].grad)
+    if has_shortcut:
+        torch.testing.assert_close(shortcut.grad, copies[1].grad)
+    for ours, their in zip((norm, block), theirs, strict=True):
+        for a, b in zip(tensors(ours), tensors(their), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def tensors(module: nn.Module | None) -> list[torch.Tensor]:
+    if module is None:
+        return []
+    return [p.grad for p in module.parameters()] + [b.double() for b in module.buffers()]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("build", BUILDS)
+def test_in_each_type_it_is_closer_to_the_truth_than_module_by_module(build, dtype):
+    """bf16 is rounded once, not after each module."""
+    torch.manual_seed(0)
+    norm, block = parts(64, "avg", kernels.TYPES[dtype])
+    x, shortcut = (maps(4, 64, 8, 8, dtype=dtype).detach() for _ in range(2))
+    exact = [deepcopy(part).double() for part in (norm, block)]
+    truth = plainly(x.double(), *exact, shortcut.double(), True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        plain = plainly(x, *deepcopy((norm, block)), shortcut, True)
+        with of_build(build):
+            ours = normalised(x, norm, block, shortcut)
+    assert ours.dtype == dtype and ours.is_contiguous(memory_format=torch.channels_last)
+    off = [(y.double() - truth).abs().max().item() for y in (ours, plain)]
+    assert off[0] <= 1.01 * off[1] or off[0] < 1e-5
+
+
+def test_what_is_not_a_number_stays_so():
+    """A training that diverges is told by its loss: a ReLU must not hide it."""
+    x = maps(1, 16, 1, 8, dtype=torch.bfloat16).detach()
+    x[0, 3, 0, 5] = torch.nan
+    y = normalised(x, nn.BatchNorm2d(16))
+    assert y[:, 3].isnan().all() and y.isnan().sum() == 8
+
+
+@given(
+    st.sampled_from(BUILDS),
+    st.lists(st.floats(width=32, allow_nan=False), min_size=16, max_size=16),
+)
+def test_bf16_is_rounded_as_by_torch(build, numbers):
+    scale, zeros = torch.tensor([numbers]), torch.zeros(1, 16)
+    one = torch.ones(1, 16, 1, 1, dtype=torch.bfloat16)
+    out = torch.empty_like(one)
+    with of_build(build):
+        kernels.call("combine", one, zeros, scale, zeros, 16, None, 0, out)  # 1 * scale + 0
+    assert torch.equal(out.view(1, 16), (scale + 0).bfloat16())
+
+
+NETWORKS = [
+    ("resnet20", {}),
+    ("resnet20", {"se": SEConfig()}),
+    ("resnet20", {"se": SEConfig(excitation="static"), "shortcut": "projection"}),
+    ("resnet20", {"se": SEConfig(squeeze="avgmax")}),
+    ("resnet20", {"se": SEConfig(squeeze="another")}),
+    ("resnet29b", {"se": SEConfig(squeeze="max")}),
+    ("resnet20", {"se": SEConfig(squeeze="none")}),
+    ("resnet20", {"se": SEConfig(stages=(3,)), "width": 0.5}),  # 8 channels in the first stage
+    *(("resnet29b", {"se": SEConfig(position=position, gate="tanh")})
+      for position in ("standard", "pre", "post", "identity", "3x3")),
+    ("preresnet20", {"se": SEConfig(position="pre")}),
+    ("wrn16_2", {"se": SEConfig()}),
+    ("shake26_2x32d", {"se": SEConfig(), "width": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
+def test_a_network_is_the_plain_one_in_its_losses_gradients_and_statistics(name, options):
+    torch.manual_seed(0)
+    model = build(name, classes=10, **options).double().to(memory_format=torch.channels_last)
+    other = deepcopy(model)
+    x, y = maps(6, 3, 32, 32), torch.arange(6)
+    for network in (model, fused(other)):
+        torch.manual_seed(1)  # Shake-Shake draws
+        F.cross_entropy(network(x.detach()), y).backward()
+    for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-6, atol=1e-9, msg=name)
+    for a, b in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(other).eval()(x), model.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "groups"),
+    # a norm is a group, with the block after it; any other block is one of its own
+    [("resnet20", "standard", 19), ("resnet29b", "3x3", 31), ("resnet29b", "pre", 31 + 9),
+     ("resnet29b", "post", 31 + 9), ("resnet29b", "identity", 31 + 6),
+     ("preresnet20", "standard", 19 + 9), ("wrn16_2", "standard", 13 + 6)],
+)  # fmt: skip
+def test_what_it_covers_is_computed_by_it(monkeypatch, name, position, groups):
+    """No norm, no block and no ReLU is called: each group is two passes, and two back."""
+    seen = []
+    call = kernels.call
+    monkeypatch.setattr(kernels, "call", lambda name, *args: (seen.append(name), call(name, *args)))
+    model = build(name, se=SEConfig(position=position))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | SqueezeExcite | nn.ReLU):
+            module.register_forward_hook(lambda module, *_: pytest.fail(str(module)))
+    fused(model)(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert {name: seen.count(name) for name in seen} == dict.fromkeys(
+        ("moments", "combine", "reduce", "spread"), groups
+    )
+    seen.clear()
+    with torch.no_grad():
+        fused(model).eval()(torch.randn(2, 3, 32, 32))
+    blocks = sum(isinstance(module, SqueezeExcite) for module in model.modules())
+    assert (seen.count("combine"), seen.count("moments"), len(set(seen))) == (groups, blocks, 2)
+
+
+def test_a_block_that_looks_at_each_pixel_is_not_covered():
+    assert is_ours(SqueezeExcite(16)) and not is_ours(SqueezeExcite(16, SEConfig(squeeze="none")))
+
+
+def curve(model: nn.Module, step: str, dtype: torch.dtype) -> torch.Tensor:
+    """The losses of 12 steps on three batches."""
+    model, random = deepcopy(model).to(dtype), torch.Generator().manual_seed(0)
+    y = torch.arange(16) % 10
+    batches = torch.randn(3, 16, 3, 32, 32, generator=random, dtype=torch.float64)
+    batches = 0.2 * (batches + y[:, None, None, None]).to(dtype)
+    forward, optimizer = new_forward(model, step), torch.optim.SGD(model.parameters(), momentum=0.9)
+    exact = arithmetic("cpu", "fp32")
+    losses = [train_step(forward, optimizer, batches[i % 3], y, 0.02, exact)[0] for i in range(12)]
+    return torch.stack(losses).double()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet29b"])
+def test_a_training_has_the_curve_of_the_plain_one_up_to_rounding(name):
+    """In double it is the same; in float no farther from that than the plain one is."""
+    torch.manual_seed(0)
+    model = build(name, se=SEConfig(ratio=4), classes=10).to(memory_format=torch.channels_last)
+    truth = curve(model, "plain", torch.float64)
+    assert truth[-1] < truth[0]  # it learns
+    torch.testing.assert_close(curve(model, "fused", torch.float64), truth, rtol=1e-6, atol=0)
+    plain = curve(model, "plain", torch.float32)
+    for each in BUILDS if name == "resnet20" else BUILDS[:1]:
+        with of_build(each):
+            ours, again = (curve(model, "fused", torch.float32) for _ in range(2))
+        assert torch.equal(ours, again) and not torch.equal(plain, ours)  # they are two programs
+        assert (ours - truth).abs().mean() <= 1.5 * (plain - truth).abs().mean(), each
+
+
+AARCH64 = "aarch64-linux-gnu-g++"
+
+
+@pytest.mark.skipif(
+    not (shutil.which(AARCH64) and shutil.which("qemu-aarch64")),
+    reason=f"needs {AARCH64} and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)",
+)
+def test_on_aarch64_every_pass_gives_the_numbers_of_this_processor(tmp_path):
+    """Of the passes of this processor, the other tests show that they are right."""
+    source, found = ROOT / "tests" / "kernels_check.cpp", []
+    for compiler, march, starts in (("c++", "native", []), (AARCH64, "armv8-a", ["qemu-aarch64"])):
+        made = str(tmp_path / compiler)
+        flags = [f"-march={march}", *(flag for flag in kernels.FLAGS if flag != "-shared")]
+        flags += ["-O1", "-static"]  # -O3 takes three times as long
+        subprocess.run([compiler, *flags, str(source), "-o", made], check=True)
+        done = subprocess.run([*starts, made], capture_output=True, check=True)
+        found.append(np.array(done.stdout.split(), float))
+    here, there = found
+    assert there[0] == 16  # bytes of a vector
+    np.testing.assert_allclose(there[1:], here[1:], rtol=1e-5, atol=1e-5)
+
+
+def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float]:
+    recipe = {"step": step, "precision": precision, "epochs": 6, "batch_size": 16}
+    config = tiny(se={"ratio": 4}, recipe=recipe, seed=seed)
+    record = Record(folder, config)
+    train.train(config, record, data_dir)
+    result = read_result(record.path)
+    assert result.env["step"] == step
+    return [row["train_loss"] for row in result.metrics]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    pick_precision("auto", "cpu") != "bf16",
+    reason="this processor has no bf16 instructions, and takes minutes without",
+)
+def test_a_training_in_bf16_ends_among_plain_ones_of_five_seeds(tmp_path, data_dir):
+    plain = [losses("plain", "bf16", seed, tmp_path, data_dir)[-1] for seed in range(5)]
+    ours = losses("fused", "bf16", 0, tmp_path, data_dir)[-1]
+    spread = max(plain) - min(plain)
+    assert min(plain) - spread / 2 <= ours <= max(plain) + spread / 2
+
+
+def fresh(code: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | env,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_no_compiler_means_the_plain_step_and_asking_for_the_other_is_refused():
+    code = (
+        "from experiments.train.environment import pick_step\n"
+        "print(pick_step('auto', 'cpu'))\n"
+        "pick_step('fused', 'cpu')\n"
+    )
+    done = fresh(code, CXX="/no/such/compiler")
+    assert done.stdout == "plain\n"
+    assert "recipe.step 'fused' needs a CPU and a C++ compiler" in done.stderr
+    assert "/no/such/compiler" in done.stderr
+
+
+BROKEN = {
+    "failed": "echo a name; [ $# = 1 ] || { echo 'kernels.cpp: error: too new' >&2; exit 1; }",
+    "hangs": "echo a name; [ $# = 1 ] || exec sleep 600",
+}
+
+
+@pytest.fixture
+def unbuilt(tmp_path, monkeypatch):
+    """Nothing compiled so far; the cache is an empty folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kernels.built.cache_clear()
+    yield tmp_path
+    kernels.built.cache_clear()
+
+
+@needs_avx2
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("failed", "failed: kernels.cpp: error: too new"), ("hangs", "took more than 0.1 seconds"),
+     ("cache", "nothing can be compiled in"), ("words", "CXX cannot be read")],
+)  # fmt: skip
+def test_why_there_are_no_kernels_is_said_once_and_stands_in_the_record(
+    unbuilt, monkeypatch, kind, reason
+):
+    compiler = unbuilt / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{BROKEN.get(kind, 'exec c++ $@')}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{compiler} '" if kind == "words" else str(compiler))
+    if kind == "hangs":
+        monkeypatch.setattr(kernels, "PATIENCE", 0.1)
+        monkeypatch.setattr(kernels, "version", lambda compiler: "a name")
+    if kind == "cache":  # a file in the way: not even root can write there
+        (unbuilt / "cache").write_text("")
+    said = []
+
+    def say(text, style):
+        said.append(text)
+
+    monkeypatch.setattr(runner, "prepare_step", compile_step)  # in this process
+    for _ in range(2):
+        runner.prepare("auto", "cpu", say)
+    assert len(said) == 1 and said[0].startswith("the step is plain, not fused: ")
+    assert reason in said[0] and "\n" not in said[0]
+    assert reason in provenance("cpu", "fp32", "plain", "auto")["kernels"]
+    with pytest.raises(ConfigError, match=reason):
+        pick_step("fused", "cpu")
+
+
+def test_the_record_names_the_kernels_that_trained():
+    path = kernels.compiled(["c++"])
+    found = provenance("cpu", "fp32", "fused", "auto")["kernels"]
+    assert found == f"{path.stem.removeprefix('kernels-')}, {kernels.version(['c++'])}"
+    assert provenance("cpu", "fp32", "plain", "plain")["kernels"] == "none: recipe.step is 'plain'"
+
+
+def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    whole = kernels.compiled(["c++"])
+    size = whole.stat().st_size
+    assert [path.name for path in whole.parent.iterdir()] == [whole.name]
+    assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("flags", "step"),
+    [({"avx", "avx2", "fma"}, "fused"), ({"avx2", "avx512f"}, "fused"),
+     ({"sse2", "avx"}, "plain"), ({"asimd", "bf16"}, "plain"), (set(), "plain")],
+)  # fmt: skip
+def test_which_step_is_a_matter_of_the_instructions_and_not_of_a_clock(monkeypatch, flags, step):
+    monkeypatch.setattr(environment, "processor", lambda: ("a processor", flags))
+    assert pick_step("auto", "cpu") == step
+    assert pick_step("fused", "cpu") == "fused"  # whoever asks for it gets it
+    assert pick_step("plain", "cpu") == "plain" and pick_step("auto", "cuda:0") == "plain"
+    with pytest.raises(ConfigError, match="compiler"):
+        pick_step("fused", "cuda")

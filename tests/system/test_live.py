@@ -1,0 +1,372 @@
+"""The page that is written while a grid runs, in a real browser too, and `analysis browse`."""
+
+import html
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import RECORDS, ROOT, analyse, start, tiny_words
+from test_report import Page
+from waiting import wait_for
+
+from analysis.__main__ import offline_runs, open_in_browser
+from analysis.load import find_studies
+from analysis.page import live, progress, report
+from experiments.launch.background import News
+from experiments.records.lock import hold
+from experiments.records.study_file import read_studies
+
+NAME = "squeeze-cifar10-resnet29b-smoke"
+EVIL = "<script>document.title='owned'</script>"
+STARTED, EPOCH, ENDED, DRAWN = map(News, ("started", "epoch", "ended", "drawn"))
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    """The kept records of two studies, one seed of each, and no rest between two writes."""
+    monkeypatch.setattr(live, "REST", 0)
+    shutil.copytree(RECORDS, tmp_path / "results")
+    for path in (tmp_path / "results/studies").glob("*.json"):
+        if not path.name.startswith(("squeeze", "nosqueeze")):
+            path.unlink()
+        else:
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"seeds": 1}))
+    return tmp_path / "results"
+
+
+class Mouth(list):
+    """What would reach the user."""
+
+    send = list.append
+
+
+@contextmanager
+def following(results: Path, mouth: Mouth, *news: News) -> Iterator[queue.Queue]:
+    """`follow` beside the test, which ends it."""
+    ears = queue.Queue()
+    for one in news:
+        ears.put(one)
+    thread = threading.Thread(target=live.follow, args=(results, [NAME], ears, mouth))
+    thread.start()
+    try:
+        yield ears
+    finally:
+        ears.put(None)
+        thread.join()
+
+
+def text_of(results: Path) -> str:
+    path = results / "report.html"
+    return path.read_text() if path.exists() else ""
+
+
+def said(results: Path) -> str:
+    """The page's text as it is read."""
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", text_of(results))).split())
+
+
+def says(results: Path, sentence: str) -> Callable[[], bool]:
+    return lambda: sentence in said(results)
+
+
+def runs(results: Path) -> dict[str, Path]:
+    """Label -> run of the followed study."""
+    [study] = [study for study in read_studies(results) if study["name"] == NAME]
+    return {row["label"]: results / "runs" / row["cell"] / "seed0" for row in study["rows"]}
+
+
+def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
+    of, mouth = runs(results), Mouth()
+    labels = list(of)
+    for path in list(of.values())[1:]:
+        shutil.move(path, tmp_path / path.parent.name)
+    with following(results, mouth, STARTED) as ears:
+        wait_for(says(results, "1 of 5 runs are there : 1 done, 4 planned."))
+        assert live.refreshes_itself(results / "report.html")
+
+        back = of[labels[1]]
+        shutil.move(tmp_path / back.parent.name, back)
+        ears.put(ENDED)
+        wait_for(says(results, "2 of 5 runs are there"))
+        error = json.loads((back / "summary.json").read_text())["test_error"]
+        assert f"{labels[1]} done {error:.2f} % test error" in said(results)
+
+        failed, cut, now = (of[label] for label in labels[2:])
+        for path in (failed, cut, now):
+            path.mkdir(parents=True)
+            shutil.copy(tmp_path / path.parent.name / "config.json", path)
+        (failed / "error.txt").write_text("ValueError: a <b>reason</b>\n\nTraceback\n")
+        shutil.copy(tmp_path / cut.parent.name / "metrics.jsonl", cut)
+        before = text_of(results).count("curves so far")
+        with hold(now) as lock:
+            (now / "metrics.jsonl").write_text((cut / "metrics.jsonl").read_text())
+            facts = {"error": 61.25, "images_per_second": 1234.5, "seconds_left": 260.0}
+            lock.write({"step": 45, "steps": 100, "epoch": 2} | facts)
+            ears.put(EPOCH)
+            wait_for(says(results, "2 done, 1 failed, 1 interrupted, 1 running"))
+            page = said(results)
+            assert "45 %, epoch 3 61.2 % held-out error 1,234 images/s about 4 min left" in page
+            assert "failed ValueError: a <b>reason</b>" in page
+            assert "interrupted after 1 epochs" in page
+            assert before == text_of(results).count("curves so far") == 1
+            lock.write({"step": 100, "steps": 100})
+            ears.put(EPOCH)
+            wait_for(says(results, "it reads the test set"))
+    assert not live.refreshes_itself(results / "report.html") and mouth == []
+    page = Page(text_of(results))
+    assert "As far as it went" in page.said and "when the command ended" in page.said
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    titles = [study.asked["title"] for study in find_studies(results, [])]
+    assert len(titles) == 2 and all(title in page.said for title in titles)
+    assert not (results / "figures").exists()
+
+
+def test_curves_of_runs_under_way_are_drawn_and_no_table_knows_of_them(results):
+    for path in runs(results).values():
+        (path / "summary.json").unlink()
+        (path / "metrics.jsonl").write_text('{"epoch": 1, "train_error": 80, "val_error": 82}\n')
+    [study] = find_studies(results, [NAME])
+    assert not len(study.curves)
+    assert len(progress.with_curves_so_far(study).curves) == 5
+    page = progress.Page(results, [NAME], print)
+    page.write("under way")
+    first = page.drawn[NAME]
+    page.write("under way")
+    assert page.drawn[NAME] is first  # not drawn again
+    assert f"data:image/png;base64,{first[1].data}" in text_of(results)
+
+
+def test_what_piles_up_is_one_write(results, monkeypatch):
+    written, write = [], progress.Page.write
+    monkeypatch.setattr(
+        progress.Page, "write", lambda page, what: (written.append(what), write(page, what))
+    )
+    with following(results, Mouth(), *[EPOCH] * 50):
+        pass
+    assert written == ["under way", "over"]
+
+
+def test_the_whole_report_is_left_alone_until_runs_go_on(results):
+    path = results / "report.html"
+    with following(results, Mouth(), STARTED) as ears:
+        wait_for(says(results, "Under way"))
+        path.write_text("the whole report")
+        ears.put(DRAWN)
+    assert path.read_text() == "the whole report"
+    with following(results, Mouth(), STARTED, DRAWN):  # this one came during a write
+        pass
+    found = find_studies(results, [])
+    assert path.read_text() == report.render(found, [])
+    with following(results, Mouth(), STARTED, DRAWN, STARTED):  # another round of seeds
+        pass
+    assert "As far as it went" in said(results)
+
+
+def test_what_is_broken_is_told_once_and_does_not_cost_the_page(results):
+    mouth, [first, second, *_] = Mouth(), runs(results).values()
+    (results / "studies/another.json").write_text("{")
+    (results / "studies/nosqueeze-cifar10-resnet29b-smoke.json").unlink()
+    (first / "metrics.jsonl").write_text("edited")
+    (second / "summary.json").unlink()
+    (second / "metrics.jsonl").write_text('{"epoch": 1, "train_error": "much"}\n')
+    with following(results, mouth, STARTED) as ears:
+        wait_for(says(results, "3 of 5 runs are there : 1 damaged, 3 done, 1 interrupted"))
+        ears.put(ENDED)
+    assert len(mouth) == len(set(mouth)) == 2
+    assert all(sentence.startswith("report.html, while the grid runs: ") for sentence in mouth)
+    assert "another.json" in mouth[0]
+    assert f"Damaged, and left out: {first / 'metrics.jsonl'} is not what" in said(results)
+    (results / "report.html").unlink()
+    (results / "report.html").mkdir()
+    with following(results, mouth, STARTED):
+        pass
+    assert len(mouth) == 5 and "report.html" in mouth[-1].partition(": ")[2]
+
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [("live", {"torch", "wandb", "pandas", "matplotlib"}),
+     ("progress", {"torch", "wandb"})],
+)  # fmt: skip
+def test_start_up_is_light(module, without):
+    code = f"import sys, analysis.{module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert loaded.returncode == 0 and not without & set(loaded.stdout.split())
+
+
+# -- in a browser ------------------------------------------------------------------------------
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+IN_BROWSER = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+
+
+def chromium(profile: Path, *words: str) -> list[str]:
+    safe = ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    return [CHROMIUM, *safe, f"--user-data-dir={profile}", *words]
+
+
+def look(page: Path, profile: Path) -> tuple[str, list[str]]:
+    """(The DOM of a page that is opened from disk, the addresses that it asked the network for.)
+
+    Chromium asks for things on its own, too: its log says on whose behalf.
+    """
+    log = profile.with_suffix(".json")
+    words = (f"--log-net-log={log}", "--dump-dom", page.as_uri())
+    done = subprocess.run(chromium(profile, *words), capture_output=True, text=True)
+    asked = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    of_page = [a for a in asked if a.get("initiator", "not an origin") != "not an origin"]
+    return done.stdout, [facts["url"] for facts in of_page if "url" in facts]
+
+
+@IN_BROWSER
+def test_it_would_be_seen_if_a_page_fetched_something(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(f'<title>a</title><img src="https://example.com/x.png"><p>{EVIL}')
+    dom, fetched = look(page, tmp_path / "profile")
+    assert fetched == ["https://example.com/x.png"] and "<title>owned</title>" in dom
+
+
+@pytest.mark.slow
+@IN_BROWSER
+def test_an_open_page_goes_with_a_real_grid_to_its_end(tmp_path, data_dir):
+    results, grid = tmp_path / "results", tmp_path / "own.yaml"
+    cells = [{"se.ratio": [4], "label": EVIL}]
+    grid.write_text(json.dumps({"title": EVIL, "controls": ["plain"], "cells": cells}))
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1", "SEEDS": "2"}
+    training = start("run", str(grid), *tiny_words(epochs=20), **there)
+    page, profile = results / "report.html", tmp_path / "tab"
+    wait_for(page.exists)
+    words = ("--remote-debugging-port=0", page.as_uri())
+    with (tmp_path / "tab.log").open("wb") as log:
+        tab = subprocess.Popen(chromium(profile, *words), stdout=log, stderr=log)
+    try:
+        assert wait_for(lambda: "of 4 runs" in title(profile))
+        wait_for(lambda: re.match("[1-4] of 4", title(profile)))  # nobody but the page reloads it
+        dom, fetched = look(page, tmp_path / "profile")
+        output, errors = training.communicate()
+        assert training.returncode == 0, output + errors
+        wait_for(lambda: title(profile) == "Squeeze-and-Excitation, ablated")  # the whole report
+    finally:
+        tab.kill()
+        tab.wait()
+    assert fetched == [] and "owned</title>" not in dom
+    assert "% test error" in Page(dom).said and Page(dom).said.count(EVIL) > 2
+    assert re.search(r'<td class="done"><b>done</b>\s*<span>[\d.]+ % test error</span>', dom)
+    assert not [link for link in Page(dom).links if not link.startswith(("data:", "#"))][1:]
+    assert errors == "" and not live.refreshes_itself(page)
+
+
+def title(profile: Path) -> str:
+    """Of the tab that is open: what the browser says, which is asked nothing but that."""
+    try:
+        port = (profile / "DevToolsActivePort").read_text().split()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+            tabs = json.load(answer)
+    except (OSError, IndexError):
+        return ""
+    return next((tab["title"] for tab in tabs if tab["type"] == "page"), "")
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_the_page_says_how_far_it_went(tmp_path, data_dir):
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
+    training = start("run", "squeeze", *tiny_words(epochs=400), **there)
+    wait_for(says(tmp_path, "running"))
+    training.send_signal(signal.SIGINT)
+    training.communicate()
+    assert "As far as it went 0 of 5 runs are there" in said(tmp_path)
+    assert not live.refreshes_itself(tmp_path / "report.html")
+
+
+# -- browse ------------------------------------------------------------------------------------
+
+
+def browse(results: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
+    return analyse("browse", "--results", str(results), *words, **nowhere | environment)
+
+
+@pytest.fixture
+def browser(tmp_path, monkeypatch) -> Path:
+    """A browser that notes what it is shown, in however much time it takes."""
+    monkeypatch.setattr("analysis.__main__.PATIENCE", 600.0)
+    path = tmp_path / "browser"
+    path.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path / "shown"}\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_browse_opens_a_report_that_is_true(results, browser, tmp_path):
+    (results / "studies" / f"{NAME}.json").unlink()
+    (results / "report.html").write_text("an old one")
+    (results / "wandb/offline-run-1").mkdir(parents=True)
+    done = browse(results, BROWSER=str(browser))
+    uri = (results / "report.html").as_uri()
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.splitlines() == [f"opened {uri}", offline_runs(results)]
+    assert (tmp_path / "shown").read_text() == f"{uri}\n"
+    page = Page(text_of(results))
+    drawn = len(list((results / "figures").glob("*.png")))
+    assert sum(link.startswith("data:image/png") for link in page.links) == drawn > 0
+
+
+def test_browse_leaves_a_page_that_refreshes_itself_alone(results, browser, tmp_path):
+    uri = (results / "report.html").as_uri()
+    [*_, run] = runs(results).values()
+    (run / "summary.json").unlink()
+    with hold(run):
+        done = browse(results)  # before the grid's own process has written a page
+        assert done.returncode == 0 and f"the report is {uri}\n" in done.stdout
+        assert "4 of 5 runs are there : 4 done, 1 running." in said(results)
+        assert live.refreshes_itself(results / "report.html")
+        before = text_of(results)
+        done = browse(results, BROWSER=str(browser))
+        assert done.stdout.startswith(f"opened {uri}\n") and text_of(results) == before
+        done = browse(results, "--no-open", BROWSER=str(browser))
+        assert done.stdout.startswith(f"the report is {uri}\n")
+    assert (tmp_path / "shown").read_text() == f"{uri}\n"
+
+
+def test_a_browser_that_stays_is_not_waited_for_and_one_that_fails_is_none(tmp_path, monkeypatch):
+    path, pid = tmp_path / "browser", tmp_path / "pid"
+    for word, patience, is_shown in (("sleep 1000", 0.5, True), ("exit 1", 600.0, False)):
+        monkeypatch.setattr("analysis.__main__.PATIENCE", patience)
+        path.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec {word}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("BROWSER", str(path))
+        assert open_in_browser(tmp_path / "report.html") == is_shown
+        if is_shown:
+            os.kill(int(wait_for(lambda: pid.exists() and pid.read_text())), signal.SIGKILL)
+
+
+def test_browse_without_a_study_is_one_sentence(tmp_path):
+    done = browse(tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and "holds no study" in done.stderr
+    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_offline_runs_are_counted_and_named(tmp_path):
+    folder = tmp_path / "my results"
+    assert offline_runs(folder) == (
+        f"no runs were kept for W&B without a network in {folder / 'wandb'}"
+    )
+    for number in (1, 2):
+        (folder / f"wandb/offline-run-{number}").mkdir(parents=True)
+    assert offline_runs(folder) == (
+        f"2 runs were kept for W&B without a network in {folder / 'wandb'}: `.venv/bin/wandb leet "
+        f"'{folder / 'wandb'}'` browses them in the terminal, `make wandb-sync` sends them"
+    )

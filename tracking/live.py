@@ -1,0 +1,176 @@
+"""Whether W&B is told of a grid, and the process that does so while it trains (see beside.py)."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import Empty
+
+from experiments.launch.background import News
+from experiments.launch.worker import first_line, printing_into
+from experiments.records.config import ConfigError
+from tracking import mirror as tracking
+
+LOOK_EVERY = 1.0  # seconds between two looks at the records of the runs that are under way
+PAUSES = (60.0, 120.0, 300.0, 600.0)  # seconds until W&B is tried again; then always the last one
+
+MODES = {
+    "auto": "auto",
+    "online": "online",
+    "offline": "offline",
+    "off": "off",
+    "disabled": "off",  # W&B's own words, as in WANDB_MODE
+    "run": "online",
+    "dryrun": "offline",
+}
+CHOICES = ("auto", "online", "offline", "off")
+
+
+def pick_mode(track: str) -> str:
+    """auto, online, offline or off: what `--track` says, else WANDB_MODE.
+
+    Raises ConfigError for another word, and where W&B is asked for and is not installed.
+    """
+    where = f"track {track!r}"
+    if track == "auto":
+        track = os.environ.get("WANDB_MODE") or "auto"
+        where = f"WANDB_MODE {track!r}"
+    elif track not in CHOICES:
+        raise ConfigError(f"{where}: allowed are {', '.join(CHOICES)}")
+    if track not in MODES:
+        raise ConfigError(f"{where}: allowed are online, offline and disabled")
+    mode = MODES[track]
+    if mode in ("online", "offline") and not tracking.is_installed():
+        raise ConfigError(f"{where}: {tracking.INSTALL}")
+    project = os.environ.get("WANDB_PROJECT", "")
+    if mode != "off" and (set(project) & set("/\\#?%:") or len(project) > 128):
+        raise ConfigError(
+            f"WANDB_PROJECT {project!r}: at most 128 characters, none of / \\ # ? % :"
+        )
+    return mode
+
+
+def follow(results: Path, studies: Sequence[str], mode: str, ears, mouth: Connection) -> None:
+    """Tells W&B what `ears` hears of; ends with status 1 where it has not got all of it."""
+    folder = tracking.prepare(results)
+    with scratch(), printing_into(folder / f"log-{os.getpid()}.txt"):
+        is_complete = Follower(results, studies, mode, mouth).listen(ears)
+    os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
+
+
+@contextmanager
+def scratch() -> Iterator[None]:
+    """A place for the temporary files of W&B's library, which leaves some behind."""
+    before = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="wandb-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder  # for its processes, and for this one
+        try:
+            yield
+        finally:
+            os.environ["TMPDIR"] = tempfile.tempdir = before
+
+
+class Follower:
+    """Keeps runs on W&B in step with their records.
+
+    Args:
+        results: where the records lie.
+        studies: the names of those that are drawn at the end.
+        mode: auto, online or offline. Without a key it is offline in any case.
+        mouth: takes sentences for the user.
+    """
+
+    def __init__(self, results: Path, studies: Sequence[str], mode: str, mouth: Connection) -> None:
+        self.results, self.studies, self.mouth = results, studies, mouth
+        has_key = tracking.has_key()
+        mode = tracking.usual_mode() if mode == "auto" else mode
+        self.mode = "offline" if mode == "online" and not has_key else mode
+        self.runs: dict[Path, tracking.Mirror | None] = {}  # None: not begun on W&B yet
+        self.ended: set[Path] = set()
+        self.drawn: list[str] = []  # studies to be told
+        self.failures, self.again = 0, 0.0  # tries in a row to reach W&B; when to try again
+        self.has_warned, self.is_complete, self.place = False, True, ""
+        if self.mode == "offline":
+            why = " (there is no key)" if mode == "online" else ""
+            self.say(f"kept in {results / 'wandb'}{why}: `make browse` says how to look at it, "
+                     "`make wandb-sync` sends what is finished")  # fmt: skip
+
+    def say(self, sentence: str) -> None:
+        with suppress(OSError):
+            self.mouth.send(f"W&B: {sentence}")
+
+    def listen(self, ears) -> bool:
+        """Until there is no more news. Whether W&B has got everything then."""
+        if self.mode == "off":
+            return True
+        while True:
+            with suppress(Empty):
+                news = ears.get(timeout=LOOK_EVERY)
+                if news is None:
+                    break
+                self.hear(news)
+            self.tell()
+        self.ended |= set(self.runs)  # those were interrupted
+        self.tell()
+        return self.is_complete and not self.runs and not self.drawn
+
+    def hear(self, news: News) -> None:
+        if news.kind == "started":
+            self.runs.setdefault(news.run, None)
+            self.ended.discard(news.run)
+        elif news.kind == "ended" and news.run in self.runs:  # others tell of those they train
+            self.ended.add(news.run)
+        elif news.kind == "drawn":
+            self.drawn = list(self.studies)
+
+    def tell(self) -> None:
+        """Everything that is new, unless W&B has just not been to be reached."""
+        if time.monotonic() < self.again:
+            return
+        try:
+            for path in list(self.runs):
+                self.tell_run(path)
+            while self.drawn:
+                tracking.tell_study(self.results, self.drawn[0], self.mode)
+                del self.drawn[0]
+        except tracking.Unreachable as error:
+            if not self.has_warned:
+                self.has_warned = True
+                later = "`make wandb-sync` sends later what is missing"
+                self.say(f"not to be reached ({error}): nothing waits for it, and {later}")
+            self.again = time.monotonic() + PAUSES[min(self.failures, len(PAUSES) - 1)]
+            self.failures += 1
+
+    def tell_run(self, path: Path) -> None:
+        """What is new of a run. One that cannot be told is given up, and the others go on."""
+        is_over = path in self.ended
+        if not (path / "env.json").exists():  # it has hardly started, or never did
+            if is_over:
+                del self.runs[path]
+            return
+        try:
+            mirror = self.runs[path] = self.runs[path] or self.begin(path)
+            mirror.catch_up()
+            if is_over:
+                del self.runs[path]
+                mirror.conclude()
+        except tracking.Unreachable:
+            self.is_complete &= path in self.runs  # what has not begun is begun again
+            raise
+        except Exception as error:
+            self.runs.pop(path, None)
+            self.is_complete = False
+            if self.mode == "online" and not isinstance(error, ConfigError):
+                raise tracking.Unreachable(first_line(error)) from error
+            self.say(f"{path.parent.name}/{path.name} is not told: {first_line(error)}")
+
+    def begin(self, path: Path) -> tracking.Mirror:
+        mirror = tracking.Mirror(path, self.mode)
+        self.failures = 0
+        if mirror.place and mirror.place != self.place:
+            self.place = mirror.place
+            self.say(self.place)
+        return mirror

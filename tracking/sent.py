@@ -1,0 +1,117 @@
+"""What W&B has been told, as files. No W&B here.
+
+RESULTS/wandb/
+    offline-run-*/, run-*/   as W&B's library writes them, with debug*.log and latest-run
+    data/, cache/            what it keeps for them
+    told/<id>.json           a run that has been told completely, and where that is
+    dashboard.json           the views and the report that were made (tracking/dashboard.py)
+    log-*.txt                what the library has printed
+"""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.records.config import ConfigError, RunConfig
+from experiments.records.files import digest_of_file, read_json, write_json
+
+
+def folder_of(results: Path) -> Path:
+    return results.absolute() / "wandb"
+
+
+def run_id(config: RunConfig) -> str:
+    return f"{config.id}-seed{config.seed}"
+
+
+def study_id(name: str) -> str:
+    return f"analysis-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+
+
+def grids_of(cell: str, studies: Sequence[dict[str, Any]]) -> list[str]:
+    """The grids that a row of this name stands in."""
+    return sorted(
+        {study["grid"] for study in studies if any(row["cell"] == cell for row in study["rows"])}
+    )
+
+
+def digest_of_run(path: Path, studies: Sequence[dict[str, Any]]) -> str:
+    """Changes with a run's result, and with the grids that it belongs to."""
+    parts = [digest_of_file(path / "summary.json"), *grids_of(path.parent.name, studies)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def figures_of(results: Path, asked: dict[str, Any]) -> list[Path]:
+    """The PNGs of a study, and the forest plot that it is part of."""
+    group = "-".join(asked[key] for key in ("dataset", "network", "recipe"))
+    forest = results / "figures" / f"forest-{group}.png"
+    own = files_of(results / "figures", asked["name"], "png")
+    return [*own, *([forest] if forest.exists() else [])]
+
+
+def files_of(folder: Path, name: str, ending: str) -> list[Path]:
+    """`<name>.<ending>` and `<name>-<kind>.<ending>`, and nothing of a study `<name>-...`."""
+    own = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{ending}")
+    return sorted(path for path in folder.glob(f"*.{ending}") if own.fullmatch(path.name))
+
+
+def digest_of_study(results: Path, asked: dict[str, Any]) -> str:
+    """Changes with the study's tables and figures."""
+    files = files_of(results / "tables", asked["name"], "csv")
+    parts = [digest_of_file(path) for path in files + figures_of(results, asked)]
+    return hashlib.sha256(" ".join([asked["name"], *parts]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Told:
+    """A run that W&B's library has been told completely.
+
+    digest  of what was told
+    url     where it is on W&B; None for one that is kept here, to be sent
+    folder  its name in RESULTS/wandb
+    """
+
+    digest: str
+    url: str | None
+    folder: str
+
+
+def note(folder: Path, name: str, told: Told) -> None:
+    """Notes it in RESULTS/wandb, and deletes the older versions of this run there.
+
+    Those were cut short, or are of a training that was replaced; its record has all of it.
+    """
+    write_json(folder / "told" / f"{name}.json", asdict(told))
+    for older in (*folder.glob(f"offline-run-*-{name}"), *folder.glob(f"run-*-{name}")):
+        if older.name != told.folder:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def look_up(folder: Path, name: str) -> Told | None:
+    """What is noted of a run; None where it is nothing, or makes no sense."""
+    try:
+        noted = read_json(folder / "told" / f"{name}.json", "digest", "url", "folder")
+    except ConfigError:
+        return None
+    digest, url, own = (noted[key] for key in ("digest", "url", "folder"))
+    is_name = isinstance(own, str) and own == Path(own).name and own not in ("", "..")
+    return Told(digest, url, own) if is_name and isinstance(url, str | None) else None
+
+
+def state_of(folder: Path, name: str, digest: str) -> str:
+    """sent; kept, to be sent from its folder; or missing: W&B lacks what has this digest."""
+    found = look_up(folder, name)
+    if found is None or found.digest != digest:
+        return "missing"
+    if found.url or is_sent(folder / found.folder):
+        return "sent"
+    return "kept" if (folder / found.folder).is_dir() else "missing"
+
+
+def is_sent(folder: Path) -> bool:
+    """Whether W&B's library has marked a folder of a run as sent."""
+    return any(folder.glob("*.wandb.synced"))

@@ -1,0 +1,165 @@
+"""Sends W&B what it lacks: what was kept without a network, and what the records hold."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from experiments.data.datasets import Say
+from experiments.launch.worker import first_line
+from experiments.records.config import ConfigError
+from experiments.records.record import load, pilots_of, read_result, runs_of, state
+from experiments.records.study_file import read_studies
+from tracking import mirror as tracking
+from tracking.live import scratch
+from tracking.sent import (
+    digest_of_run,
+    digest_of_study,
+    folder_of,
+    look_up,
+    run_id,
+    state_of,
+    study_id,
+)
+
+# Runs that are sent at a time; also what a service began to refuse while it was told live.
+OPTIONS = ("-n", "8", "--no-skip-online")
+IN_A_CALL = 32  # folders of one call of its command
+PIECES = 4  # that the work of each process is cut into
+
+
+@dataclass(frozen=True)
+class Item:
+    """A run of W&B, and how much of it is there.
+
+    what    the folder of a run, or the name of a study
+    id      on W&B
+    state   sent; kept: it lies in RESULTS/wandb, to be sent; missing: the record holds it; damaged
+    reason  why it cannot be told
+    """
+
+    what: Path | str
+    id: str
+    state: str
+    reason: str = ""
+
+
+def items(results: Path) -> Iterator[Item]:
+    """All that W&B should have: the finished runs of all studies, and what is drawn of these."""
+    folder, studies = folder_of(results), read_studies(results)
+    if not studies:
+        raise ConfigError(f"{results} holds no study: begin with `run`")
+    paths = (p for s in studies for p in (*runs_of(s, results), *pilots_of(s, results)))
+    for path in dict.fromkeys(paths):
+        if state(path) not in (*tracking.ENDED, "damaged"):
+            continue
+        try:
+            load(path).summary()
+            name = run_id(load(path).config)
+        except ConfigError as error:
+            yield Item(path, "-", "damaged", str(error))
+        else:
+            yield Item(path, name, state_of(folder, name, digest_of_run(path, studies)))
+    for study in studies:
+        name = study_id(study["name"])
+        if list((results / "tables").glob(f"{study['name']}.*")):
+            yield Item(study["name"], name, state_of(folder, name, digest_of_study(results, study)))
+
+
+def sync(results: Path, dry_run: bool, say: Say, console: Console) -> int:
+    """Sends what is missing, and returns the exit status: 1 where not all of it arrived.
+
+    What lies in RESULTS/wandb is sent as it is. What does not is first told to W&B's library
+    without a network, from the records, and then sent like the rest. Nothing is sent twice, and
+    what is sent again all the same takes the place of what was there.
+    """
+    if not tracking.is_installed():
+        raise ConfigError(tracking.INSTALL)
+    found = list(items(results))
+    states = Counter(item.state for item in found)
+    words = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    say(f"{len(found)} finished runs for W&B" + (f": {words}" if words else ""))
+    missing = [item for item in found if item.state in ("kept", "missing")]
+    for item in missing if dry_run else ():
+        say(f"  {item.state:8} {item.id}  {name_of(item.what)}")
+    for item in found:
+        if item.state == "damaged":
+            say(f"{name_of(item.what)} cannot be told: {item.reason}", style="red")
+    if dry_run or not missing:
+        return int("damaged" in states)
+    folder = tracking.prepare(results)
+    tracking.require_key()
+    untold = [item.what for item in missing if item.state == "missing"]
+    with scratch():
+        failed = replay(results, untold, console)
+        for what, reason in failed.items():
+            say(f"{name_of(what)} cannot be told: {reason}", style="red")
+        notes = [look_up(folder, item.id) for item in missing if item.what not in failed]
+        send(results, [folder / note.folder for note in notes if note], console)
+    left = sum(item.state != "sent" for item in items(results))
+    say(f"{len(found) - left} of {len(found)} runs are on W&B")
+    if left:
+        say(f"what W&B's library said is in {folder / 'log-*.txt'}; call it again to send the rest")
+    return int(left > 0)
+
+
+def name_of(what: Path | str) -> str:
+    return what if isinstance(what, str) else f"{what.parent.name}/{what.name}"
+
+
+def replay(results: Path, what: Sequence[Path | str], console: Console) -> dict[Path | str, str]:
+    """Tells W&B's library of runs and studies without a network; on all cores.
+
+    Returns:
+        The reasons of those that cannot be told.
+    """
+    if not what:
+        return {}
+    cores = min(os.cpu_count() or 1, len(what))
+    size = max(1, len(what) // (PIECES * cores))
+    parts = [what[i : i + size] for i in range(0, len(what), size)]
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is ours
+        try:
+            jobs = [pool.submit(replay_some, results, part) for part in parts]
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            done = track(jobs, "telling", console=console, transient=True)
+            return {key: reason for job in done for key, reason in job.result().items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def replay_some(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
+    tracking.prepare(results)
+    failed = {}
+    for one in what:
+        try:
+            if isinstance(one, str):
+                tracking.tell_study(results, one, "offline")
+            else:
+                read_result(one)  # before it is begun
+                tracking.Mirror(one, "offline").conclude()
+        except Exception as error:  # the others are sent all the same
+            failed[one] = first_line(error)
+    return failed
+
+
+def send(results: Path, folders: list[Path], console: Console) -> None:
+    """Hands folders to W&B's own command, which marks what has arrived. What it says is kept."""
+    starts = range(0, len(folders), IN_A_CALL)
+    with (folder_of(results) / f"log-{os.getpid()}.txt").open("ab") as log:
+        for start in track(starts, "sending", console=console, transient=True):
+            some = map(str, folders[start : start + IN_A_CALL])
+            command = [sys.executable, "-m", "wandb", "sync", *OPTIONS, *some]
+            subprocess.run(command, cwd=results, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
