@@ -1,8 +1,8 @@
 """Makes .venv exactly as requirements.lock says. `make` calls it, with any Python 3.
 
 One process at a time does that, and the others wait for it. Trainings hold a shared lock on the
-same file (`experiments.train.environment.use`): while there is one, the environment that it imports from
-stays as it is.
+same file (`use` of experiments/train/environment.py): while there is one, the environment that it
+imports from stays as it is.
 """
 
 import fcntl

@@ -24,7 +24,6 @@ from rich.live import Live
 from rich.progress import track
 from rich.text import Text
 
-from experiments.commands.display import duration
 from experiments.commands.overview import (
     plan_table,
     schedule_lines,
@@ -50,6 +49,7 @@ from experiments.processes.output import console, say
 from experiments.records import record as records
 from experiments.records.config import checked, recipes
 from experiments.records.study_file import read_studies
+from experiments.records.text import duration
 from experiments.study.grid import list_grids
 from experiments.study.study import Study
 from experiments.train import stale

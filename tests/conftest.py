@@ -108,6 +108,11 @@ def rebuilt(once) -> Path:
     return once("rebuilt", make)
 
 
+def kept_data(digest: str) -> Path:
+    """Where a node keeps a data set that was sent to it."""
+    return Path(tempfile.gettempdir()) / f"se-ablation-data-{os.getuid()}" / digest[:16]
+
+
 def tiny(**changes) -> RunConfig:
     recipe = TINY | changes.pop("recipe", {})
     return parse(

@@ -1,4 +1,4 @@
-"""Whether W&B is told of a grid, and the process that does so while it trains (see beside.py)."""
+"""Tells W&B of a grid while it trains, in a process of its own (launch/background.py)."""
 
 import os
 import tempfile

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Draws figures from records, each as PNG and PDF."""

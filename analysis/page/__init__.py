@@ -1,1 +1,1 @@
-"""TODO."""
+"""Writes what is read: the report, the live page and the README's computed parts."""

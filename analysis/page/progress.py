@@ -22,12 +22,12 @@ from analysis.load import Study, load, with_pools
 from analysis.page import report
 from analysis.page.report import Picture
 from analysis.write import Known, Table, tables_of
-from experiments.commands.display import duration
 from experiments.records.config import ConfigError
 from experiments.records.files import read_lines
 from experiments.records.lock import holder
 from experiments.records.record import failure, runs_of, seeds_of_cells, state
 from experiments.records.study_file import read_study
+from experiments.records.text import duration
 
 THERE = ("done", "diverged", "other data")  # states with a result
 # States with curves that are not in `Study.curves`.

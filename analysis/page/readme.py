@@ -19,7 +19,7 @@ from analysis.write import verdicts
 from experiments.records.config import ConfigError
 from experiments.records.files import write_text
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 Judged = dict[Group, list[Verdict]]
 README, HOME = ROOT / "README.md", Path("results/published")  # where the study lives
 DEMO = """\

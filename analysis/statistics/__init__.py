@@ -1,1 +1,1 @@
-"""TODO."""
+"""Computes intervals, comparisons, verdicts and effects from records."""

@@ -25,7 +25,7 @@ from experiments.records.config import Strict, checked, parse
 from senet.config import choose, stage_of
 
 Word = Literal["confirmed", "contradicted", "not decided"]
-PATH = Path(__file__).with_name("claims.yaml")
+PATH = Path(__file__).parents[1] / "claims.yaml"
 OURS = "ours"  # the source of what the paper does not say
 
 # -- what is compared: (study, row) -> one number a run --------------------------------------

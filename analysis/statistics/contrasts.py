@@ -16,7 +16,7 @@ from experiments.study.grid import Declaration, Rows, list_grids, read_grid, sev
 from experiments.study.study import ALL, DEFAULT_NETWORK, Study, expand
 from senet.config import choose
 
-PATH = Path(__file__).with_name("contrasts.yaml")
+PATH = Path(__file__).parents[1] / "contrasts.yaml"
 CIFAR = "CIFAR"  # the grid of Table 4 or 5: it is called like its data set
 Group = tuple[str, str, str]  # data set, network, recipe
 

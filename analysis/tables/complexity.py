@@ -11,7 +11,7 @@ from analysis.write import write_tables
 from experiments.records.config import ConfigError
 from experiments.records.files import read_json
 
-ROWS = Path(__file__).parent / "costs.yaml"
+ROWS = Path(__file__).parents[1] / "costs.yaml"
 NOTES = [
     "Counted at 224 x 224 unless a row says otherwise, ResNets with the stride on the first 1x1 as "
     "in the paper, r = 16 and no biases in SE unless a row says otherwise.",

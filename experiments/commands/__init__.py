@@ -1,1 +1,1 @@
-"""TODO."""
+"""Holds the commands of `python -m experiments`."""

@@ -9,18 +9,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from experiments.launch.local import Event
 from experiments.records.record import Record
+from experiments.records.text import duration
 from experiments.study.tuning import FIRST_PILOT
 
 MOST_SHOWN = 30  # runs under way; a screen has no room for more, and drawing takes its time
 PLAIN_EVERY = 30.0  # seconds between two lines about the whole where there is no terminal
-
-
-def duration(seconds: float) -> str:
-    """`95 s`, `7 min`, `3.5 h`, `2.1 days`."""
-    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 class Display:

@@ -10,12 +10,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from experiments.commands.display import duration
 from experiments.launch.slurm.squeue import Job
 from experiments.records.config import ConfigError
 from experiments.records.files import read_lines, read_sealed
 from experiments.records.lock import holder
 from experiments.records.record import Record, failure, pilots_of, runs_of, seeds_of_cells, state
+from experiments.records.text import duration
 from experiments.study.study import Study
 from experiments.train.stale import Finding
 

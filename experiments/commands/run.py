@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.commands.display import Display, duration
+from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds, begin, refuse_rounds
 from experiments.data.datasets import DATASETS, Say, load, prepare_any
 from experiments.data.holdout import held_out
@@ -24,6 +24,7 @@ from experiments.plan.torch_process import prepare_step, refuse_unbuildable, sec
 from experiments.records import record as records
 from experiments.records.config import ConfigError, checked
 from experiments.records.record import Record, failure, what_is_lost
+from experiments.records.text import duration
 from experiments.study.clash import refuse_clashes
 from experiments.study.grid import read_grid
 from experiments.study.settings import parse_settings

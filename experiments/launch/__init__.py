@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trains many runs: on this machine, in jobs of Slurm, on nodes of Ray."""

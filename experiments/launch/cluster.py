@@ -10,7 +10,7 @@ from pydantic import Field
 from experiments.plan.options import PlanOptions
 from experiments.records.config import ConfigError, Strict, parse, read_yaml
 
-CLUSTERS = Path(__file__).parent / "clusters"
+CLUSTERS = Path(__file__).parents[1] / "clusters"
 Model = TypeVar("Model", bound=Strict)
 
 

@@ -25,11 +25,10 @@ from typing import Any, Literal
 from experiments.records.lock import Lock, Moved, hold, is_at
 from experiments.records.record import DISK_FULL, UNFIT, Record
 from experiments.train.arithmetic import Unfit
+from experiments.train.environment import keep_freed_memory
 
 REPORT_EVERY = 0.5  # seconds between two signs of life of a run
 OUT_OF_MEMORY = "out of memory"
-# <malloc.h>: M_MMAP_THRESHOLD, at its largest; M_TRIM_THRESHOLD; M_TOP_PAD
-MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}
 OWN = threading.local()  # .stream: of a thread on a GPU
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = ("can't allocate memory", "out of memory", "Cannot allocate memory", "ALLOC_FAILED")
@@ -211,18 +210,6 @@ def printing_into(path: Path) -> Iterator[None]:
     sys.stderr.flush()
     if is_at(1, path) and not os.fstat(1).st_size:
         path.unlink()
-
-
-def keep_freed_memory() -> None:
-    """Lets freed memory be used again at once, where the C library is glibc.
-
-    As it comes, it gives large blocks back to the kernel, which hands out new ones at the next
-    layer, zeroed page by page.
-    """
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        for parameter, value in MALLOC.items():
-            mallopt(parameter, value)
 
 
 def die_with_runner() -> None:

@@ -12,7 +12,7 @@ from senet.config import SEConfig
 from senet.cost import cost
 from senet.networks import build
 
-ROWS = Path(__file__).parents[1] / "analysis" / "costs.yaml"
+ROWS = Path(__file__).parents[2] / "analysis" / "costs.yaml"
 
 
 def count_all(results: Path) -> Path:

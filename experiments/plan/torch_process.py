@@ -75,8 +75,8 @@ def count(studies: Sequence[Study]) -> dict[str, "Cost"]:
 
 
 def probe(record: Record, device: str) -> float:
-    from experiments.launch.worker import keep_freed_memory
     from experiments.plan.measure import probe_run
+    from experiments.train.environment import keep_freed_memory
 
     keep_freed_memory()  # as a run does
     return probe_run(record, device)

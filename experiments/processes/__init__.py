@@ -1,1 +1,1 @@
-"""TODO."""
+"""Begins and ends processes: signals, output that may fail, and the fork server. No torch here."""

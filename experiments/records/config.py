@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from senet.config import SEConfig, choose
 
 Model = TypeVar("Model", bound=BaseModel)
-RECIPES = Path(__file__).parent / "recipes.yaml"
+RECIPES = Path(__file__).parents[1] / "recipes.yaml"
 
 
 class ConfigError(ValueError):
@@ -40,7 +40,7 @@ class Recipe(Strict):
 
     epochs, images or     the length: exactly one of them; `images` are those seen, an image
     iterations            as often as it is shown
-    schedule              a row of SCHEDULES in step.py
+    schedule              a row of SCHEDULES in optimization.py
     milestones, drop      where the schedule "steps" multiplies the learning rate by `drop`: epochs,
                           images or iterations, as the length is given
     warmup                iterations at a tenth of the learning rate before that
@@ -53,9 +53,9 @@ class Recipe(Strict):
     precision             "auto" is bf16 where the processor has instructions for it, else fp32;
                           as that of `step`, settled for a study by the machine that begins it
     step                  "plain", module by module; "fused", on a CPU, in fewer passes
-                          (senet/fast/fused.py); "captured", on a GPU, in one launch, and several runs
-                          in a process (experiments/train/epoch.py); "auto" is fused on a CPU where there
-                          is a C++ compiler, else plain
+                          (senet/fast/fused.py); "captured", on a GPU, in one launch, and several
+                          runs in a process (experiments/train/epoch.py); "auto" is fused on a CPU
+                          where there is a C++ compiler, else plain
     """
 
     name: str

@@ -8,8 +8,8 @@
                            each stage are distributed on held-out images; nothing of the clock
         timings.jsonl      one line a start, one an epoch: images and seconds
         predictions.npz    per test image: class, its probability; the true class, its probability
-        gates.npz          of a network with SE blocks: what its gates did (experiments/records/gates.py);
-                           of the first three seeds
+        gates.npz          of a network with SE blocks: what its gates did (gates.py); of the first
+                           three seeds
         summary.json       written last, at once: the run is done (or diverged, which is a result);
                            since 2026-11-25 with its Brier score and the shares of its classes
         error.txt          instead of a summary: why the run ended

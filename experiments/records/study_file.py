@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from experiments.records.config import ConfigError, Recipe, parse
 from experiments.records.files import read_maybe_sealed
-from experiments.study.grid import MOST_ROWS
 
 MOST_SEEDS = 10_000
+MOST_ROWS = 10_000
 # A part of the name of a file: in its folder, no option, not hidden.
 Name = Annotated[str, Field(pattern=r"^[\w,=+][\w.,=+-]*$", max_length=250)]
 RunName = Annotated[str, Field(pattern=r"^[\w,=+][\w.,=+-]*/seed\d{1,6}$", max_length=300)]

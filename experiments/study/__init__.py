@@ -1,1 +1,1 @@
-"""TODO."""
+"""Turns a grid file into cells, and cells into runs. No torch here."""

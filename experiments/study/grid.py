@@ -29,12 +29,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from experiments.records.config import ConfigError, Strict, checked, parse, read_yaml
+from experiments.records.study_file import MOST_ROWS
 from experiments.study.settings import refuse_own
 from senet.config import choose
 
-GRIDS = Path(__file__).parent / "grids"
+GRIDS = Path(__file__).parents[1] / "grids"
 THOUSANDS = 10_000  # from here on numbers have commas
-MOST_ROWS = 10_000
 WORDS = {"label", "reference"}  # of an entry of `cells` that are no keys of a config
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trains one run, from its first batch to its record."""

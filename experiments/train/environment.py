@@ -3,12 +3,14 @@
 No torch at the top: the driver of a grid needs none where there is no GPU.
 """
 
+import ctypes
 import fcntl
 import hashlib
 import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 from experiments.records.config import ConfigError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MOST_WORKERS = 1024
 FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
@@ -30,6 +32,8 @@ INSTRUCTIONS = {
 }
 # Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
 DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+# <malloc.h>: M_MMAP_THRESHOLD, at its largest; M_TRIM_THRESHOLD; M_TOP_PAD
+MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}
 
 
 def has_cuda() -> bool:
@@ -259,3 +263,15 @@ def peak_memory(device: str) -> dict[str, float]:
 
         peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
     return peak
+
+
+def keep_freed_memory() -> None:
+    """Lets freed memory be used again at once, where the C library is glibc.
+
+    As it comes, it gives large blocks back to the kernel, which hands out new ones at the next
+    layer, zeroed page by page.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        for parameter, value in MALLOC.items():
+            mallopt(parameter, value)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Computes the same networks in fewer passes over memory, on a CPU."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import analyse
+from conftest import ROOT, analyse
 from typer import Exit
 
 from analysis import __main__ as analysis_main
@@ -25,8 +25,6 @@ from experiments.records.config import ConfigError
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.record import Record, write_study
 from experiments.study.study import expand
-
-ROOT = Path(__file__).parents[1]
 
 ERRORS = {"no SE": 9.0, "gate fixed at 1/2": 8.8, "r = 2": 8.1, "r = 4": 8.2, "r = 8": 8.15,
           "r = 16": 8.1, "r = 32": 8.5}  # fmt: skip
@@ -375,7 +373,7 @@ def test_the_error_figure_shows_every_seed_and_every_published_error(tmp_path):
 @pytest.mark.parametrize(
     "code",
     [
-        "import analysis.__main__, analysis.figures.gates, analysis.figures.forest, analysis.page.report",
+        "import analysis.__main__, analysis.figures.gates, analysis.page.report",
         "import experiments.__main__",
         "from senet import SEConfig; SEConfig(ratio=4)",
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, analyse
+from made import GROUP, around, made
 
 from analysis.figures.forest import forest, lines
 from analysis.load import PLAIN, Study, by_group, with_pools
@@ -20,40 +21,9 @@ from experiments.study.grid import list_grids
 from experiments.study.study import expand
 from senet.networks import list_networks
 
-GROUP = {"dataset": "cifar10", "recipe": "medium"}
-
-
-def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
-    """A study in memory, whose runs end in these errors; 9 % for the rows that are not named."""
-    asked = expand(grid, **GROUP).record() | {"seeds": 3} | changes
-    rows = []
-    for row in asked["rows"]:
-        for seed, error in enumerate(errors.get(row["label"], [8.9, 9.0, 9.1])):
-            has_se = row["label"] not in (PLAIN, "gate fixed at 1/2")
-            rows.append({
-                "row": row["label"], "seed": seed, "state": "done", "reason": "",
-                "test_error": error, "test_images": 10_000, "interventions": {},
-                "parameters": 110 if has_se else 100,
-                "multiply_adds": 1005 if row["label"] == "NoSqueeze" else 1001 if has_se else 1000,
-                "pace": (1.05 if has_se else 1.0) + 0.001 * seed, "delay": 1.1,
-                "hidden": "",
-                "env.processor": "p", "env.device": "d", "env.data": "x", "env.precision": "bf16",
-                "env.step": "plain", "path": f"{row['label']}/seed{seed}",
-            })  # fmt: skip
-    paper = pd.DataFrame(
-        index=[row["label"] for row in asked["rows"]], columns=["top1"], dtype=float
-    )
-    return Study(
-        asked, pd.DataFrame(rows), pd.DataFrame(columns=["row", "seed", "epoch"]), paper, ""
-    )
-
 
 def words(studies: list[Study]) -> dict[str, str]:
     return {found.claim.number: found.word for found in judge(studies)}
-
-
-def around(mean: float) -> list[float]:
-    return [mean - 0.05, mean, mean + 0.05]
 
 
 def test_every_part_names_a_row_of_a_grid_and_a_measure():

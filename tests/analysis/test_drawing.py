@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_report import RECORDS
+from conftest import RECORDS
 
 from analysis.figures import drawing, kinds
 from analysis.figures.drawing import Drawing

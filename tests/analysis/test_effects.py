@@ -6,8 +6,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from made import made
 from scipy import stats
-from test_claims import made
 
 from analysis.load import Study
 from analysis.statistics.effects import effects, factors, notes

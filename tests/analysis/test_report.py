@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from conftest import RECORDS, ROOT, analyse, bare
+from page import Page
 from PIL import Image
 
 from analysis import write
@@ -26,7 +26,7 @@ from analysis.tables import study as tables
 from experiments.study.grid import list_grids, read_grid
 from experiments.study.study import expand
 
-EXPECTED = Path(__file__).parent / "expected"
+EXPECTED = Path(__file__).parents[1] / "expected"
 PUBLISHED = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())
 
 
@@ -73,26 +73,6 @@ def test_the_page_and_every_kind_of_picture_are_the_same_bytes_on_every_rebuild(
     )
     assert set(first) == set(second) and all(path.exists() for path in some)
     assert [path for path in first if first[path] != second[path]] == []
-
-
-class Page(HTMLParser):
-    """What a page links to, and what it says."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.tags: list[str] = []
-        self.said = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.links += [value for key, value in attributes if key in ("src", "href")]
-        self.ids += [value for key, value in attributes if key == "id"]
-
-    def handle_data(self, data):
-        self.said += data
 
 
 @pytest.mark.slow

@@ -1,13 +1,13 @@
 """Secondary outcomes: calibration by hand and in records."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from test_claims import made
+from made import made
 
 from analysis.figures.forest import compared
 from analysis.figures.outcomes import outcomes
@@ -15,8 +15,6 @@ from analysis.load import find_studies
 from analysis.statistics.calibration import BINS, calibration_error
 from analysis.statistics.secondary import cells, compared_in, difference, measured, notes
 from analysis.write import tables_of
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_calibration_by_hand():

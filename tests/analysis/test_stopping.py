@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, call, start, tiny_words, workers, wrong
 from hypothesis import given
 from hypothesis import strategies as st
-from test_claims import around, made
+from made import around, made
 from waiting import wait_for
 
 from analysis.load import find_studies

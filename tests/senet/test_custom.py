@@ -9,14 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import call, tiny_words
+from conftest import ROOT, call, tiny_words
 
 from experiments.records.config import ConfigError
 from experiments.study.study import expand
 from senet.block import SQUEEZES
 from senet.custom import TABLES, check_own, load_own
 
-ROOT = Path(__file__).parents[1]
 ON = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
 
 

@@ -1,12 +1,11 @@
 """The families of the paper against torchvision, timm and the literature's counts."""
 
-from pathlib import Path
-
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from conftest import ROOT
 from test_networks import randomise
 from torch import nn
 
@@ -14,8 +13,6 @@ from senet import SEConfig, SqueezeExcite, build, list_networks
 from senet.cost import cost, count
 from senet.networks import NETWORKS, se_resnet50
 from senet.residual import POSITIONS, Mixed, ResidualUnit, Shake, Unit
-
-ROOT = Path(__file__).parents[1]
 
 
 def meta(name: str, **options) -> nn.Module:

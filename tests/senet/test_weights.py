@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import call, tiny_study, train_study
+from conftest import ROOT, call, tiny_study, train_study
 from torch import nn
 
 from experiments.commands.export import LARGEST
@@ -22,7 +22,6 @@ from experiments.train.optimization import arithmetic, new_forward
 from senet import SEConfig, build
 from senet.weights import INDEX, PUBLISHED, pack, published, unpack
 
-ROOT = Path(__file__).parents[1]
 GRID = """
 title: Own
 controls: [plain]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RECORDS, ROOT, analyse, start, tiny_words
-from test_report import Page
+from page import Page
 from waiting import wait_for
 
 from analysis.__main__ import offline_runs, open_in_browser

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import RECORDS, ROOT, bare
+from made import around, made
 from PIL import Image
-from test_claims import around, made
 
 from analysis.figures.kinds import CAPTION
 from analysis.load import PLAIN, Study, by_group, find_studies

@@ -6,13 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import faults
 import pytest
-from conftest import ROOT, bare, start, tiny_words, workers, write_grid
+from conftest import ROOT, bare, kept_data, start, tiny_words, workers, write_grid
 from waiting import wait_for
 
 from experiments.records.files import digest_of_file
@@ -114,8 +113,3 @@ def test_ctrl_c_brings_the_checkpoints_home(tmp_path, data_dir, cluster):
     assert "stopping: 1 runs write their checkpoints" in output
     (kept,) = results.glob("runs/*/*/checkpoint.pt")
     assert state(kept.parent) == "interrupted" and not (kept.parent / "lock").exists()
-
-
-def kept_data(digest: str) -> Path:
-    """Where a node keeps a data set that was sent to it."""
-    return Path(tempfile.gettempdir()) / f"se-ablation-data-{os.getuid()}" / digest[:16]

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from experiments.records.config import ConfigError
 from experiments.records.study_file import read_studies
@@ -18,7 +18,6 @@ pytest.importorskip("wandb_workspaces")
 
 from tracking import dashboard  # it needs the library
 
-ROOT = Path(__file__).parents[1]
 STUDIES = {study["grid"]: study for study in read_studies(ROOT / "tests/records")}
 RATIO, DEPTH = STUDIES["ratio"], STUDIES["depth"]
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trains runs on the nodes of a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Runs on the nodes of a Ray cluster: the driver's side (a node's: ray_seat.py).
+"""Runs on the nodes of a Ray cluster: the driver's side (a node's: node.py).
 
 The nodes share no disk with the driver. A run's files go to its node when it begins, and come back
 as they change; the driver holds the run's lock, and writes its record.

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trains runs in jobs of Slurm."""

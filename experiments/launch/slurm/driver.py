@@ -1,4 +1,4 @@
-"""Runs as jobs of a Slurm cluster, through submitit: the driver's side (a job's: pack.py).
+"""Runs as jobs of a Slurm cluster, through submitit: the driver's side (a job's: job.py).
 
 Slurm is the queue and the scheduler. The driver sends what is not there yet, in job arrays, and
 looks on; it may be stopped, killed and started again, here or on another machine of the cluster.

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny, tiny_study, train_study, write_grid
+from conftest import RECORDS, call, start, tiny, tiny_study, train_study, write_grid
 
 from analysis.statistics.stats import prediction
 from experiments.commands.repeat import Repeated, chosen
@@ -110,7 +110,7 @@ def test_without_an_interval_only_the_same_bits_are_fine():
 
 
 def test_the_choice_is_of_finished_runs_and_of_every_cell_first(tmp_path):
-    records = Path(__file__).parent / "records"
+    records = RECORDS
     picked = [chosen(records, 20, pick) for pick in (0, 0, 1)]
     assert picked[0] == picked[1] != picked[2]
     assert len({path.parent for path in picked[0]}) == 20

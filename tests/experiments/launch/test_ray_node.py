@@ -5,8 +5,7 @@ import tempfile
 from contextlib import ExitStack
 
 import pytest
-from conftest import tiny
-from test_ray import kept_data
+from conftest import kept_data, tiny
 
 from experiments.launch.cluster import RaySettings
 from experiments.launch.ray.driver import Active, Ray, travelling

@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, analyse, bare
-from test_report import RECORDS
+from conftest import RECORDS, ROOT, analyse, bare
 
 TO_DRAW, TO_TRAIN = {"matplotlib", "seaborn"}, {"torch", "torchvision", "wandb", "ray"}
 HEAVY = TO_DRAW | TO_TRAIN | {"numpy", "pandas", "scipy"}

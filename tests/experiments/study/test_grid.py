@@ -1,11 +1,10 @@
 """Grid files and what becomes of them."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY
+from conftest import ROOT, TINY
 
 from experiments.commands.run import expand_all
 from experiments.plan.options import PlanOptions
@@ -14,7 +13,6 @@ from experiments.study.grid import list_grids, read_grid
 from experiments.study.settings import parse_settings
 from experiments.study.study import Study, expand
 
-ROOT = Path(__file__).parents[1]
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
 
 
