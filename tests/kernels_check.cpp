@@ -1,5 +1,5 @@
 // Every pass on the same maps, in every type: prints the bytes of a vector, and all results.
-#include "../senet/kernels.cpp"
+#include "../senet/fast/kernels.cpp"
 
 #include <cstdio>
 #include <vector>

@@ -200,7 +200,7 @@ def test_what_is_broken_is_told_once_and_does_not_cost_the_page(results):
      ("progress", {"torch", "wandb"})],
 )  # fmt: skip
 def test_start_up_is_light(module, without):
-    code = f"import sys, analysis.{module}; print(*sys.modules)"
+    code = f"import sys, analysis.page.{module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert loaded.returncode == 0 and not without & set(loaded.stdout.split())
 
