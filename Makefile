@@ -99,7 +99,7 @@ fuzz: $(READY) ## damage records, studies, grids and data in EXAMPLES=5000 ways 
 bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmarks/RESULTS.md (BENCH=full for more)
 	@$(PYTHON) -m benchmarks
 
-bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: the README's tables
+bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: docs/cluster.md
 	@$(PYTHON) -m benchmarks.size
 
 simulate: $(READY) ## simulate what the verdicts get wrong and what DECIDE=1 costs: docs/STATISTICS.md

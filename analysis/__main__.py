@@ -127,7 +127,7 @@ def paper(
 ) -> None:
     """All of it, from the records alone: tables, figures, claims, report, and a row a run.
 
-    Of results/published it also writes what the README says of them.
+    Of results/published it also writes what README.md and docs/findings.md say of them.
     """
     from analysis import write
     from analysis.page import readme
@@ -140,7 +140,7 @@ def paper(
     figures = write.figures(found, results)
     print(write.claims(found, results)[1])
     paths = [page.write(found, results, figures, known), *runs.write(found, results)]
-    paths += [readme.write(found)] if readme.is_published(results) else []
+    paths += readme.write(found) if readme.is_published(results) else []
     print(f"wrote {write.summary(found, results)}, and {', '.join(map(os.path.relpath, paths))}")
     end(found)
 

@@ -23,13 +23,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from analysis.page.readme import README, filled
+from analysis.page.readme import ROOT, filled
 from benchmarks.measure import rate
 from experiments.records.files import write_json
 from experiments.train.environment import device_name, git, pick_devices, pick_precision
 from senet.residual import POSITIONS
 
 HERE = Path(__file__).parent
+SPEED = ROOT / "docs" / "speed.md"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SECONDS = {"short": 4.0, "full": 15.0}  # of a case in a round
 ROUNDS = {"short": 3, "full": 7}
@@ -171,7 +172,7 @@ def page(found: dict) -> str:
 
 
 def sentence(found: dict) -> str:
-    """The ratios of a run on a CPU, for the README."""
+    """The ratios of a run on a CPU, for docs/speed.md."""
     ratio, machine = partial(times, found["rates"]), found["machine"]
     ours = "fused step, SE-ResNet-20"
     loader = max((name for name in found["rates"] if name.startswith("input: DataLoader")),
@@ -233,8 +234,8 @@ def main(
     (HERE / "RESULTS.md").write_text(before + begin + page(found) + end + rest.split(end)[1])
     console.print(f"wrote {kind}.json and RESULTS.md in {HERE}", markup=False, soft_wrap=True)
     if kind == "cpu":
-        README.write_text(filled(README.read_text(), {"bench": sentence(found)}))
-        console.print(f"... and its ratios into {README}", markup=False, soft_wrap=True)
+        SPEED.write_text(filled(SPEED.read_text(), {"bench": sentence(found)}))
+        console.print(f"... and its ratios into {SPEED}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make bench-size`: what thousands of runs take, as a table in the README and a JSON file.
+"""`make bench-size`: what thousands of runs take, as a table in docs/cluster.md and a JSON file.
 
 Finished runs are copies of a few that it trains. Planned ones are sent to the Slurm of this
 machine, each a job that is held, and cancelled. Where there is none, as root on Debian:
@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from analysis.page.readme import README, filled
+from analysis.page.readme import ROOT, filled
 from benchmarks.__main__ import HERE, machine
 from benchmarks.records import ASKED, GRID, grow, study_of, train_models
 from benchmarks.usage import Usage, usage
@@ -31,6 +31,7 @@ from experiments.records.config import ConfigError
 from experiments.records.files import write_json
 
 ROW = len(study_of(1).cells)  # runs of a seed
+PAGE = ROOT / "docs" / "cluster.md"
 SIZES = "1000,3000,10000"
 TABLES = "`analysis tables`"
 RUN, SEND = "`run --launcher slurm` until they are sent", "of that, to send them"
@@ -190,7 +191,7 @@ def main(
     sizes: Annotated[str, typer.Option(help="other numbers of runs; nothing is written then")]
     = SIZES,
 ) -> None:  # fmt: skip
-    """Measures what many runs take; writes size.json, and what it says into the README."""
+    """Measures what many runs take; writes size.json, and what it says into docs/cluster.md."""
     numbers, console = sizes_of(sizes), Console()
     if not Path("/proc/self/stat").exists():
         raise typer.BadParameter("processor seconds are read from /proc, which only Linux has")
@@ -199,8 +200,8 @@ def main(
     console.print(page(found), markup=False, highlight=False, soft_wrap=True)
     if sizes == SIZES:
         write_json(HERE / "size.json", found)
-        README.write_text(filled(README.read_text(), {"size": page(found)}))
-        console.print(f"wrote {HERE / 'size.json'} and {README}", markup=False, soft_wrap=True)
+        PAGE.write_text(filled(PAGE.read_text(), {"size": page(found)}))
+        console.print(f"wrote {HERE / 'size.json'} and {PAGE}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

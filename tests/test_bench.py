@@ -40,9 +40,9 @@ def test_a_part_of_it_prints_its_table_and_leaves_the_page_alone(monkeypatch):
     assert "| input: ours | " in done.stdout and page.read_text() == before
 
 
-def test_the_ratios_of_the_readme_are_those_of_the_kept_run():
+def test_the_ratios_of_the_page_are_those_of_the_kept_run():
     found = json.loads((ROOT / "benchmarks" / "cpu.json").read_text())
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "speed.md").read_text()
     assert text == filled(text, {"bench": sentence(found)})
     rates, grid = found["rates"], found["grid"]
     ratios = [a / b for a, b in zip(rates["fused step, SE-resnet29b"],

@@ -1,4 +1,4 @@
-"""The README and the Makefile are true."""
+"""The pages and the Makefile are true."""
 
 import importlib
 import re
@@ -19,16 +19,18 @@ from senet.custom import check_own
 
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
-IN_TABLES = re.findall(r"`((?:make|\.venv/bin/python) [^`]+)`", README)
-IN_BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.S)).splitlines()
-COMMANDS = sorted({line for line in IN_TABLES + IN_BLOCKS if line.strip()})
+PAGES = {path: path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+README = PAGES[ROOT / "README.md"]
+ALL = "\n".join(text for path, text in PAGES.items() if path.name != "LOG.md")  # what is true now
+PYTHON = re.findall(r"```python\n(.*?)```", ALL, re.S)
+IN_TABLES = re.findall(r"`((?:make|\.venv/bin/python) [^`]+)`", ALL)
+IN_BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", ALL, re.S)).splitlines()
+COMMANDS = sorted({line for line in IN_TABLES + IN_BLOCKS if line.strip() and "git " not in line})
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.splitlines()[0])
-def test_python_in_the_readme_runs(code):
-    exec(compile(code, "README.md", "exec"), {})
+def test_python_on_the_pages_runs(code):
+    exec(compile(code, "page", "exec"), {})
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
 
 
@@ -44,7 +46,7 @@ def test_the_readmes_two_files_are_a_study(tmp_path):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
-def test_make_commands_of_the_readme_are_targets(command):
+def test_make_commands_of_the_pages_are_targets(command):
     done = subprocess.run(
         [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True
     )
@@ -54,7 +56,7 @@ def test_make_commands_of_the_readme_are_targets(command):
 @pytest.mark.parametrize(
     "command", [c for c in COMMANDS if not c.startswith("make") and "my_" not in c]
 )
-def test_python_commands_of_the_readme_are_understood(command, monkeypatch, tmp_path, capsys):
+def test_python_commands_of_the_pages_are_understood(command, monkeypatch, tmp_path, capsys):
     _, option, module, *words = shlex.split(command)
     if option != "-m":  # a file, with a command of its own
         assert (ROOT / option).exists() and words
@@ -99,16 +101,23 @@ def test_help_names_every_target_and_study():
     assert all(grid in shown for grid in list_grids())
 
 
-def test_the_readme_lists_every_target_study_and_recipe():
+def test_the_pages_list_every_target_study_and_recipe():
     targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M)
-    assert [t for t in targets if f"make {t}" not in README] == []
-    assert [grid for grid in list_grids() if f"| `{grid}` |" not in README] == []
-    assert [name for name in recipes() if f"| `{name}` |" not in README] == []
+    assert [t for t in targets if f"make {t}" not in ALL] == []
+    assert [grid for grid in list_grids() if f"| `{grid}` |" not in ALL] == []
+    assert [name for name in recipes() if f"| `{name}` |" not in ALL] == []
 
 
-def test_pictures_and_files_of_the_readme_are_there():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_of_the_pages_lead_to_files(path):
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", PAGES[path]):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_readme_is_short_and_leads_to_every_page():
+    assert len(README.split()) <= 900 and len(README) <= 8 * 1024
+    names = [f"docs/{path.name}" for path in PAGES if path.parent == ROOT / "docs"]
+    assert [name for name in names if name not in README] == []
 
 
 def test_requirements_are_ranges_and_the_lock_is_exact_for_linux_and_macos():

@@ -226,6 +226,15 @@ def unfinished(studies: Sequence[Study]) -> list[str]:
 NOT_DONE = ("missing", "diverged", "failed", "damaged", "other data")
 
 
+def words(verdicts: Sequence[Verdict]) -> str:
+    """In Markdown, a line a claim: what it says, and the word; "" for none."""
+    return "\n".join(f"- {v.claim.says} ({v.claim.source}): {word(v)}" for v in verdicts)
+
+
+def word(verdict: Verdict) -> str:
+    return verdict.word if verdict.word == "not decided" else f"**{verdict.word}**"
+
+
 def table(verdicts: Sequence[Verdict]) -> str:
     """In Markdown, a row a claim: what it says, the word, the comparisons behind it; "" for none.
 
@@ -233,7 +242,6 @@ def table(verdicts: Sequence[Verdict]) -> str:
     """
     lines = ["| the paper's claim | verdict | measured, and the paper's |", "|---|---|---|"]
     for v in verdicts:
-        word = v.word if v.word == "not decided" else f"**{v.word}**"
         evidence = "<br>".join(said(v, finding) for finding in v.findings)
-        lines.append(f"| {v.claim.says} ({v.claim.source}) | {word} | {evidence} |")
+        lines.append(f"| {v.claim.says} ({v.claim.source}) | {word(v)} | {evidence} |")
     return "\n".join(lines) if verdicts else ""

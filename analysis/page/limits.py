@@ -41,6 +41,32 @@ def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) 
     ]
 
 
+def brief(group: Group, studies: Sequence[Study]) -> list[Limit]:
+    """The three that matter most, a sentence each; [] where no run is done."""
+    done = pd.concat([study.done for study in studies])
+    if done.empty:
+        return []
+    found = [("Training", f"{trainings(done)}: longer may differ.")]
+    for digest in sorted(done["env.data"].dropna().unique()):
+        found.append(("Data", f"{group[0]}: {origin(group[0], digest)}."))
+    plan, n = studies[0].pool.plan, seeds_of(studies)
+    if n > 1 and not math.isnan(plan.spread):
+        seen = f"a true difference below {smallest(plan, n):.1f} points may be missed (power 0.8)."
+        found.append(("Seeds", f"With n = {n} {seen}"))
+    return found
+
+
+def trainings(done: pd.DataFrame) -> str:
+    """`6 epochs of 20,000 images`."""
+    return f"{several(done.epochs)} epochs of {several(done.train_images)} images"
+
+
+def seeds_of(studies: Sequence[Study]) -> int:
+    """How many seeds the row with the fewest has, of those that have some."""
+    counts = [len(study.errors(row)) for study in studies for row in study.rows]
+    return min((count for count in counts if count), default=0)
+
+
 def training(study: Study, done: pd.DataFrame) -> Limit:
     """How long a training is."""
     images, epochs = several(done.train_images), several(done.epochs)
@@ -74,7 +100,7 @@ def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
     """How many there are, and what they can see."""
     counts = [len(study.errors(row)) for study in studies for row in study.rows]
     asked = max(len(study.states(row)) for study in studies for row in study.rows)
-    n = min((count for count in counts if count), default=0)
+    n = seeds_of(studies)
     ends = " to ".join(dict.fromkeys(f"{count}" for count in (min(counts), max(counts))))
     text = f"Rows have {ends} of the {asked} seeds that were asked for."
     plan, margin = studies[0].pool.plan, MARGINS.get(group[0], 0.5)

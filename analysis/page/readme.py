@@ -1,6 +1,6 @@
-"""The parts of the README that are computed: the answer, its figure and verdicts, its limits.
+"""Computes parts of README.md and docs/findings.md: the answer, its figure, verdicts and limits.
 
-They stand between markers, <!-- published --> and <!-- end of published -->, and are written by
+They stand between markers, <!-- limits --> and <!-- end of limits -->, and are written by
 `make paper` where the records are those of results/published.
 """
 
@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from analysis.figures.forest import lines
 from analysis.figures.kinds import CAPTION
 from analysis.load import Group, Study, by_group
 from analysis.page import answer
-from analysis.page.limits import limits
+from analysis.page.limits import Limit, brief, limits, seeds_of, trainings
 from analysis.statistics.claims import Verdict, notes
 from analysis.statistics.lengths import series
 from analysis.write import verdicts
@@ -20,10 +22,10 @@ from experiments.records.config import ConfigError
 from experiments.records.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
-Judged = dict[Group, list[Verdict]]
-README, HOME = ROOT / "README.md", Path("results/published")  # where the study lives
+README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"
+HOME = Path("results/published")  # where the study lives
 DEMO = """\
-![Every variant's difference from its reference, with intervals and the paper's beside it](docs/forest-demo.png)
+![Every variant's difference from its reference, with intervals and the paper's beside it]({to}forest-demo.png)
 
 *The study is not finished: nothing is answered yet. This is what the ablations drew on CIFAR-10 with
 their recipe for a laptop, `demo`, and one seed: a demonstration of how it works, from which nothing
@@ -36,48 +38,92 @@ def is_published(results: Path) -> bool:
     return results.resolve() == ROOT / HOME
 
 
-def parts(studies: Sequence[Study]) -> dict[str, str]:
-    """Name of a marker -> what stands between the two, from the studies of results/published."""
+def parts(studies: Sequence[Study]) -> dict[Path, dict[str, str]]:
+    """Page -> name of a marker -> what stands there, from the studies of results/published."""
     group = answer.headline(studies)
     if group is None:
-        return {"published": DEMO, "limits": "The study is not finished: nothing is published.\n"}
+        nothing = "The study is not finished: nothing is published.\n"
+        return {
+            README: {"finding": demo("docs/"), "claims": nothing, "limits": nothing},
+            FINDINGS: {"published": demo(""), "limits": nothing},
+        }
     groups, judged = by_group(studies), {group: []} | verdicts(studies)
-    bounds = limits(group, groups[group], judged[group])
-    return {
-        "published": opening(group, groups, judged),
-        "limits": "".join(f"- **{about}.** {text}\n" for about, text in bounds),
+    members, said = groups[group], judged[group]
+    others = [name for name in judged if name != group]
+    findings = {
+        "published": joined(
+            answered(group, members, said),
+            answer.opening(members),
+            *picture(group, members, "../"),
+            f"*{CAPTION}*" if lines(members) else "",
+            answer.table(said),
+            " ".join(notes(group)),
+            *(answered(other, groups[other], judged[other]) for other in others),
+        ),
+        "limits": listed(limits(group, members, said)),
     }
+    short = {
+        "finding": joined(
+            status(members),
+            finding(group, members, said),
+            answer.opening(members),
+            *picture(group, members, ""),
+        ),
+        "claims": joined(answer.words(said)),
+        "limits": listed(brief(group, members)),
+    }
+    return {README: short, FINDINGS: findings}
 
 
-def opening(group: Group, groups: dict[Group, list[Study]], judged: Judged) -> str:
-    """The answer, the forest plot, the verdicts, the other answers, and where the rest is."""
+def status(studies: Sequence[Study]) -> str:
+    """How the runs behind an answer were trained, in a line; "" where none is done."""
+    done = pd.concat([study.done for study in studies])
+    if done.empty:
+        return ""
+    kinds = " and ".join(sorted(done["env.processor"].dropna().unique()))
+    return f"*Trained on {kinds}: {trainings(done)}, {seeds_of(studies)} seeds a row.*"
 
-    def answered(group: Group) -> str:
-        return " ".join(answer.sentences(group, groups[group], judged[group]))
 
-    forest = [
-        "![Every variant's difference from its reference, with intervals and the paper's beside it]"
-        f"({HOME}/figures/forest-{'-'.join(group)}.png)",
-        f"*{CAPTION}*",
-    ]
+def finding(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> str:
+    """What was found, without the claims."""
+    sentences = answer.sentences(group, studies, verdicts)
+    return " ".join(text for text in sentences if text != answer.of_claims(verdicts))
+
+
+def picture(group: Group, studies: Sequence[Study], up: str) -> list[str]:
+    """The figure of the answer, and its caption.
+
+    Args:
+        up: leads from the page to this checkout.
+    """
     across = [
         "![Error against the length of the training, and what differs at each length]"
-        f"({HOME}/figures/{study.name}-budget.png)"
-        for study in groups[group]
+        f"({up}{HOME}/figures/{study.name}-budget.png)"
+        for study in studies
         if series(study) and len(study.done)
     ]
-    texts = [
-        answered(group),
-        answer.opening(groups[group]),
-        *(across or (forest if lines(groups[group]) else [])),
-        answer.table(judged[group]),
-        " ".join(notes(group)),
-        *(answered(other) for other in judged if other != group),
-        f"All of it: [the report]({HOME}/report.html), a page to download; "
-        f"[the tables]({HOME}/tables); [one row a run]({HOME}/runs.csv) and "
-        f"[what its columns hold]({HOME}/runs.md).",
+    forest = [
+        "![Every variant's difference from its reference, with intervals and the paper's beside it]"
+        f"({up}{HOME}/figures/forest-{'-'.join(group)}.png)"
     ]
+    return across or (forest if lines(studies) else [])
+
+
+def answered(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> str:
+    return " ".join(answer.sentences(group, studies, verdicts))
+
+
+def demo(to: str) -> str:
+    """What stands in the place of an answer before there is one."""
+    return DEMO.format(to=to)
+
+
+def joined(*texts: str) -> str:
     return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def listed(limits: Sequence[Limit]) -> str:
+    return "".join(f"- **{about}.** {text}\n" for about, text in limits)
 
 
 def filled(text: str, parts: dict[str, str]) -> str:
@@ -86,12 +132,13 @@ def filled(text: str, parts: dict[str, str]) -> str:
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
         if len(pattern.findall(text)) != 1:
-            raise ConfigError(f"README.md: the markers {begin.strip()} and {end.strip()} are lost")
+            raise ConfigError(f"the markers {begin.strip()} and {end.strip()} of a page are lost")
         text = pattern.sub(lambda _, new=begin + part + end: new, text)
     return text
 
 
-def write(studies: Sequence[Study]) -> Path:
-    """Writes the README of this checkout."""
-    write_text(README, filled(README.read_text(encoding="utf-8"), parts(studies)))
-    return README
+def write(studies: Sequence[Study]) -> list[Path]:
+    """Writes the computed parts of this checkout's pages."""
+    for page, found in (pages := parts(studies)).items():
+        write_text(page, filled(page.read_text(encoding="utf-8"), found))
+    return list(pages)

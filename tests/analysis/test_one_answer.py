@@ -18,6 +18,7 @@ from analysis.statistics.comparisons import answers, shown
 from experiments.records.study_file import read_studies
 
 HOME = ROOT / readme.HOME
+PAGES = ("README.md", "docs/findings.md")
 NUMBER = r"[+-]\d+\.\d\d"
 PAIR = re.compile(rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\] ?(better|worse|alike|not decided)?")
 OTHER_WAY = {"better": "worse", "worse": "better"}
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(not read_studies(HOME), reason="no study is publ
 
 @cache
 def text_of(name: str) -> str:
-    return html.unescape((ROOT / name if name == "README.md" else HOME / name).read_text())
+    return html.unescape((ROOT / name if name in PAGES else HOME / name).read_text())
 
 
 def plain(tex: str) -> str:
@@ -71,17 +72,23 @@ def in_opening(first: Study) -> Iterator[Place]:
     for network, what in answer.ROWS.items():
         if network in named and network != PLAIN:
             row, plain = named[network], named[PLAIN]
-            yield "opening", first, row, plain, line_of(what, text_of("README.md"), r"\| ", r"\|")
+            yield (
+                "opening",
+                first,
+                row,
+                plain,
+                line_of(what, text_of("docs/findings.md"), r"\| ", r"\|"),
+            )
 
 
 def in_sentences(studies: list[Study]) -> Iterator[Place]:
-    """What is found, in the README's first sentence and the report: it says the words in full."""
+    """What is found, on both pages and in the report: it says the words in full."""
     for study in studies:
         for one in answers(study):
             said = answer.sentence(study, one)
             assert said in re.sub(r"\s+", " ", text_of("report.html")), said
             if study.asked["grid"] == answer.CONTROL:
-                assert said[1:] in text_of("README.md"), said
+                assert all(said[1:] in text_of(page) for page in PAGES), said
             if len(one.comparison.rows) == len(one.comparison.minus) == 1:
                 word = one.verdict.split(",")[0]
                 [row], [minus] = one.comparison.rows, one.comparison.minus
@@ -92,7 +99,7 @@ def in_claims(studies: list[Study], verdicts: list[Verdict]) -> Iterator[Place]:
     """Claims have words of their own: only their numbers are compared."""
     by_grid = {study.asked["grid"]: study for study in studies}
     name = f"tables/claims-{'-'.join(verdicts[0].group)}"
-    files = [f"{name}.md", f"{name}.csv", f"{name}.tex", "report.html", "README.md"]
+    files = [f"{name}.md", f"{name}.csv", f"{name}.tex", "report.html", "docs/findings.md"]
     for verdict in verdicts:
         for part in (finding.part for finding in verdict.findings):
             if part.measure == "error" and len(part.rows) == len(part.minus) == 1:
@@ -116,7 +123,7 @@ def turned(study: Study, row: str, reference: str, text: str) -> tuple:
 
 
 def test_each_pair_has_one_difference_interval_and_verdict_wherever_it_stands():
-    """README, report, every .md, .tex and .csv, the claims and the forest plot's data, as kept."""
+    """Pages, report, every .md, .tex and .csv, the claims and the forest plot's data, as kept."""
     studies = find_studies(HOME, [])
     group = answer.headline(studies)
     first = answer.first_of(by_group(studies)[group])
@@ -148,5 +155,7 @@ def test_each_claim_has_one_word_wherever_it_stands():
         says, word = re.escape(v.claim.says), re.escape(v.word)
         assert re.search(rf"^\| {says} +\| +[^|]+\| +{word} \|", text_of(f"{name}.md"), re.M)
         assert re.search(rf"^ {says} +&[^&]+& +{word} ", plain(text_of(f"{name}.tex")), re.M)
-        assert re.search(rf"^\| {says} \(.*?\) \| \**{word}\** \|", text_of("README.md"), re.M)
+        assert re.search(
+            rf"^\| {says} \(.*?\) \| \**{word}\** \|", text_of("docs/findings.md"), re.M
+        )
         assert re.search(rf">{word}</b> · <b>{says}</b>", text_of("report.html"))

@@ -59,7 +59,8 @@ def rebuild(folder: Path, **environment: str) -> str:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    paths = [*folder.joinpath("results").rglob("*"), folder / "README.md"]
+    pages = (folder / "README.md", folder / "docs" / "findings.md")
+    paths = [*folder.joinpath("results").rglob("*"), *pages]
     return {p.relative_to(folder): p.read_bytes() for p in paths if p.suffix in MADE}
 
 
@@ -111,11 +112,14 @@ def test_paper_rebuilds_the_published_study_and_the_readme_to_the_byte(published
 
 @pytest.mark.slow
 def test_the_readme_opens_with_the_answer_and_its_links_lead_somewhere(published):
-    text = (published / "README.md").read_text()
+    short = (published / "README.md").read_text()
+    text = (published / "docs" / "findings.md").read_text()
     assert text.index("and the recipe `smoke`: ") < text.index("![") < text.index("| verdict |")
-    assert text.index("| verdict |") < text.index("## Two commands")
-    for target in re.findall(r"\]\((results/published[^)]+)\)", text):
-        assert (published / target).exists(), target
+    assert short.index("and the recipe `smoke`: ") < short.index("![") < short.index("## Begin")
+    assert "the error hardly depends on r (Table 10): not decided" in short
+    for page, said in ((published, short), (published / "docs", text)):
+        for target in re.findall(r"\]\(((?:\.\./)?results/published[^)]+)\)", said):
+            assert (page / target).exists(), target
     assert "forest-cifar10-resnet29b-smoke.png" in text and "the error hardly depends on r" in text
     assert "NOT the official archive: 108 of its 60,000 images" in text
     page = (published / readme.HOME / "report.html").read_text()
@@ -152,11 +156,15 @@ def test_a_row_a_run_and_no_column_without_a_description(published):
     assert shared["rows"].count(PLAIN) == 2  # one run, two studies
 
 
-def test_the_readme_is_up_to_date():
+PAGES = [readme.README, readme.FINDINGS]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_up_to_date(page):
     """What stands between the markers is what `make paper` would write."""
     studies = find_studies(STUDY, []) if HAS_STUDY else []
-    text = (ROOT / "README.md").read_text()
-    assert readme.filled(text, readme.parts(studies)) == text
+    text = page.read_text()
+    assert readme.filled(text, readme.parts(studies)[page]) == text
 
 
 @pytest.mark.slow
@@ -197,19 +205,20 @@ def test_without_its_markers_the_readme_is_refused():
 
 
 def test_demonstrations_answer_nothing():
-    found = readme.parts(find_studies(RECORDS, ["ratio"]))
-    assert found["published"] == readme.DEMO and "nothing is published" in found["limits"]
+    for found in readme.parts(find_studies(RECORDS, ["ratio"])).values():
+        assert "forest-demo.png" in "".join(found.values())
+        assert "nothing is published" in found["limits"]
 
 
 def test_a_study_that_no_claim_is_about_is_published_all_the_same():
     study = made("excitation", {})
     study.runs["epochs"], study.runs["train_images"] = 30, 45_000
-    found = readme.parts([study])
+    found = readme.parts([study])[readme.FINDINGS]
     assert "differ by less than 0.5 points" in found["published"] and "forest" in found["published"]
     assert "No claim of the paper is judged" in found["published"]
     study = made("excitation", {})
     study.runs[["state", "test_error"]] = ["missing", float("nan")]
-    found = readme.parts([study])
+    found = readme.parts([study])[readme.FINDINGS]
     assert "no run is finished" in found["published"] and "forest" not in found["published"]
 
 
@@ -295,8 +304,8 @@ def test_a_study_across_lengths_is_answered_first(slope, says):
     assert "| network (960,000 images) |" in table and len(table.splitlines()) == 8
     shown = lengths.cells(study)
     assert list(shown["images seen"][:2]) == ["60,000", "120,000"] and len(shown) == 7
-    opening = readme.opening(GROUP, {GROUP: [study]}, {GROUP: []})
-    assert f"{study.name}-budget.png" in opening and "forest" not in opening
+    [picture] = readme.picture(GROUP, [study], "")
+    assert f"{study.name}-budget.png" in picture
 
 
 def test_a_study_across_lengths_that_is_under_way_says_what_is_there():
@@ -372,7 +381,7 @@ def test_only_the_official_images_are_called_so(dataset, fingerprint, is_officia
 
 
 def test_the_readmes_own_counts_are_those_of_the_code():
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "results.md").read_text()
     assert f"in {PAPERS} statements" in text and len(list_claims()) == PAPERS + 1
     said = re.search(r"\(± ([\d.]+) points\s+on CIFAR-10, ± ([\d.]+) on CIFAR-100\)", text)
     assert tuple(map(float, said.groups())) == (MARGINS["cifar10"], MARGINS["cifar100"])

@@ -1,4 +1,4 @@
-"""That the benchmark of size measures what it says, and the README says it; never a time."""
+"""That the benchmark of size measures what it says, and a page says it; never a time."""
 
 import json
 import resource
@@ -117,8 +117,8 @@ def test_a_tiny_size_from_end_to_end(tmp_path, monkeypatch):
     assert not list((tmp_path / "planned").glob("runs/*"))
 
 
-def test_the_readme_says_what_was_measured():
-    text = (ROOT / "README.md").read_text()
+def test_the_page_says_what_was_measured():
+    text = size.PAGE.read_text()
     assert text == filled(text, {"size": size.page(KEPT)})
     assert [row["runs"] for row in KEPT["finished"]] == size.sizes_of(size.SIZES)
 
@@ -143,16 +143,16 @@ def test_what_is_reckoned_is_in_proportion():
 
 
 @pytest.mark.parametrize(("sizes", "writes"), [(size.SIZES, True), (f"{size.ROW}", False)])
-def test_only_the_sizes_of_the_readme_are_written_into_it(sizes, writes, tmp_path, monkeypatch):
-    readme, app = tmp_path / "README.md", typer.Typer()
-    readme.write_text(before := "<!-- size -->\nold\n<!-- end of size -->\n")
+def test_only_the_sizes_of_the_page_are_written_into_it(sizes, writes, tmp_path, monkeypatch):
+    page, app = tmp_path / "cluster.md", typer.Typer()
+    page.write_text(before := "<!-- size -->\nold\n<!-- end of size -->\n")
     monkeypatch.setattr(size, "HERE", tmp_path)
-    monkeypatch.setattr(size, "README", readme)
+    monkeypatch.setattr(size, "PAGE", page)
     monkeypatch.setattr(size, "measure", lambda *_: KEPT)  # measured in the tests above
     app.command()(size.main)
     done = CliRunner().invoke(app, ["--sizes", sizes])
     assert done.exit_code == 0 and size.page(KEPT) in done.stdout
-    assert (tmp_path / "size.json").exists() == (readme.read_text() != before) == writes
+    assert (tmp_path / "size.json").exists() == (page.read_text() != before) == writes
 
 
 @given(st.sets(st.integers(1, 10**6), min_size=1))
