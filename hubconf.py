@@ -3,7 +3,7 @@
 `torch.hub.load(".", "published", "r = 16", source="local")` is a network as the study trained it.
 """
 
-dependencies = ["torch", "torchvision"]
+dependencies = ["safetensors", "torch", "torchvision"]
 
 from senet.networks import (  # noqa: E402, F401
     build,

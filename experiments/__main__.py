@@ -257,7 +257,7 @@ def export(
     results: Results = Path("results/local"),
     into: Annotated[Path | None, typer.Option(help="RESULTS/weights unless given")] = None,
 ) -> None:
-    """Write the weights of one seed a row, float16, under 1 MB each, for `senet.weights`."""
+    """Write the weights of one seed a row, as safetensors in float16, each with a model card."""
     from experiments.commands import export as exporting
 
     raise typer.Exit(exporting.export(results, grids, into, say))

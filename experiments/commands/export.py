@@ -1,21 +1,40 @@
-"""`export`: the weights of one seed a cell, float16, under 1 MB each, for `senet.weights`."""
+"""`export`: the weights of one seed a cell in float16, each with a model card."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.data.datasets import DATASETS, Say
-from experiments.records.config import ConfigError, RunConfig, checked
-from experiments.records.files import write_atomically, write_json
-from experiments.records.record import read_result, runs_of
+from experiments.records.config import ConfigError, checked
+from experiments.records.files import write_atomically
+from experiments.records.origin import origin
+from experiments.records.record import Result, read_result, runs_of
 from experiments.records.record import state as state_of
 from experiments.records.study_file import read_studies
 from experiments.train import checkpoint
-from senet.weights import INDEX, PUBLISHED, pack
+from senet.weights import PUBLISHED, SUFFIX, pack
 
-GRIDS = ("ratio", "control")  # the headline: what r does, and what SE is judged against
-LARGEST = 1_000_000  # bytes
+LARGEST = 1_200_000  # bytes
+
+CARD = """\
+# {network}: {rows}
+
+A network of the ablation study of Squeeze-and-Excitation (Hu et al., arXiv 1709.01507), trained on
+{dataset} with the recipe `{recipe}` and seed {seed}. License: MIT, as the code.
+
+- Test error: {error:.2f} % of {images:,} images, ± {margin:.2f} (95 %, binomial: of these weights
+  on other images; other seeds are in the study's tables), measured before rounding to float16.
+- Input: images (B, 3, 32, 32) on a scale from 0 to 1, minus `mean` {mean}, over `std` {std}.
+- Output: logits (B, {classes}) of {names}.
+- The images, fingerprint `{data}`: {origin}.
+- The file's header says all of this for programs: `senet.weights.read_about(path)`.
+
+```python
+from senet.weights import published
+
+model = published("{cell}")
+```
+"""
 
 
 def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> int:
@@ -37,7 +56,6 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
     studies = [s for s in read_studies(results) if s["grid"] in grids]
     if not studies:
         raise ConfigError(f"{results} holds no study of {' or '.join(grids)}")
-    folder, status = into or results / PUBLISHED.name, 0
     rows: dict[str, dict[str, None]] = {}  # of a cell: a study may share it with others
     first: dict[str, Path] = {}
     for study in studies:
@@ -49,48 +67,78 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
                 first.setdefault(cell, path)
     if not first:
         raise ConfigError(f"{results}: no finished run of {' or '.join(grids)} has a checkpoint")
+    folder = into or results / PUBLISHED.name
     folder.mkdir(parents=True, exist_ok=True)
-    index: dict[str, Any] = {}
-    for cell, names in rows.items():
-        if cell not in first:
-            say(f"{cell}: no finished run has a checkpoint", style="yellow")
-            status = 1
-            continue
-        result = read_result(first[cell])
-        if result.config.code:
-            say(f"{cell}: left out, as it has code of its own")
-            continue
-        state = checkpoint.load(first[cell] / "checkpoint.pt", "cpu")
-        if state["data"] != result.env["data"] or state["optimizer"] is not None:
-            raise ConfigError(f"{first[cell] / 'checkpoint.pt'} is not of the finished run")
-        content = checked(pack, state["model"])
-        if len(content) > LARGEST:
-            say(f"{cell}: left out, as it takes {len(content):,} bytes of {LARGEST:,}")
-            continue
-        name = f"{cell}.npz"
-        write_atomically(folder / name, lambda file, content=content: file.write(content))
-        index[cell] = {
-            "rows": list(names),
-            "seed": result.config.seed,
-            "test_error": result.summary["test_error"],  # of the float32 weights
-            "file": name,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            **how_to_build(result.config),
-        }
-        say(f"{name}: {len(content):,} bytes, {', '.join(names)}")
-    write_json(folder / INDEX, index)
-    say(f"wrote {folder / INDEX}: {len(index)} of {len(rows)} networks")
-    return status
+    for cell, path in first.items():
+        _export_run(path, list(rows[cell]), folder, say)
+    missing = [cell for cell in rows if cell not in first]
+    for cell in missing:
+        say(f"{cell}: no finished run has a checkpoint", style="yellow")
+    return 1 if missing else 0
 
 
-def how_to_build(config: RunConfig) -> dict[str, Any]:
-    """The arguments of `senet.build`, and how pixels are normalised."""
-    source = DATASETS[config.dataset]
-    data = config.model_dump(mode="json")
-    options = {key: data[key] for key in ("width", "shortcut", "stride_on", "se")}
+def _export_run(run: Path, rows: list[str], folder: Path, say: Say) -> None:
+    """Writes the weights of a finished run and their card, unless they are to be left out."""
+    cell, result = run.parent.name, read_result(run)
+    if result.config.code:
+        return say(f"{cell}: left out, as it has code of its own")
+    state = checkpoint.load(run / "checkpoint.pt", "cpu")
+    if state["data"] != result.env["data"] or state["optimizer"] is not None:
+        raise ConfigError(f"{run / 'checkpoint.pt'} is not of the finished run")
+    about = describe(result, rows, class_names(run))
+    content = checked(pack, state["model"], about)
+    if len(content) > LARGEST:
+        return say(f"{cell}: left out, as it takes {len(content):,} bytes of {LARGEST:,}")
+    write_atomically(folder / f"{cell}{SUFFIX}", lambda file: file.write(content))
+    text = card(cell, about).encode()
+    write_atomically(folder / f"{cell}.md", lambda file: file.write(text))
+    say(f"{cell}{SUFFIX}: {len(content):,} bytes, {', '.join(rows)}")
+
+
+def class_names(run: Path) -> list[str]:
+    """Reads what the classes of a run's data set are called, from its predictions."""
+    import numpy as np
+
+    with np.load(run / "predictions.npz", allow_pickle=False) as file:
+        return file["class_names"].tolist()
+
+
+def describe(result: Result, rows: list[str], names: list[str]) -> dict[str, Any]:
+    """Says what a network is: the header of its file (see senet/weights.py)."""
+    config = result.config.model_dump(mode="json")
+    options = {key: config[key] for key in ("width", "shortcut", "stride_on", "se")}
+    source = DATASETS[result.config.dataset]
     return {
-        "dataset": config.dataset,
-        "build": {"name": config.network, "classes": source.classes, **options},
+        "build": {"name": result.config.network, "classes": source.classes, **options},
+        "rows": rows,
+        "config": config,
+        "test_error": result.summary["test_error"],
+        "test_images": result.summary["test_images"],
+        "data": result.env["data"],
         "mean": source.mean,
         "std": source.std,
+        "class_names": names,
     }
+
+
+def card(cell: str, about: dict[str, Any]) -> str:
+    """Writes the model card: what the network is, for a person who has only the file."""
+    config, wrong = about["config"], about["test_error"] / 100
+    names = about["class_names"]
+    return CARD.format(
+        cell=cell,
+        network=config["network"],
+        rows=", ".join(about["rows"]),
+        dataset=config["dataset"],
+        recipe=config["recipe"]["name"],
+        seed=config["seed"],
+        error=about["test_error"],
+        images=about["test_images"],
+        margin=196 * (wrong * (1 - wrong) / about["test_images"]) ** 0.5,
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        classes=len(names),
+        names=", ".join(names),
+        data=about["data"],
+        origin=origin(config["dataset"], about["data"]),
+    )

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, call, tiny_study, train_study
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
-from experiments.commands.export import LARGEST
+from experiments.commands.export import LARGEST, card
 from experiments.data.datasets import load, path_of
 from experiments.data.images import split
 from experiments.records.record import read_result
@@ -20,7 +22,8 @@ from experiments.train import checkpoint
 from experiments.train.evaluation import evaluate
 from experiments.train.optimization import arithmetic, new_forward
 from senet import SEConfig, build
-from senet.weights import INDEX, PUBLISHED, pack, published, unpack
+from senet.weights import PUBLISHED, SUFFIX, pack, published, read_about
+from senet.weights import load as load_weights
 
 GRID = """
 title: Own
@@ -33,7 +36,7 @@ cells: [{label: SE, se.ratio: 4}]
 @dataclass(frozen=True)
 class Exported:
     results: Path
-    index: dict
+    networks: dict  # name of a file -> what its header says
     said: str
 
     @property
@@ -41,7 +44,8 @@ class Exported:
         return self.results / "weights"
 
     def run_of(self, cell: str) -> Path:
-        return self.results / "runs" / cell / f"seed{self.index[cell]['seed']}"
+        seed = self.networks[cell]["config"]["seed"]
+        return self.results / "runs" / cell / f"seed{seed}"
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +56,9 @@ def exported(tmp_path_factory, data_dir) -> Exported:
     train_study(tiny_study(str(folder / "own.yaml"), epochs=8), folder / "results", data_dir)
     done = call("export", "own", RESULTS=str(folder / "results"))
     assert done.returncode == 0, done.stdout + done.stderr
-    index = json.loads((folder / "results/weights" / INDEX).read_text())
-    return Exported(folder / "results", index, done.stdout)
+    files = (folder / "results/weights").glob(f"*{SUFFIX}")
+    networks = {path.stem: read_about(path) for path in sorted(files)}
+    return Exported(folder / "results", networks, done.stdout)
 
 
 def examined(model: nn.Module, run: Path, data_dir: Path) -> tuple[float, np.ndarray]:
@@ -69,7 +74,7 @@ def examined(model: nn.Module, run: Path, data_dir: Path) -> tuple[float, np.nda
 
 @pytest.mark.parametrize("row", ["no SE", "SE"])
 def test_a_network_from_the_hub_is_the_one_that_was_trained(exported, data_dir, row):
-    [cell] = [cell for cell, entry in exported.index.items() if row in entry["rows"]]
+    [cell] = [cell for cell, about in exported.networks.items() if row in about["rows"]]
     run = exported.run_of(cell)
     model = torch.hub.load(str(ROOT), "published", row, exported.folder, source="local")
     assert not model.training
@@ -81,41 +86,62 @@ def test_a_network_from_the_hub_is_the_one_that_was_trained(exported, data_dir, 
     error, predicted = examined(model, run, data_dir)
     before = np.load(run / "predictions.npz")["predicted"]
     assert np.mean(predicted != before) <= 2 / len(before)  # float16 turns what was at the edge
-    assert abs(error - exported.index[cell]["test_error"]) <= 100 * 2 / len(before)
+    assert abs(error - exported.networks[cell]["test_error"]) <= 100 * 2 / len(before)
 
 
-def test_an_export_is_small_and_says_what_it_is(exported):
-    assert "2 of 2 networks" in exported.said
-    for cell, entry in exported.index.items():
-        run, size = exported.run_of(cell), (exported.folder / entry["file"]).stat().st_size
-        assert size < LARGEST and size < 0.6 * (run / "checkpoint.pt").stat().st_size
-        assert entry["test_error"] == read_result(run).summary["test_error"]
+def test_an_export_is_small_and_says_what_it_is(exported, data_dir):
+    assert len(exported.networks) == 2
+    for cell, about in exported.networks.items():
+        run, path = exported.run_of(cell), exported.folder / f"{cell}{SUFFIX}"
+        assert f"{path.name}: {path.stat().st_size:,} bytes" in exported.said
+        assert path.stat().st_size < 0.6 * (run / "checkpoint.pt").stat().st_size
+        result, arrays = read_result(run), load("cifar10", data_dir)
+        assert about["test_error"] == result.summary["test_error"]
+        assert about["config"] == result.config.model_dump(mode="json")
+        assert about["data"] == arrays.fingerprint
+        assert tuple(about["class_names"]) == arrays.class_names
+        card = path.with_suffix(".md").read_text()
+        assert f"{about['test_error']:.2f} %" in card and f'"{cell}"' in card
+
+
+def test_any_program_reads_an_export_with_safetensors_alone(exported):
+    [cell] = [cell for cell, about in exported.networks.items() if about["rows"] == ["SE"]]
+    path = exported.folder / f"{cell}{SUFFIX}"
+    with safe_open(path, "numpy") as file:
+        about = json.loads(file.metadata()["about"])
+        assert all(file.get_tensor(name).dtype == np.float16 for name in file.keys())  # noqa: SIM118
+    assert about["mean"] == [0.4914, 0.4822, 0.4465] and about["rows"] == ["SE"]
+    model = build(about["build"]["name"], se=SEConfig(**about["build"]["se"]))
+    model.load_state_dict(load_file(path))
+    theirs, ours = model.state_dict(), published("SE", exported.folder).state_dict()
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())
 
 
 def test_weights_that_were_touched_or_are_called_otherwise_are_refused(exported, tmp_path):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    for path in exported.folder.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+    folder = shutil.copytree(exported.folder, tmp_path / "weights")
     with pytest.raises(ValueError, match=r"unknown network 'r = 3'.*allowed are"):
         published("r = 3", folder)
-    [cell] = [cell for cell, entry in exported.index.items() if entry["rows"] == ["SE"]]
-    content = bytearray((folder / f"{cell}.npz").read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / f"{cell}.npz").write_bytes(content)
+    [cell] = [cell for cell, about in exported.networks.items() if about["rows"] == ["SE"]]
+    path = folder / f"{cell}{SUFFIX}"
+    shutil.copy(path, folder / f"another{SUFFIX}")
+    with pytest.raises(ValueError, match="a row of several networks: name one of another, "):
+        published("SE", folder)
+    assert published("another", folder)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
     with pytest.raises(ValueError, match="its checksum is another"):
-        published("SE", folder)
-    both = {c: entry | {"rows": ["SE"]} for c, entry in exported.index.items()}
-    (folder / INDEX).write_text(json.dumps(both))
-    with pytest.raises(ValueError, match="a row of several networks"):
-        published("SE", folder)
+        published(cell, folder)
+    path.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="its header cannot be read"):
+        published(cell, folder)
     with pytest.raises(ValueError, match="no weights are published"):
         published("SE", tmp_path)
 
 
 def test_a_row_without_a_checkpoint_is_named_and_ends_with_1(exported, tmp_path):
     there = {"RESULTS": str(exported.results)}
-    cell = next(iter(exported.index))
+    cell = next(iter(exported.networks))
     kept = exported.run_of(cell) / "checkpoint.pt"
     aside = kept.rename(tmp_path / "checkpoint.pt")
     try:
@@ -133,39 +159,44 @@ def test_a_row_without_a_checkpoint_is_named_and_ends_with_1(exported, tmp_path)
 
 
 @pytest.mark.parametrize("se", [None, SEConfig(ratio=4, bias="both"), SEConfig(gate="softmax")])
-def test_packing_rounds_to_float16_and_nothing_else(se):
+def test_packing_rounds_to_float16_and_nothing_else(se, tmp_path):
     first, second = build("resnet20", se=se), build("resnet20", se=se)
-    unpack(pack(first.state_dict()), second)
+    content = pack(first.state_dict(), {"rows": []})
+    (tmp_path / "weights").write_bytes(content)
+    load_weights(tmp_path / "weights", second)
     for name, tensor in second.state_dict().items():
         wanted = first.state_dict()[name]
         assert torch.equal(tensor, wanted.half().float() if tensor.is_floating_point() else wanted)
+    assert pack(second.state_dict(), {"rows": []}) == content
 
 
-def test_weights_of_another_network_or_beyond_float16_are_refused():
-    content = pack(build("resnet20").state_dict())
-    with pytest.raises(ValueError, match="of another network"):
-        unpack(content, build("resnet20", se=SEConfig()))
-    with pytest.raises(ValueError, match="of another network"):
-        unpack(content, build("resnet20", width=2))
+def test_weights_of_another_network_or_beyond_float16_are_refused(tmp_path):
+    (tmp_path / "weights").write_bytes(pack(build("resnet20").state_dict(), {}))
+    for other in (build("resnet20", se=SEConfig()), build("resnet20", width=2)):
+        with pytest.raises(ValueError, match="of another network"):
+            load_weights(tmp_path / "weights", other)
     with pytest.raises(ValueError, match="not finite in float16"):
-        pack({"weight": torch.tensor([1e6])})
+        pack({"weight": torch.tensor([1e6])}, {})
 
 
-IN_STUDY = sorted(json.loads((PUBLISHED / INDEX).read_text())) if PUBLISHED.exists() else []
+IN_STUDY = sorted(path.stem for path in PUBLISHED.glob(f"*{SUFFIX}"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IN_STUDY, reason="no weights are published yet")
 @pytest.mark.parametrize("cell", IN_STUDY or [None])
 def test_published_weights_give_the_records_error_on_the_real_test_images(cell):
-    entry = json.loads((PUBLISHED / INDEX).read_text())[cell]
-    run = PUBLISHED.parent / "runs" / cell / f"seed{entry['seed']}"
-    assert entry["test_error"] == read_result(run).summary["test_error"]
+    about = read_about(PUBLISHED / f"{cell}{SUFFIX}")
+    run = PUBLISHED.parent / "runs" / cell / f"seed{about['config']['seed']}"
+    assert about["test_error"] == read_result(run).summary["test_error"]
+    assert (PUBLISHED / f"{cell}{SUFFIX}").stat().st_size < LARGEST
+    assert (PUBLISHED / f"{cell}.md").read_text() == card(cell, about)
     model, data = published(cell), Path(os.environ.get("DATA_DIR", ROOT / "data"))
-    if not path_of(entry["dataset"], data).exists():
-        pytest.skip(f"DATA_DIR {data} has no {entry['dataset']}")
-    if load(entry["dataset"], data).fingerprint != read_result(run).env["data"]:
+    dataset = about["config"]["dataset"]
+    if not path_of(dataset, data).exists():
+        pytest.skip(f"DATA_DIR {data} has no {dataset}")
+    if load(dataset, data).fingerprint != read_result(run).env["data"]:
         pytest.skip(f"DATA_DIR {data} has other images of this name")
     error, predicted = examined(model, run, data)
     before = np.load(run / "predictions.npz")["predicted"]
-    assert abs(error - entry["test_error"]) < 0.3 and np.mean(predicted != before) < 0.02
+    assert abs(error - about["test_error"]) < 0.3 and np.mean(predicted != before) < 0.02
