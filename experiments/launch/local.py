@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
-from experiments.launch.driver import GRACE, SlotDriver
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
 from experiments.launch.failures import OUT_OF_MEMORY, died
+from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.shared_process import SharedProcesses, Worker
 from experiments.launch.worker import Task, train_in_process
 from experiments.processes.fork_server import (
@@ -49,7 +49,7 @@ class LocalRun:
     outcome: Outcome | None = None
 
 
-class Local(SlotDriver):
+class Local(SlotLauncher):
     """Trains runs on this machine, each in a process of its own, from a fork server with torch.
 
     Those that may share a process have one on each device, and a thread each. Where that crashes it

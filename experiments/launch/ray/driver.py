@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from experiments.data.datasets import Say
 from experiments.launch.cluster import RaySettings
-from experiments.launch.driver import GRACE, SlotDriver
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
 from experiments.launch.failures import first_line
+from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.ray.files import DataSets, keep, to_send
 from experiments.launch.ray.node import Actor, Report
 from experiments.records.config import ConfigError
@@ -46,7 +46,7 @@ class RemoteRun:
     epoch: dict[str, Any] = field(default_factory=dict)
 
 
-class Ray(SlotDriver):
+class Ray(SlotLauncher):
     """Trains runs on a Ray cluster: that of RAY_ADDRESS, else one on this machine for the time.
 
     A context manager: at its end, the runs that are under way write checkpoints, which come back.

@@ -11,9 +11,9 @@ from conftest import tiny
 from experiments.launch import choose
 from experiments.launch.choose import LAUNCHERS
 from experiments.launch.cluster import RaySettings, SlurmSettings
-from experiments.launch.driver import Driver, Queue
 from experiments.launch.events import Ended, Noted, Outcome, Started
 from experiments.launch.launcher import Launcher
+from experiments.launch.queue import Queue, QueueLauncher
 from experiments.plan.options import RunOptions
 from experiments.records.record import Record
 
@@ -36,7 +36,7 @@ def test_each_name_starts_what_can_be_used_as_any_launcher(tmp_path, monkeypatch
         inspect.signature(launcher.__exit__).bind(*words)
 
 
-class Busy(Driver):
+class Busy(QueueLauncher):
     """Begins two runs at a time, which are done at once; `theirs` is another process's at first."""
 
     def __init__(self, theirs: Record) -> None:
@@ -59,7 +59,7 @@ class Busy(Driver):
             yield Ended(self.active.pop(0), Outcome("done"))
 
 
-def test_a_driver_goes_on_until_all_runs_have_ended_those_of_others_too(records):
+def test_a_launcher_goes_on_until_all_runs_have_ended_those_of_others_too(records):
     first, second, third = records
     assert list(Busy(first).train(records)) == [
         Noted(first, "process 7 on there trains it: waiting for that"),
@@ -69,7 +69,7 @@ def test_a_driver_goes_on_until_all_runs_have_ended_those_of_others_too(records)
     ]
 
 
-def test_a_driver_begins_nothing_after_its_deadline(records):
+def test_a_launcher_begins_nothing_after_its_deadline(records):
     assert list(Busy(records[0]).train(records, time.monotonic() - 1)) == []
     _, *events = Busy(records[0]).train(records, math.inf)
     assert len(events) == 6

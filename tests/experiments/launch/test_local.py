@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import tiny
 
-from experiments.launch import driver, failures, worker
+from experiments.launch import failures, queue, worker
 from experiments.launch import local as launch
 from experiments.launch.events import Ended, Noted, Outcome, Progressed, Requeued, Started
 from experiments.launch.local import Local, LocalRun
@@ -153,7 +153,7 @@ def test_a_run_that_another_process_trains_is_waited_for_and_told_of_once(
         return holder(path) if is_seen or len(looks) > 1 else None
 
     monkeypatch.setattr(launch, "holder", look)
-    monkeypatch.setattr(driver, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(queue, "LOOK_EVERY", 0.0)
     with Local(["a"], tmp_path) as local, ExitStack() as theirs:
         theirs.enter_context(hold(first.path))
         said = [event for event in local.train([first, second]) if event.record == first]
@@ -306,7 +306,7 @@ def test_a_run_without_a_sign_of_life_is_ended_and_says_where_it_was(tmp_path, s
 def test_a_run_without_room_is_tried_again_where_it_had_neighbours(
     tmp_path, script, monkeypatch, slots
 ):
-    monkeypatch.setattr(driver, "LOOK_EVERY", math.inf)  # it waits for no other process
+    monkeypatch.setattr(queue, "LOOK_EVERY", math.inf)  # it waits for no other process
     first, second = runs(tmp_path, 2)
     go = tmp_path / "go"
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import tiny
 
 from experiments.launch.cluster import SlurmSettings
-from experiments.launch.driver import Queue
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued, Started
+from experiments.launch.queue import Queue
 from experiments.launch.slurm import driver as slurm
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.driver import Slurm

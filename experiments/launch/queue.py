@@ -1,4 +1,4 @@
-"""The queue of pending runs, and the loop that every launcher drives them with."""
+"""The queue of pending runs, and the loop in which every launcher works it off."""
 
 import time
 from abc import ABC, abstractmethod
@@ -51,7 +51,7 @@ class Queue:
             self.elsewhere.clear()
 
 
-class Driver(ABC):
+class QueueLauncher(ABC):
     """Begins pending runs, and passes on what happens to those under way.
 
     A launcher (launcher.py) gets `train` from here, and adds how its runs begin and what becomes
@@ -82,7 +82,7 @@ class Driver(ABC):
         """Yields what has happened to the runs under way; waits for it, but for a moment only."""
 
 
-class SlotDriver(Driver):
+class SlotLauncher(QueueLauncher):
     """Begins one run after the other, for as long as a slot is free."""
 
     def begin(self) -> Iterator[Event]:
