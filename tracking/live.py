@@ -1,16 +1,17 @@
-"""Tells W&B of a grid while it trains, in a process of its own (launch/background.py)."""
+"""Tells W&B of a grid while it trains, in a background process (launch/background.py)."""
 
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty
+from typing import Any
 
-from experiments.launch.background import News
-from experiments.launch.worker import first_line, printing_into
+from experiments.launch.background import Message
+from experiments.launch.failures import first_line
+from experiments.processes.child import printing_into
 from experiments.records.config import ConfigError
 from tracking import mirror as tracking
 
@@ -53,11 +54,13 @@ def pick_mode(track: str) -> str:
     return mode
 
 
-def follow(results: Path, studies: Sequence[str], mode: str, ears, mouth: Connection) -> None:
-    """Tells W&B what `ears` hears of; ends with status 1 where it has not got all of it."""
+def follow(
+    results: Path, studies: Sequence[str], mode: str, inbox: Any, tell: Callable[[str], None]
+) -> None:
+    """Tells W&B what `inbox` has messages of; ends with status 1 where it has not got all of it."""
     folder = tracking.prepare(results)
     with scratch(), printing_into(folder / f"log-{os.getpid()}.txt"):
-        is_complete = Follower(results, studies, mode, mouth).listen(ears)
+        is_complete = Follower(results, studies, mode, tell).listen(inbox)
     os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
 
 
@@ -80,11 +83,13 @@ class Follower:
         results: where the records lie.
         studies: the names of those that are drawn at the end.
         mode: auto, online or offline. Without a key it is offline in any case.
-        mouth: takes sentences for the user.
+        tell_user: takes sentences for the user.
     """
 
-    def __init__(self, results: Path, studies: Sequence[str], mode: str, mouth: Connection) -> None:
-        self.results, self.studies, self.mouth = results, studies, mouth
+    def __init__(
+        self, results: Path, studies: Sequence[str], mode: str, tell_user: Callable[[str], None]
+    ) -> None:
+        self.results, self.studies, self.tell_user = results, studies, tell_user
         has_key = tracking.has_key()
         mode = tracking.usual_mode() if mode == "auto" else mode
         self.mode = "offline" if mode == "online" and not has_key else mode
@@ -99,31 +104,30 @@ class Follower:
                      "`make wandb-sync` sends what is finished")  # fmt: skip
 
     def say(self, sentence: str) -> None:
-        with suppress(OSError):
-            self.mouth.send(f"W&B: {sentence}")
+        self.tell_user(f"W&B: {sentence}")
 
-    def listen(self, ears) -> bool:
-        """Until there is no more news. Whether W&B has got everything then."""
+    def listen(self, inbox: Any) -> bool:
+        """Follows messages until the last one; returns whether W&B has got everything then."""
         if self.mode == "off":
             return True
         while True:
             with suppress(Empty):
-                news = ears.get(timeout=LOOK_EVERY)
-                if news is None:
+                message = inbox.get(timeout=LOOK_EVERY)
+                if message is None:
                     break
-                self.hear(news)
+                self.receive(message)
             self.tell()
         self.ended |= set(self.runs)  # those were interrupted
         self.tell()
         return self.is_complete and not self.runs and not self.drawn
 
-    def hear(self, news: News) -> None:
-        if news.kind == "started":
-            self.runs.setdefault(news.run, None)
-            self.ended.discard(news.run)
-        elif news.kind == "ended" and news.run in self.runs:  # others tell of those they train
-            self.ended.add(news.run)
-        elif news.kind == "drawn":
+    def receive(self, message: Message) -> None:
+        if message.kind == "started":
+            self.runs.setdefault(message.run, None)
+            self.ended.discard(message.run)
+        elif message.kind == "ended" and message.run in self.runs:  # else another runner's
+            self.ended.add(message.run)
+        elif message.kind == "drawn":
             self.drawn = list(self.studies)
 
     def tell(self) -> None:

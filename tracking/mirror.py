@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.launch.worker import first_line
+from experiments.launch.failures import first_line
 from experiments.records.config import ConfigError
 from experiments.records.files import read_lines
 from experiments.records.gates import unpack

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.data.datasets import Say
-from experiments.launch.worker import first_line
+from experiments.launch.failures import first_line
 from experiments.records.config import ConfigError
 from experiments.records.record import load, pilots_of, read_result, runs_of, state
 from experiments.records.study_file import read_studies

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from analysis.load import Study
-from experiments.processes.signals import deaf
+from experiments.processes.signals import children_ignore_stops
 from experiments.records.files import digest_of_file, write_json
 
 NOTES = ".drawn.json"
@@ -93,7 +93,7 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
     if workers < 2:
         return [one.function(*one.arguments) for one in drawings]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        with deaf():
+        with children_ignore_stops():
             tasks = [pool.submit(one.function, *one.arguments) for one in drawings]
         try:
             return [task.result() for task in tasks]

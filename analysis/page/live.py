@@ -5,6 +5,7 @@ No pandas and no matplotlib at the top: the runner only names `follow`, for a pr
 
 import queue
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from experiments.records.record import pilots_of, runs_of
 from experiments.records.study_file import read_studies
 
 REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
-QUIET = 30.0  # seconds without news after which a write is worth it: the percent go on
+QUIET = 30.0  # seconds without a message after which a write is worth it: the percent go on
 OLD = 900.0  # seconds after which nobody writes a page any more
 
 
-def follow(results: Path, names: list[str], ears: Any, mouth: Any) -> None:
-    """Writes the page at the first news, then as more comes, until there is none any more.
+def follow(results: Path, names: list[str], inbox: Any, tell: Callable[[str], None]) -> None:
+    """Writes the page at the first message, then as more come, until the last one.
 
     What comes during a write and the rest after it is one more write. When there are new figures
     somebody, `analysis show`, has written the whole report: it is left alone.
@@ -26,44 +27,44 @@ def follow(results: Path, names: list[str], ears: Any, mouth: Any) -> None:
     Args:
         results: RESULTS.
         names: the studies of the command.
-        ears: `get` gives News, and None at the end.
-        mouth: a sentence that is sent through it reaches the user.
+        inbox: `get` gives messages, and None at the end.
+        tell: tells the user.
     """
     from analysis.page.progress import Page
 
-    page, heard = Page(results, names, mouth.send), [ears.get()]
-    while heard[-1] is not None:
-        if heard[-1].kind == "drawn":
-            heard = [heard[-1], ears.get()]
+    page, read = Page(results, names, tell), [inbox.get()]
+    while read[-1] is not None:
+        if read[-1].kind == "drawn":
+            read = [read[-1], inbox.get()]
             continue
         began = time.monotonic()
         page.write("under way")
         rest = REST * (time.monotonic() - began)
-        heard = heard[-1:] + listen(ears, rest, max(rest, QUIET) if page.is_training else None)
-    is_drawn = len(heard) > 1 and heard[-2].kind == "drawn"
+        read = read[-1:] + _read(inbox, rest, max(rest, QUIET) if page.is_training else None)
+    is_drawn = len(read) > 1 and read[-2].kind == "drawn"
     if not is_drawn:
         page.write("over")
     elif refreshes_itself(page.path):  # the whole report came while we wrote, and was replaced
         page.write("whole")
 
 
-def listen(ears: Any, rest: float, quiet: float | None) -> list:
-    """What is heard until it is time for the next write; None, the end, does not have to wait.
+def _read(inbox: Any, rest: float, quiet: float | None) -> list:
+    """Reads messages until it is time for the next write; None, the end, does not have to wait.
 
     Args:
-        rest: seconds that news wait for.
-        quiet: seconds after which it is time without any news; None for never.
+        rest: seconds that messages wait for.
+        quiet: seconds after which it is time without any message; None for never.
     """
-    began, heard = time.monotonic(), []
+    began, read = time.monotonic(), []
     while True:
-        wait = rest if heard else quiet
+        wait = rest if read else quiet
         left = None if wait is None else max(0.0, began + wait - time.monotonic())
         try:
-            heard.append(ears.get(timeout=left))
+            read.append(inbox.get(timeout=left))
         except queue.Empty:
-            return heard
-        if heard[-1] is None:
-            return heard
+            return read
+        if read[-1] is None:
+            return read
 
 
 def studies_under_way(results: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from experiments.launch.local import Event
+from experiments.launch.events import Ended, Event, Noted, Progressed, Requeued, Started
 from experiments.records.record import Record
 from experiments.records.text import duration
 from experiments.study.tuning import FIRST_PILOT
@@ -66,12 +66,12 @@ class Display:
     def follow(self, event: Event) -> None:
         """Shows one event."""
         {
-            "started": self.start,
-            "progress": self.progress,
-            "note": self.note,
-            "again": self.again,
-            "ended": self.end,
-        }[event.kind](event)
+            Started: self.start,
+            Progressed: self.progress,
+            Noted: self.note,
+            Requeued: self.again,
+            Ended: self.end,
+        }[type(event)](event)
         note = f"{self.ended} of {len(self.expected)} runs, {self.time_left()}"
         self.bars.update(self.whole, completed=self.done, note=note)
         if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_EVERY:
@@ -97,7 +97,7 @@ class Display:
         self.done += (share - self.share[record]) * self.expected[record]
         self.share[record] = share
 
-    def start(self, event: Event) -> None:
+    def start(self, event: Started) -> None:
         record = event.record
         self.started[record] = time.monotonic()
         self.fresh.add(record)
@@ -106,7 +106,7 @@ class Display:
         if not self.console.is_terminal:
             self.line(f"started  {self.names[record]}")
 
-    def progress(self, event: Event) -> None:
+    def progress(self, event: Progressed) -> None:
         record, row = event.record, event.row
         self.reach(record, self.training[record] * event.step / event.steps)
         if record in self.fresh:  # it goes on from a checkpoint: that share was free today
@@ -122,10 +122,10 @@ class Display:
             note = f"epoch {row['epoch']}" + (f", {error:.1f} % wrong" if error is not None else "")
             self.bars.update(self.tasks[record], note=note)
 
-    def note(self, event: Event) -> None:
+    def note(self, event: Noted | Requeued) -> None:
         self.line(f"note     {self.names[event.record]}: {event.sentence}", "yellow")
 
-    def again(self, event: Event) -> None:
+    def again(self, event: Requeued) -> None:
         self.stop(event.record)
         self.reach(event.record, 0.0)
         self.note(event)
@@ -139,7 +139,7 @@ class Display:
             self.bars.remove_task(self.tasks.pop(record))
         return took
 
-    def end(self, event: Event) -> None:
+    def end(self, event: Ended) -> None:
         record, outcome = event.record, event.outcome
         took = self.stop(record)
         self.ended += 1

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.datasets import Say
+from experiments.launch.events import Ended, Noted, Outcome, Progressed, Started
 from experiments.launch.local import Local
-from experiments.launch.worker import Outcome
 from experiments.records.config import ConfigError
 from experiments.records.record import Record, Result, read_result
 from experiments.records.record import state as state_of
@@ -141,14 +141,15 @@ def train(
     outcomes = {}
     with Local([device], data_dir) as local:
         for event in local.train(records):
-            if event.kind == "started":
-                say(f"training {event.record.name} again")
-            elif event.kind == "ended":
-                outcomes[event.record] = event.outcome
-            elif event.kind == "note":
-                say(f"note {event.record.name}: {event.sentence}")
-            elif event.row:
-                say(f"{event.record.name}: {event.step:,} of {event.steps:,} steps")
+            match event:
+                case Started(record):
+                    say(f"training {record.name} again")
+                case Ended(record, outcome):
+                    outcomes[record] = outcome
+                case Noted(record, sentence):
+                    say(f"note {record.name}: {sentence}")
+                case Progressed(record, step, steps, row=dict()):
+                    say(f"{record.name}: {step:,} of {steps:,} steps")
     return outcomes
 
 

@@ -13,9 +13,9 @@ from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds, begin, refuse_rounds
 from experiments.data.datasets import DATASETS, Say, load, prepare_any
 from experiments.data.holdout import held_out
-from experiments.launch.background import Beside, News
+from experiments.launch.background import BackgroundProcess, Message
 from experiments.launch.choose import pick_launcher
-from experiments.launch.local import Event
+from experiments.launch.events import Ended, Event
 from experiments.launch.shared_gpu import widened
 from experiments.plan.estimate import seconds, training_share
 from experiments.plan.options import PlanOptions, RetryOptions, RunOptions
@@ -142,7 +142,7 @@ def run(options: RunOptions, say: Say, console: Console) -> int:
 
         is_whole = show(results, names, say)
         for watcher in watchers:
-            watcher.tell(News("drawn"))
+            watcher.send(Message("drawn"))
     return conclude(name_runs(studies, results), stopped, say) or int(not is_whole)
 
 
@@ -171,18 +171,19 @@ def show(results: Path, names: list[str], say: Say) -> bool:
         return False
 
 
-def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[Beside]:
+def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[BackgroundProcess]:
     """What follows the training beside it: the page, and W&B unless that is off."""
     from analysis.page.live import follow as follow_page
 
     path = results / "report.html"
     lost = f"{path} is not of the last moment: `make browse` writes it anew"
-    found = [Beside("report.html", follow_page, results, names, say=say, lost=lost)]
+    found = [BackgroundProcess("report.html", follow_page, results, names, say=say, lost=lost)]
     if mode == "auto" and not is_installed():
         say(INSTALL)
     elif mode != "off":
         lost = "W&B has not got everything: `make wandb-sync` sends what is finished"
-        found.append(Beside("W&B", follow_wandb, results, names, mode, say=say, lost=lost))
+        words = (results, names, mode)
+        found.append(BackgroundProcess("W&B", follow_wandb, *words, say=say, lost=lost))
     return found
 
 
@@ -230,7 +231,7 @@ def train_round(
     deadline: float | None,
     say: Say,
     console: Console,
-    watchers: Sequence[Beside],
+    watchers: Sequence[BackgroundProcess],
 ) -> str:
     """Trains the missing runs of all seeds so far; says why it stopped before the end, or ""."""
     results, data_dir = options.results, options.data_dir
@@ -282,13 +283,15 @@ def prepare(step: str, device: str, say: Say) -> None:
         say(f"the step is plain, not fused: {reason}", style="yellow")
 
 
-def follow(events: Iterable[Event], watchers: Sequence[Display | Beside], keep_going: bool) -> str:
+def follow(
+    events: Iterable[Event], watchers: Sequence[Display | BackgroundProcess], keep_going: bool
+) -> str:
     """Passes on what happens; says why it is hopeless to go on, or ""."""
     kinds: list[str] = []  # of the failures of the runs that have ended; "" for one that did not
     for event in events:
         for watcher in watchers:
             watcher.follow(event)
-        if event.kind == "ended":
+        if isinstance(event, Ended):
             kinds.append(event.outcome.kind)
         if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
             return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"

@@ -1,7 +1,7 @@
-"""Processes beside the training: told of news, free to be slow, to hang and to die.
+"""Background processes, which follow the training: the page and W&B (analysis, tracking).
 
-What follows a grid, the page and W&B, reads the records that the runs write anyway. Whatever
-happens to it, no run waits for it.
+They are sent messages and read the records that the runs write anyway. No run waits for them: they
+may be slow, hang or crash.
 """
 
 import multiprocessing
@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from experiments.data.datasets import Say
-from experiments.launch.local import Event
-from experiments.launch.worker import die_with_runner, first_line
+from experiments.launch.events import Ended, Event, Progressed, Requeued, Started
+from experiments.launch.failures import first_line
+from experiments.processes.child import die_with_parent
 from experiments.processes.fork_server import spawn
 
 PATIENCE = 30.0  # seconds for the last work, once the training has ended
 HURRY = 10.0  # the same after Ctrl-C
-QUIET = 2.0  # seconds of waiting before a word about it
+QUIET = 2.0  # seconds of waiting before the user is told of it
 
 
 @dataclass(frozen=True)
-class News:
+class Message:
     """What has happened to a run, whose files tell the rest.
 
     kind  started; epoch: one has ended; ended, in whatever way; drawn: there are new figures (of no
@@ -40,98 +41,89 @@ class News:
     run: Path | None = None
 
 
-class Ears:
-    """Where a process hears the news: the end of a pipe, with the `get` of a queue."""
+class Inbox:
+    """The messages to a process, with the `get` of a queue."""
 
     def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
+        self._pipe = pipe
 
-    def get(self, timeout: float | None = None) -> News | None:
-        """None at the end, also where the runner is gone. Raises queue.Empty when it is time."""
-        if not self.pipe.poll(timeout):
+    def get(self, timeout: float | None = None) -> Message | None:
+        """Waits for the next message; None is the end, also where the sender is gone.
+
+        Raises queue.Empty after `timeout` seconds.
+        """
+        if not self._pipe.poll(timeout):
             raise queue.Empty
         try:
-            return self.pipe.recv()
+            return self._pipe.recv()
         except (EOFError, OSError):
             return None
 
 
-class Beside:
-    """A process that hears of the training.
+class BackgroundProcess:
+    """Runs a function in a process of its own, which is sent messages about the training.
 
-    It starts with the first news. A context manager: at its end the process gets some seconds for
-    its last work. In whatever way that ends, and if it ended long before, the training does not
-    notice.
+    It starts with the first event. A context manager: at its end the process gets some seconds for
+    its last work. The training notices neither how that ends, nor whether it ended long before.
 
     Args:
         name: what it is about, to the user.
-        function: called in the process as function(*args, ears, mouth): `ears.get()` gives News,
-            and None at the end; a sentence sent through `mouth` reaches the user.
+        function: called in the process as function(*args, inbox, tell): `inbox.get()` gives
+            messages, and None at the end; `tell(sentence)` tells the user.
         args: picklable.
-        say: tells the user.
+        say: tells the user, here.
         lost: a sentence for when it did not do all of its work.
     """
 
     def __init__(self, name: str, function: Callable, *args: Any, say: Say, lost: str) -> None:
         self.name, self.function, self.args, self.say, self.lost = name, function, args, say, lost
-        self.state: Literal["waits", "listens", "lost"] = "waits"
-        self.news: queue.SimpleQueue = queue.SimpleQueue()
+        self.state: Literal["idle", "running", "lost"] = "idle"
+        self._messages: queue.SimpleQueue = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(HURRY if kind else PATIENCE)
 
     def follow(self, event: Event) -> None:
-        """Passes an event of a launcher on, if it is news."""
-        kinds = {"started": "started", "ended": "ended", "again": "ended"}
-        kind = "epoch" if event.row is not None else kinds.get(event.kind)
-        if kind is None:
-            return
-        if self.state == "waits":
-            self.start()
-        self.tell(News(kind, event.record.path))
+        """Sends what an event of a launcher means for the files of its run."""
+        if (message := _message(event)) is not None:
+            if self.state == "idle":
+                self.start()
+            self.send(message)
 
     def start(self) -> None:
+        """Starts the process, unless there is no memory or no file descriptor for it."""
         try:
             theirs, pipe = multiprocessing.get_context("forkserver").Pipe(duplex=False)
             with theirs:
-                words = (self.name, self.function, *self.args, Ears(theirs))
-                self.process, self.mouth = spawn(begin, *words)
-        except (OSError, EOFError):  # no memory, no file descriptor: the training may have them
-            self.give_up()
+                words = (self.name, self.function, *self.args, Inbox(theirs))
+                self.process, self._outbox = spawn(_run, *words)
+        except (OSError, EOFError):  # the training may have them
+            self._give_up()
             return
-        self.state = "listens"
-        threading.Thread(target=pass_on, args=(self.news, pipe), daemon=True).start()
+        self.state = "running"
+        threading.Thread(target=_pass_on, args=(self._messages, pipe), daemon=True).start()
 
-    def tell(self, news: News | None) -> None:
-        """Nothing where nothing was trained. Never waits, however much there is to be heard."""
-        if self.state == "listens":
-            self.news.put(news)
-            self.listen()
-            if news is not None and not self.process.is_alive():
-                self.give_up()
-
-    def give_up(self) -> None:
-        self.state = "lost"
-        self.say(self.lost, style="yellow")
-
-    def listen(self) -> None:
-        """Tells the user what the process has to say."""
-        with suppress(EOFError, OSError):
-            while self.mouth.poll():
-                self.say(self.mouth.recv(), style="yellow")
+    def send(self, message: Message | None) -> None:
+        """Sends a message, if the process was started; None is the last one. Never waits."""
+        if self.state == "running":
+            self._messages.put(message)
+            self._say_what_it_tells()
+            if message is not None and not self.process.is_alive():
+                self._give_up()
 
     def close(self, patience: float) -> None:
-        if self.state != "listens":
+        """Ends the process: at first in order, after so many seconds by a kill."""
+        if self.state != "running":
             return
         began, has_said = time.monotonic(), False
         try:
-            self.tell(None)
+            self.send(None)
             while self.process.is_alive() and time.monotonic() - began < patience:
                 self.process.join(0.2)
-                self.listen()
+                self._say_what_it_tells()
                 if not has_said and self.process.is_alive() and time.monotonic() - began > QUIET:
                     has_said = True
                     self.say(f"{self.name}: the last of it, for {patience:.0f} s at most ...")
@@ -142,29 +134,60 @@ class Beside:
                     os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.kill()  # also where it has not come to a group of its own yet
             self.process.join()
-            self.listen()
-            self.state = "waits"
+            self._say_what_it_tells()
+            self.state = "idle"
             if is_late or self.process.exitcode:
-                self.give_up()
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self.state = "lost"
+        self.say(self.lost, style="yellow")
+
+    def _say_what_it_tells(self) -> None:
+        with suppress(EOFError, OSError):
+            while self._outbox.poll():
+                self.say(self._outbox.recv(), style="yellow")
 
 
-def pass_on(news: queue.SimpleQueue, pipe: Connection) -> None:
-    """Sends news until None, in a thread of its own, which may wait for a process that is busy."""
+def _message(event: Event) -> Message | None:
+    """Returns what a process is sent of an event; None of those that change no file."""
+    match event:
+        case Started(record):
+            return Message("started", record.path)
+        case Progressed(record, row=dict()):
+            return Message("epoch", record.path)
+        case Ended(record) | Requeued(record):
+            return Message("ended", record.path)
+    return None
+
+
+def _pass_on(messages: queue.SimpleQueue, pipe: Connection) -> None:
+    """Sends messages until None, in a thread of its own, which may wait for a busy process."""
     with pipe, suppress(OSError):
-        while (one := news.get()) is not None:
-            pipe.send(one)
+        while (message := messages.get()) is not None:
+            pipe.send(message)
         pipe.send(None)
 
 
-def begin(name: str, function: Callable, *args: Any) -> None:
-    """Calls function(*args) in a group of its own, which Ctrl-C does not reach, and politely."""
+def _run(name: str, function: Callable, *args: Any) -> None:
+    """Calls function(*args, tell) in a process group of its own, which Ctrl-C does not reach.
+
+    Args:
+        name: what it is about, to the user.
+        function: as of `BackgroundProcess`.
+        args: of it, and at the end the pipe to the user.
+    """
     os.setsid()
     os.nice(10)  # the training comes first
-    die_with_runner()
-    *_, mouth = args
-    try:
-        function(*args)
-    except Exception as error:  # told in a sentence: its traceback is of no use to anybody
+    die_with_parent()
+    *args, pipe = args
+
+    def tell(sentence: str) -> None:
         with suppress(OSError):
-            mouth.send(f"{name}: {type(error).__name__}: {first_line(error)}")
+            pipe.send(sentence)
+
+    try:
+        function(*args, tell)
+    except Exception as error:  # a sentence is enough: its traceback is of no use to anybody
+        tell(f"{name}: {type(error).__name__}: {first_line(error)}")
         os._exit(1)

@@ -1,41 +1,37 @@
-"""The process of a run: it reports, it stops when it is told to, and it dies with its runner.
+"""The process that trains a run, or several at once on a GPU: it reports, and stops when told to.
 
-On a GPU it may be that of several runs at once, a thread each: see `crew`.
-
-No torch at the top: whoever starts these processes needs none.
+Through its pipe a run sends (step, steps, metrics of an epoch that has ended, or None), a sentence
+for the user, and at its end an `Outcome`. No torch at the top: whoever starts these processes
+needs none.
 """
 
-import ctypes
-import errno
-import faulthandler
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from experiments.records.lock import Lock, Moved, hold, is_at
-from experiments.records.record import DISK_FULL, UNFIT, Record
-from experiments.train.arithmetic import Unfit
+from experiments.launch.events import Outcome
+from experiments.launch.failures import first_line, kind_of
+from experiments.processes.child import die_with_parent, printing_into
+from experiments.records.lock import Lock, Moved, hold
+from experiments.records.record import Record
 from experiments.train.environment import keep_freed_memory
 
-REPORT_EVERY = 0.5  # seconds between two signs of life of a run
-OUT_OF_MEMORY = "out of memory"
-OWN = threading.local()  # .stream: of a thread on a GPU
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_ROOM = ("can't allocate memory", "out of memory", "Cannot allocate memory", "ALLOC_FAILED")
+REPORT_EVERY = 0.5  # seconds between two reports of a run
+_OWN = threading.local()  # .stream: of a thread on a GPU
+
+Send = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """A run to train, and where; `is_shared` where other runs have the same process."""
 
     record: Record
@@ -45,185 +41,128 @@ class Job:
     is_shared: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a process ended.
+def train_in_process(task: Task, pipe: Connection) -> None:
+    """Trains a run in a process of its own."""
+    stop = start_work()
+    _train(task, pipe, stop, printing_into(task.record.path / "log.txt"))
 
-    state        done; failed, with an error.txt; interrupted, with a checkpoint; or elsewhere:
-                 another process trains this run
-    kind, reason of a failure, as in `Record.fail`
+
+def train_in_threads(pipes: list[Connection]) -> None:
+    """Trains several runs at once in this process: a thread takes tasks from each pipe.
+
+    An exception of Python's ends one run; a crash ends all of them.
     """
-
-    state: Literal["done", "failed", "interrupted", "elsewhere"]
-    kind: str = ""
-    reason: str = ""
-
-
-def work(job: Job, pipe: Connection) -> None:
-    """Trains a run and sends (what, ...) through the pipe: progress, note, ended."""
-    told = begin()
-    train_one(job, pipe, told, printing_into(job.record.path / "log.txt"))
-
-
-def crew(pipes: list[Connection]) -> None:
-    """Trains runs beside each other, in a thread for each pipe: of the jobs that come through it.
-
-    Sends what `work` sends, of one after the other. What Python catches ends one run; what it does
-    not, all of them.
-    """
-    told = begin()
+    stop = start_work()
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1), os.dup2(nowhere.fileno(), 2)
-    threads = [threading.Thread(target=serve, args=(pipe, told), daemon=True) for pipe in pipes]
+    threads = [threading.Thread(target=_take_tasks, args=(p, stop), daemon=True) for p in pipes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-def serve(pipe: Connection, told: threading.Event) -> None:
-    while not told.is_set():
+def _take_tasks(pipe: Connection, stop: threading.Event) -> None:
+    while not stop.is_set():
         if pipe.poll(REPORT_EVERY):
             try:
-                job = pipe.recv()
+                task = pipe.recv()
             except EOFError:
                 return
-            train_one(job, pipe, told, nullcontext())
+            _train(task, pipe, stop, nullcontext())
 
 
-def begin() -> threading.Event:
-    """Makes this a process that dies with its runner, and returns what tells it to stop."""
-    die_with_runner()
-    told = threading.Event()
+def start_work() -> threading.Event:
+    """Makes this a process that dies with its runner, and returns what SIGTERM sets."""
+    die_with_parent()
+    stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which sends SIGTERM
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
-    return told
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop
 
 
-def train_one(
-    job: Job, pipe: Connection, told: threading.Event, printing: AbstractContextManager
+def _train(
+    task: Task, pipe: Connection, stop: threading.Event, printing: AbstractContextManager
 ) -> None:
     """Trains a run unless another process does, and sends how that ended."""
 
-    def send(*message: Any) -> None:
+    def send(message: Any) -> None:
         try:
             pipe.send(message)
         except OSError:  # the runner is gone
             os._exit(1)
 
-    folder = job.record.path
+    folder = task.record.path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder) as lock:
             if lock is None:
                 outcome = Outcome("elsewhere")
-            elif job.record.finished:  # by another runner, a moment ago
+            elif task.record.finished:  # by another runner, a moment ago
                 outcome = Outcome("done")
             else:
                 with printing:
-                    outcome = attempt(job, lock, send, told.is_set)
+                    outcome = _attempt(task, lock, send, stop.is_set)
     except OSError as error:  # no folder, no lock, no log
         outcome = Outcome("failed", kind_of(error), str(error))
-    send("ended", outcome)
+    send(outcome)
 
 
-def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
-    """Trains, and says how that ended."""
+def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Outcome:
+    """Trains a run whose lock is ours, and returns how that ended."""
     import torch
 
     from experiments.train.train import Interrupted, Watch, train
 
-    torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
+    torch.set_num_threads(1)  # however many go at a time: workers x threads = cores
     keep_freed_memory()
     stream = nullcontext()
-    if "cuda" in job.device:
-        torch.cuda.set_device(job.device)  # or it takes memory on the first GPU, too
-        if not hasattr(OWN, "stream"):  # so that runs of other threads go on beside it
-            OWN.stream = torch.cuda.Stream()
-        stream = torch.cuda.stream(OWN.stream)
-    record, batch_size = job.record, job.record.config.recipe.batch_size
-    started, sent, latest = None, 0.0, {}
-
-    def report(step: int, steps: int, row: dict | None) -> None:
-        nonlocal started, sent, latest
-        now = time.monotonic()
-        started, latest = started or (step, now), row or latest
-        if row is None and now - sent < REPORT_EVERY:
-            return
-        sent, since = now, now - started[1]
-        speed = (step - started[0]) / since if since else 0.0
-        send("progress", step, steps, row)
-        lock.tell(
-            step=step,
-            steps=steps,
-            epoch=latest.get("epoch", 0),
-            error=latest.get("val_error"),
-            images_per_second=speed * batch_size,
-            seconds_left=(steps - step) / speed if speed else None,
-        )
-
-    watch = Watch(report, lambda text: send("note", text), stop, job.checkpoint_every)
+    if "cuda" in task.device:
+        torch.cuda.set_device(task.device)  # or it takes memory on the first GPU, too
+        if not hasattr(_OWN, "stream"):  # so that runs of other threads go on at the same time
+            _OWN.stream = torch.cuda.Stream()
+        stream = torch.cuda.stream(_OWN.stream)
+    record = task.record
+    report = _Reporter(send, lock, record.config.recipe.batch_size)
     try:
         with stream:
-            train(record.config, record, job.data_dir, job.device, watch)
+            watch = Watch(report, send, stop, task.checkpoint_every)
+            train(record.config, record, task.data_dir, task.device, watch)
     except Interrupted:
         return Outcome("interrupted")
     except Exception as error:
-        if job.is_shared and type(error).__name__ == "AcceleratorError":
+        if task.is_shared and type(error).__name__ == "AcceleratorError":
             os._exit(1)  # of the GPU: no run of this process can go on after it
         outcome = Outcome("failed", kind_of(error), first_line(error))
-        with suppress(OSError, Moved):  # a full disk: the runner hears of it all the same
+        with suppress(OSError, Moved):  # a full disk: the runner is told all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())
         return outcome
     return Outcome("done")
 
 
-def kind_of(error: Exception) -> str:
-    """What two failures have in common."""
-    if isinstance(error, MemoryError) or any(text in str(error) for text in NO_ROOM):
-        return OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return DISK_FULL
-    if isinstance(error, Unfit):
-        return UNFIT
-    return type(error).__name__
+class _Reporter:
+    """Sends how far a run is, and leaves that in its lock, for `status`."""
 
+    def __init__(self, send: Send, lock: Lock, batch_size: int) -> None:
+        self.send, self.lock, self.batch_size = send, lock, batch_size
+        self.first: tuple[int, float] | None = None  # the first step of this process, and when
+        self.sent = 0.0
+        self.epoch: dict[str, Any] = {}  # the metrics of the last one
 
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
-
-
-@contextmanager
-def printing_into(path: Path) -> Iterator[None]:
-    """Sends what this process prints to a file, in C++ too, and where it was when it crashed.
-
-    SIGUSR1 writes where it is. The file goes where nothing was printed.
-    """
-    path.unlink(missing_ok=True)  # that of another user could not be written to
-    with path.open("wb", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    faulthandler.enable(all_threads=False)
-    faulthandler.register(signal.SIGUSR1, all_threads=False)
-    yield
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if is_at(1, path) and not os.fstat(1).st_size:
-        path.unlink()
-
-
-def die_with_runner() -> None:
-    """Ends this process when its runner ends, in whatever way, so that it gives up its lock.
-
-    A thread waits for that; on Linux the kernel does, too, as a thread cannot where C code hangs:
-    the fork server, our parent, ends with the runner.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    runner = multiprocessing.parent_process()
-
-    def wait() -> None:
-        runner.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    def __call__(self, step: int, steps: int, row: dict | None) -> None:
+        """Reports each epoch that has ended, else not more often than every REPORT_EVERY."""
+        now = time.monotonic()
+        self.first, self.epoch = self.first or (step, now), row or self.epoch
+        if row is None and now - self.sent < REPORT_EVERY:
+            return
+        self.sent, since = now, now - self.first[1]
+        speed = (step - self.first[0]) / since if since else 0.0
+        self.send((step, steps, row))
+        self.lock.tell(
+            step=step,
+            steps=steps,
+            epoch=self.epoch.get("epoch", 0),
+            error=self.epoch.get("val_error"),
+            images_per_second=speed * self.batch_size,
+            seconds_left=(steps - step) / speed if speed else None,
+        )

@@ -21,7 +21,7 @@ def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
         last_words: gives what to tell a user who has stopped it, if there is something.
     """
     protect()
-    stop.listen()
+    stop.handle_stops()
     try:
         status = app(standalone_mode=False)
     except (ConfigError, UsageError) as error:

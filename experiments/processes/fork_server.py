@@ -1,4 +1,4 @@
-"""Processes from the fork server, which has imported torch: begun, asked, and how they ended."""
+"""Starts processes of the fork server, which has imported torch, and asks them questions."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from experiments.processes.signals import STOPS, deaf
+from experiments.processes.signals import STOPS, children_ignore_stops
 from experiments.records.config import ConfigError
 
 # What the fork server imports, whoever starts it. Counting operations needs `torch._dynamo`: five
@@ -25,7 +25,7 @@ multiprocessing.set_forkserver_preload(
 def warm_up() -> None:
     """Starts the fork server, which imports in the background what every run needs."""
     try:
-        with deaf():
+        with children_ignore_stops():
             forkserver.ensure_running()
     except OSError as error:
         if "AF_UNIX" not in str(error):
@@ -38,16 +38,16 @@ def warm_up() -> None:
 
 
 def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Connection]:
-    """A process from the fork server that calls function(*args, pipe), and our end of the pipe."""
+    """Starts a process that calls function(*args, pipe); returns it and our end of the pipe."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     try:
-        return begin(function, *args, theirs), ours
+        return start_process(function, *args, theirs), ours
     finally:
         theirs.close()
 
 
-def begin(function: Callable, *args: Any) -> multiprocessing.Process:
-    """A process from the fork server that calls function(*args)."""
+def start_process(function: Callable, *args: Any) -> multiprocessing.Process:
+    """Starts a process of the fork server, which calls function(*args)."""
     for is_last in (False, False, True):
         context = multiprocessing.get_context("forkserver")
         process = context.Process(target=function, args=args, daemon=True)
@@ -96,7 +96,7 @@ def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = T
     Raises ConfigError where the function does.
     """
     warm_up()
-    process, pipe = spawn(answer, function, args, quiet)
+    process, pipe = spawn(_answer, function, args, quiet)
     try:
         value, error = pipe.recv() if pipe.poll(patience) else (None, None)
     except EOFError:
@@ -109,7 +109,7 @@ def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = T
     return value
 
 
-def answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> None:
+def _answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> None:
     """Calls function(*args) and sends (what it returns, the ConfigError that it raises)."""
     import torch
 
@@ -125,12 +125,12 @@ def answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> No
 
 
 def was_told(process: multiprocessing.Process) -> bool:
-    """Whether a process was ended by SIGTERM, before it could listen to it."""
+    """Tells whether SIGTERM has ended a process, before it could handle that."""
     return process.exitcode == -signal.SIGTERM
 
 
 def kills_for_memory() -> int:
-    """How many processes the kernel has ended for want of memory, where it says so."""
+    """Counts the processes that the kernel has ended for want of memory, where it says so."""
     kills = 0
     for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
         try:

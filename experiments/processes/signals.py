@@ -38,8 +38,8 @@ class Stop:
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Lets processes that are started meanwhile ignore what ends us: we end them in order.
+def children_ignore_stops() -> Iterator[None]:
+    """Makes processes that are started meanwhile ignore what ends us: we end them in order.
 
     A terminal or a batch system signals them all.
     """
@@ -53,8 +53,8 @@ def deaf() -> Iterator[None]:
             signal.signal(number, action)
 
 
-def listen() -> None:
-    """Answers the signals from now on, but for those that are ignored, as under nohup."""
+def handle_stops() -> None:
+    """Handles the signals from now on, but for those that are ignored, as under nohup."""
     stop = Stop()
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -14,8 +14,7 @@ from conftest import TINY, call, start, tiny, tiny_study, tiny_words, workers
 from waiting import wait_for
 
 from experiments.commands.run import follow
-from experiments.launch.local import Event
-from experiments.launch.worker import Outcome
+from experiments.launch.events import Ended, Outcome
 from experiments.records.config import ConfigError
 from experiments.records.lock import hold, holder
 from experiments.records.record import Record, delete, failure, find_run, load, read_result, state
@@ -128,10 +127,7 @@ def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_di
     ],
 )
 def test_only_failures_alike_and_at_the_start_stop_a_grid(tmp_path, kinds, keep_going, heard):
-    ended = [
-        Event("ended", Record(tmp_path, tiny()), outcome=Outcome("failed", kind.strip("-")))
-        for kind in kinds
-    ]
+    ended = [Ended(Record(tmp_path, tiny()), Outcome("failed", kind.strip("-"))) for kind in kinds]
     shown = []
     display = SimpleNamespace(follow=shown.append)
     reason = follow(iter(ended), [display], keep_going)

@@ -23,13 +23,13 @@ from waiting import wait_for
 from analysis.__main__ import offline_runs, open_in_browser
 from analysis.load import find_studies
 from analysis.page import live, progress, report
-from experiments.launch.background import News
+from experiments.launch.background import Message
 from experiments.records.lock import hold
 from experiments.records.study_file import read_studies
 
 NAME = "squeeze-cifar10-resnet29b-smoke"
 EVIL = "<script>document.title='owned'</script>"
-STARTED, EPOCH, ENDED, DRAWN = map(News, ("started", "epoch", "ended", "drawn"))
+STARTED, EPOCH, ENDED, DRAWN = map(Message, ("started", "epoch", "ended", "drawn"))
 
 
 @pytest.fixture
@@ -45,24 +45,18 @@ def results(tmp_path, monkeypatch) -> Path:
     return tmp_path / "results"
 
 
-class Mouth(list):
-    """What would reach the user."""
-
-    send = list.append
-
-
 @contextmanager
-def following(results: Path, mouth: Mouth, *news: News) -> Iterator[queue.Queue]:
+def following(results: Path, told: list[str], *messages: Message) -> Iterator[queue.Queue]:
     """`follow` beside the test, which ends it."""
-    ears = queue.Queue()
-    for one in news:
-        ears.put(one)
-    thread = threading.Thread(target=live.follow, args=(results, [NAME], ears, mouth))
+    inbox = queue.Queue()
+    for one in messages:
+        inbox.put(one)
+    thread = threading.Thread(target=live.follow, args=(results, [NAME], inbox, told.append))
     thread.start()
     try:
-        yield ears
+        yield inbox
     finally:
-        ears.put(None)
+        inbox.put(None)
         thread.join()
 
 
@@ -87,17 +81,17 @@ def runs(results: Path) -> dict[str, Path]:
 
 
 def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
-    of, mouth = runs(results), Mouth()
+    of, told = runs(results), []
     labels = list(of)
     for path in list(of.values())[1:]:
         shutil.move(path, tmp_path / path.parent.name)
-    with following(results, mouth, STARTED) as ears:
+    with following(results, told, STARTED) as inbox:
         wait_for(says(results, "1 of 5 runs are there : 1 done, 4 planned."))
         assert live.refreshes_itself(results / "report.html")
 
         back = of[labels[1]]
         shutil.move(tmp_path / back.parent.name, back)
-        ears.put(ENDED)
+        inbox.put(ENDED)
         wait_for(says(results, "2 of 5 runs are there"))
         error = json.loads((back / "summary.json").read_text())["test_error"]
         assert f"{labels[1]} done {error:.2f} % test error" in said(results)
@@ -113,7 +107,7 @@ def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
             (now / "metrics.jsonl").write_text((cut / "metrics.jsonl").read_text())
             facts = {"error": 61.25, "images_per_second": 1234.5, "seconds_left": 260.0}
             lock.write({"step": 45, "steps": 100, "epoch": 2} | facts)
-            ears.put(EPOCH)
+            inbox.put(EPOCH)
             wait_for(says(results, "2 done, 1 failed, 1 interrupted, 1 running"))
             page = said(results)
             assert "45 %, epoch 3 61.2 % held-out error 1,234 images/s about 4 min left" in page
@@ -121,9 +115,9 @@ def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
             assert "interrupted after 1 epochs" in page
             assert before == text_of(results).count("curves so far") == 1
             lock.write({"step": 100, "steps": 100})
-            ears.put(EPOCH)
+            inbox.put(EPOCH)
             wait_for(says(results, "it reads the test set"))
-    assert not live.refreshes_itself(results / "report.html") and mouth == []
+    assert not live.refreshes_itself(results / "report.html") and told == []
     page = Page(text_of(results))
     assert "As far as it went" in page.said and "when the command ended" in page.said
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
@@ -152,46 +146,46 @@ def test_what_piles_up_is_one_write(results, monkeypatch):
     monkeypatch.setattr(
         progress.Page, "write", lambda page, what: (written.append(what), write(page, what))
     )
-    with following(results, Mouth(), *[EPOCH] * 50):
+    with following(results, [], *[EPOCH] * 50):
         pass
     assert written == ["under way", "over"]
 
 
 def test_the_whole_report_is_left_alone_until_runs_go_on(results):
     path = results / "report.html"
-    with following(results, Mouth(), STARTED) as ears:
+    with following(results, [], STARTED) as inbox:
         wait_for(says(results, "Under way"))
         path.write_text("the whole report")
-        ears.put(DRAWN)
+        inbox.put(DRAWN)
     assert path.read_text() == "the whole report"
-    with following(results, Mouth(), STARTED, DRAWN):  # this one came during a write
+    with following(results, [], STARTED, DRAWN):  # this one came during a write
         pass
     found = find_studies(results, [])
     assert path.read_text() == report.render(found, [])
-    with following(results, Mouth(), STARTED, DRAWN, STARTED):  # another round of seeds
+    with following(results, [], STARTED, DRAWN, STARTED):  # another round of seeds
         pass
     assert "As far as it went" in said(results)
 
 
 def test_what_is_broken_is_told_once_and_does_not_cost_the_page(results):
-    mouth, [first, second, *_] = Mouth(), runs(results).values()
+    told, [first, second, *_] = [], runs(results).values()
     (results / "studies/another.json").write_text("{")
     (results / "studies/nosqueeze-cifar10-resnet29b-smoke.json").unlink()
     (first / "metrics.jsonl").write_text("edited")
     (second / "summary.json").unlink()
     (second / "metrics.jsonl").write_text('{"epoch": 1, "train_error": "much"}\n')
-    with following(results, mouth, STARTED) as ears:
+    with following(results, told, STARTED) as inbox:
         wait_for(says(results, "3 of 5 runs are there : 1 damaged, 3 done, 1 interrupted"))
-        ears.put(ENDED)
-    assert len(mouth) == len(set(mouth)) == 2
-    assert all(sentence.startswith("report.html, while the grid runs: ") for sentence in mouth)
-    assert "another.json" in mouth[0]
+        inbox.put(ENDED)
+    assert len(told) == len(set(told)) == 2
+    assert all(sentence.startswith("report.html, while the grid runs: ") for sentence in told)
+    assert "another.json" in told[0]
     assert f"Damaged, and left out: {first / 'metrics.jsonl'} is not what" in said(results)
     (results / "report.html").unlink()
     (results / "report.html").mkdir()
-    with following(results, mouth, STARTED):
+    with following(results, told, STARTED):
         pass
-    assert len(mouth) == 5 and "report.html" in mouth[-1].partition(": ")[2]
+    assert len(told) == 5 and "report.html" in told[-1].partition(": ")[2]
 
 
 @pytest.mark.parametrize(

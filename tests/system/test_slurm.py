@@ -19,6 +19,7 @@ from waiting import wait_for
 
 from experiments.commands.overview import status_lines
 from experiments.launch.cluster import SlurmSettings
+from experiments.launch.events import Ended, Progressed
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.driver import Slurm
 from experiments.records.config import ConfigError
@@ -225,9 +226,9 @@ def test_a_job_that_is_held_is_named_and_trains_once_it_is_released(tmp_path, th
 
     settings = SlurmSettings(cpus=1, memory=1, sbatch={"hold": True})
     with Slurm(settings, ["cpu"], tmp_path, data_dir, 60, 60, {record: 1.0}, say) as slurm:
-        kinds = [event.kind for event in slurm.train([record])]
+        events = list(slurm.train([record]))
     assert ["held (JobHeldUser)" in text for text in said] == [False, True]
-    assert kinds[-1] == "ended" and record.state == "done"
+    assert isinstance(events[-1], Ended) and record.state == "done"
 
 
 def test_a_slurm_that_does_not_answer_is_waited_for(tmp_path, there, data_dir, monkeypatch):
@@ -239,7 +240,7 @@ def test_a_slurm_that_does_not_answer_is_waited_for(tmp_path, there, data_dir, m
         monkeypatch.setenv("PATH", str(tmp_path) if text.startswith("sent") else path)
 
     with Slurm(settings, ["cpu"], tmp_path, data_dir, 60, 60, {record: 1.0}, say) as slurm:
-        assert [event.kind for event in slurm.train([record])][-1] == "ended"
+        assert isinstance(list(slurm.train([record]))[-1], Ended)
     _, *said = said
     assert said == ["Slurm does not answer `squeue`: waiting for it", "Slurm answers again"]
     assert record.state == "done"
@@ -252,7 +253,7 @@ def test_an_early_end_cancels_the_jobs_which_write_checkpoints(tmp_path, there, 
     settings = SlurmSettings(cpus=2, memory=1, warning=30)
     with Slurm(settings, ["cpu"] * 2, tmp_path, data_dir, 60, 60, expected, said.append) as slurm:
         for event in slurm.train(records):
-            if event.kind == "progress" and event.record == records[1]:
+            if isinstance(event, Progressed) and event.record == records[1]:
                 break
     assert said[-1].startswith("stopping: scancel") and said[0].startswith("sent: 3 runs as job")
     assert [record.state for record in records] == ["interrupted", "interrupted", "planned"]

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from multiprocessing import Pipe
 from pathlib import Path
 from queue import Queue
 
@@ -30,7 +29,7 @@ from conftest import (
 from waiting import wait_for
 from wandb_server import KEY, Server, UselessServer
 
-from experiments.launch.background import Beside, News
+from experiments.launch.background import BackgroundProcess, Message
 from experiments.records.config import ConfigError
 from experiments.records.record import Record, load, read_result
 from experiments.train.train import train
@@ -94,9 +93,9 @@ def run_apart(
     words: list[str], patience: float, stdin=subprocess.DEVNULL, **environment: str
 ) -> subprocess.CompletedProcess:
     """A grid in a process of its own, which waits so many seconds for W&B at its end."""
-    main = f"from experiments import __main__, beside; beside.PATIENCE = {patience}"
+    main = "from experiments import __main__; from experiments.launch import background as b"
     return subprocess.run(
-        [sys.executable, "-c", f"{main}; __main__.main()", *words],
+        [sys.executable, "-c", f"{main}; b.PATIENCE = {patience}; __main__.main()", *words],
         cwd=ROOT, stdin=stdin, capture_output=True, text=True, env=bare() | environment,
     )  # fmt: skip
 
@@ -305,21 +304,18 @@ def test_a_grid_is_told_live_where_there_is_a_key(tmp_path, data_dir, home):
 def test_a_server_of_no_use_costs_one_warning_and_no_record(
     kind, some_records, no_key, monkeypatch
 ):
-    """The process beside the training, driven here with less patience than a user has."""
+    """The background process, driven here with less patience than a user has."""
     monkeypatch.setattr(tracking, "CONNECT", 1)
     tracking.prepare(some_records)
     paths = sorted(path.parent for path in some_records.glob("runs/*/*/summary.json"))
-    ears, (mine, theirs) = Queue(), Pipe()
+    inbox, said = Queue(), []
     for path in paths:
-        ears.put(News("started", path)), ears.put(News("ended", path))
-    ears.put(None)
+        inbox.put(Message("started", path)), inbox.put(Message("ended", path))
+    inbox.put(None)
     with UselessServer(kind) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        assert not Follower(some_records, [], "auto", theirs).listen(ears)
-    said = []
-    while mine.poll():
-        said.append(mine.recv())
+        assert not Follower(some_records, [], "auto", said.append).listen(inbox)
     assert len(said) == 1 and "not to be reached" in said[0] and "wandb-sync" in said[0]
     assert not list((some_records / "wandb/told").iterdir())
 
@@ -467,16 +463,16 @@ def test_a_study_has_its_own_figures_and_no_other_ones(tmp_path):
     assert [path.name for path in figures_of(tmp_path, asked)] == own
 
 
-def dies(ears, mouth) -> None:
-    mouth.send("a last word")
+def dies(inbox, tell) -> None:
+    tell("a last word")
     os._exit(3)
 
 
-def sleeps(ears, mouth) -> None:
+def sleeps(inbox, tell) -> None:
     subprocess.run(["sleep", "1000"])
 
 
-def raises(ears, mouth) -> None:
+def raises(inbox, tell) -> None:
     raise ValueError("something is wrong\nand more")
 
 
@@ -489,13 +485,15 @@ def raises(ears, mouth) -> None:
 )  # fmt: skip
 def test_whatever_happens_beside_the_training_is_said_and_no_more(function, patience, said):
     heard = []
-    with Beside("it", function, say=lambda text, **_: heard.append(text), lost="lost") as beside:
-        beside.tell(News("drawn"))  # nothing was trained: nothing is started
-        assert beside.state == "waits"
-        beside.start()
+    with BackgroundProcess(
+        "it", function, say=lambda text, **_: heard.append(text), lost="lost"
+    ) as process:
+        process.send(Message("drawn"))  # nothing was trained: nothing is started
+        assert process.state == "idle"
+        process.start()
         for _ in range(3000):  # more than a pipe holds
-            beside.tell(News("epoch", Path("x" * 100)))
-        beside.close(patience)
+            process.send(Message("epoch", Path("x" * 100)))
+        process.close(patience)
     assert [line for line in heard if "last of it" not in line] == said
 
 
@@ -509,20 +507,22 @@ class Slow:
 def test_a_process_that_has_not_even_begun_is_not_waited_for():
     heard = []
     words = {"say": lambda text, **_: heard.append(text), "lost": "lost"}
-    with Beside("it", dies, Slow(), **words) as beside:
-        beside.start()
-        beside.close(0.5)
-    assert heard == ["lost"] and not beside.process.is_alive()
+    with BackgroundProcess("it", dies, Slow(), **words) as process:
+        process.start()
+        process.close(0.5)
+    assert heard == ["lost"] and not process.process.is_alive()
 
 
 def test_a_process_that_dies_is_missed_at_once(capfd):
     heard = []
-    with Beside("it", dies, say=lambda text, **_: heard.append(text), lost="lost") as beside:
-        beside.start()
-        beside.process.join()
-        beside.tell(News("epoch"))
+    with BackgroundProcess(
+        "it", dies, say=lambda text, **_: heard.append(text), lost="lost"
+    ) as process:
+        process.start()
+        process.process.join()
+        process.send(Message("epoch"))
         assert heard == ["a last word", "lost"]
-        beside.tell(News("epoch"))
+        process.send(Message("epoch"))
     assert heard == ["a last word", "lost"]
 
 
@@ -532,7 +532,9 @@ def test_the_training_does_not_notice_what_cannot_be_started(monkeypatch):
 
     monkeypatch.setattr("experiments.launch.background.spawn", full)
     heard = []
-    with Beside("it", dies, say=lambda text, **_: heard.append(text), lost="lost") as beside:
-        beside.start()
-        beside.tell(News("epoch"))
+    with BackgroundProcess(
+        "it", dies, say=lambda text, **_: heard.append(text), lost="lost"
+    ) as process:
+        process.start()
+        process.send(Message("epoch"))
     assert heard == ["lost"]

@@ -9,46 +9,37 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from experiments.data.datasets import path_of
-from experiments.launch.local import Event, Local
-from experiments.launch.worker import Outcome
+from experiments.launch.events import Ended, Event
+from experiments.launch.local import Local
+from experiments.launch.ray.files import Changes, Files
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, write_atomically
 from experiments.records.record import Record
 from experiments.records.study_file import UNSETTLED, Arithmetic
 
-TURN = 1.0  # seconds of what happens in an answer
-Files = dict[str, bytes | None]  # a run's files by name; None is one that is gone
+TURN = 1.0  # seconds of what happens in a report
 
 
 @dataclass(frozen=True)
-class Told:
-    """An `Event` as it travels: without its record, which is another one at home."""
+class Report:
+    """What has happened to a run, and which of its files have changed.
 
-    kind: str
-    step: int
-    steps: int
-    row: dict | None
-    sentence: str
-    outcome: Outcome | None
-    host: str
-    pid: int
+    events     with the run's record on the node, which is another one for the driver
+    host, pid  of the actor
+    """
 
-
-@dataclass(frozen=True)
-class News:
-    """An answer: what has happened, and which files have changed."""
-
-    told: list[Told]
-    files: Files
+    events: list[Event] = field(default_factory=list)
+    files: Files = field(default_factory=dict)
+    host: str = field(default_factory=platform.node)
+    pid: int = field(default_factory=os.getpid)
 
 
-class Seat:
+class Actor:
     """Trains one run at a time, with its record in a folder of its own.
 
     Args:
@@ -61,14 +52,14 @@ class Seat:
         self, device: str, data_dir: Path, patience: float, checkpoint_every: float
     ) -> None:
         self.device, self.data_dir = device, data_dir
-        self.how = (patience, checkpoint_every)
+        self.settings = (patience, checkpoint_every)
         self.place: tempfile.TemporaryDirectory | None = None  # of the run that is under way
         self.local: Local | None = None
         self.events: Iterator[Event] = iter(())
-        self.seen: dict[str, tuple[int, int]] = {}  # file -> as it was sent
+        self.changes: Changes | None = None
         self.checked: dict[str, Path] = {}  # a data set's digest -> the folder of its file
 
-    def begin(
+    def start(
         self,
         config: RunConfig,
         files: Files,
@@ -76,7 +67,7 @@ class Seat:
         digest: str,
         data: list[Any],
         arithmetic: Arithmetic = UNSETTLED,
-    ) -> News:
+    ) -> Report:
         """Starts a run.
 
         Args:
@@ -88,7 +79,7 @@ class Seat:
             arithmetic: of its study.
         """
         self.place = tempfile.TemporaryDirectory(prefix="se-ablation-")
-        record = self.record = Record(Path(self.place.name), config, arithmetic)
+        record = Record(Path(self.place.name), config, arithmetic)
         record.path.mkdir(parents=True)
         for name, content in files.items():
             (record.path / name).write_bytes(content)
@@ -96,38 +87,38 @@ class Seat:
             record.code_path.parent.mkdir(exist_ok=True)
             record.code_path.write_bytes(code)
         if digest not in self.checked:
-            self.checked[digest] = self.find(config.dataset, digest, lambda: fetch(data[0]))
-        self.seen = {path.name: mark(path) for path in self.files()}
-        self.local = Local([self.device], self.checked[digest], *self.how).__enter__()
+            self.checked[digest] = self.find(config.dataset, digest, lambda: _fetch(data[0]))
+        self.changes = Changes(record.path)
+        self.local = Local([self.device], self.checked[digest], *self.settings).__enter__()
         self.events = self.local.train([record])
-        return News([], {})
+        return Report()
 
-    def advance(self) -> News:
+    def advance(self) -> Report:
         """Goes on for a moment, or longer where nothing is heard of the run."""
-        told, until = [], time.monotonic() + TURN
+        events, until = [], time.monotonic() + TURN
         for event in self.events:
-            facts = (event.step, event.steps, event.row, event.sentence, event.outcome)
-            told.append(Told(event.kind, *facts, platform.node(), os.getpid()))
-            if event.kind == "ended":
-                return News(told, self.leave())
+            events.append(event)
+            if isinstance(event, Ended):
+                return Report(events, self._leave())
             if time.monotonic() > until:
                 break
-        return News(told, self.changes())
+        return Report(events, self.changes.take())
 
-    def stop(self) -> News:
+    def stop(self) -> Report:
         """Lets the run write a checkpoint and ends it."""
         if self.local is not None:
             self.local.__exit__()
-        return News([], self.leave())
+        return Report(files=self._leave())
 
-    def leave(self) -> Files:
-        """The last changes; nothing of the run stays on the node."""
-        last, self.seen = self.changes(), {}
+    def _leave(self) -> Files:
+        """Returns the last changes; nothing of the run stays on the node."""
+        last = self.changes.take()
+        self.changes.seen = {}  # or another report would say that all of them are gone
         self.place.cleanup()
         return last
 
     def find(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:
-        """The folder that holds this very file: DATA_DIR, or one that is filled once per node."""
+        """Returns the folder of this very file: DATA_DIR, or one that is filled once per node."""
         own = Path(tempfile.gettempdir()) / f"se-ablation-data-{os.getuid()}" / digest[:16]
         for folder in (self.data_dir, own):
             if (file := path_of(name, folder)).exists() and digest_of_file(file) == digest:
@@ -136,32 +127,9 @@ class Seat:
         write_atomically(path_of(name, own), lambda file: file.write(content()))
         return own
 
-    def files(self) -> list[Path]:
-        paths = self.record.path.glob("*")  # none where the run has left
-        return [p for p in paths if p.is_file() and p.name != "lock" and not p.name.startswith(".")]
 
-    def changes(self) -> Files:
-        """The files that are new, or not as they were sent, and those that are gone."""
-        now = {}
-        changed: Files = {}
-        for path in self.files():
-            with suppress(FileNotFoundError):  # it is written anew
-                now[path.name] = mark(path)
-                if self.seen.get(path.name) != now[path.name]:
-                    changed[path.name] = path.read_bytes()
-        changed |= dict.fromkeys(self.seen.keys() - now.keys())
-        self.seen = now
-        return changed
-
-
-def fetch(reference: Any) -> Any:
-    """What is behind a reference of Ray's: a node fetches it once."""
+def _fetch(reference: Any) -> Any:
+    """Returns what is behind a reference of Ray's: a node fetches it once."""
     import ray
 
     return ray.get(reference)
-
-
-def mark(path: Path) -> tuple[int, int]:
-    """Changes when a file is written."""
-    facts = path.stat()
-    return facts.st_mtime_ns, facts.st_size

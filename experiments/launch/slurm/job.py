@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.launch.local import Event, Local
+from experiments.launch.events import Ended, Event, Noted, Progressed, Requeued
+from experiments.launch.local import Local
 from experiments.launch.slurm import squeue
 from experiments.records.record import Record
 
@@ -53,11 +54,11 @@ class Pack:
         slots = self.slots[: len(self.records)]
         with Local(slots, self.data_dir, self.patience, self.checkpoint_every) as self.local:
             for event in self.local.train(self.records):
-                if event.kind != "progress":
-                    print(line(event), flush=True)
+                if not isinstance(event, Progressed):
+                    print(_line(event), flush=True)
                 # Slurm has sent SIGTERM to all of us: it cancels the job or queues it again, or,
                 # where it says that the job runs, only warns that it will preempt it.
-                if event.kind == "ended" and event.outcome.state == "interrupted":
+                if isinstance(event, Ended) and event.outcome.state == "interrupted":
                     if squeue.state_of(own_number()) == "RUNNING":
                         signal.raise_signal(signal.SIGUSR2)  # submitit's: `checkpoint`, and requeue
                     return
@@ -78,7 +79,14 @@ def own_number() -> str:
     return JobEnvironment().job_id
 
 
-def line(event: Event) -> str:
-    """For the job's log."""
-    how = f" {event.outcome.state} {event.outcome.reason}" if event.outcome else ""
-    return f"{event.kind} {event.record.name}: {event.sentence}{how}"
+def _line(event: Event) -> str:
+    """Returns a line for the job's log."""
+    what = f"{type(event).__name__.lower()} {event.record.name}:"
+    match event:
+        case Noted(_, sentence):
+            return f"{what} {sentence}"
+        case Requeued(_, outcome, sentence):
+            return f"{what} {sentence} {outcome.state} {outcome.reason}"
+        case Ended(_, outcome):
+            return f"{what} {outcome.state} {outcome.reason}"
+    return what

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from experiments.commands.display import MOST_SHOWN, Display
-from experiments.launch.local import Event
-from experiments.launch.worker import Outcome
+from experiments.launch.events import Ended, Outcome, Progressed, Requeued, Started
 from experiments.records.record import Record
 
 RUNS = [Record(Path("nowhere"), tiny(seed=seed)) for seed in range(4)]
@@ -26,15 +25,15 @@ def test_what_is_done_is_the_sum_over_runs(happens):
     display, done = Display(console, {run: run.name for run in RUNS}, expected, training, 2), {}
     for run, what in happens:
         if run not in display.started:
-            display.follow(Event("started", run))
+            display.follow(Started(run))
         if what == "e":
-            display.follow(Event("ended", run, outcome=FAILED))
+            display.follow(Ended(run, FAILED))
             done[run] = expected[run]
         elif what == "a":
-            display.follow(Event("again", run, sentence="out of memory"))
+            display.follow(Requeued(run, FAILED, "out of memory"))
             done[run] = 0.0
         else:
-            display.follow(Event("progress", run, step=what, steps=10))
+            display.follow(Progressed(run, step=what, steps=10))
             done[run] = 0.8 * what / 10 * expected[run]
         assert display.done == pytest.approx(sum(done.values()), abs=1e-9)
         assert "left" in display.time_left() and "-" not in display.time_left()
@@ -49,10 +48,10 @@ def test_a_thousand_runs_at_a_time_leave_room_on_the_screen(monkeypatch):
     console = Console(file=io.StringIO())
     display = Display(console, {run: run.name for run in runs}, expected, training, 1000)
     for run in runs:
-        display.follow(Event("started", run))
-        display.follow(Event("progress", run, 1, 10, {"epoch": 1, "val_error": 50.0}))
+        display.follow(Started(run))
+        display.follow(Progressed(run, 1, 10, {"epoch": 1, "val_error": 50.0}))
     assert len(display.bars.tasks) == 1 + MOST_SHOWN
     assert console.file.getvalue().splitlines()[-1].endswith("at 8%, and 970 more)")
     for run in runs[:5]:
-        display.follow(Event("ended", run, outcome=FAILED))
+        display.follow(Ended(run, FAILED))
     assert len(display.bars.tasks) == 1 + MOST_SHOWN - 5

@@ -15,19 +15,19 @@ from pathlib import Path
 import pytest
 from conftest import tiny
 
+from experiments.launch import failures, queue, worker
 from experiments.launch import local as launch
-from experiments.launch import worker
-from experiments.launch.local import Active, Event, Local
-from experiments.launch.worker import Outcome
+from experiments.launch.events import Ended, Noted, Outcome, Progressed, Requeued, Started
+from experiments.launch.local import Local, LocalRun
 from experiments.records.lock import hold, holder
 from experiments.records.record import Record, failure
 from experiments.train.train import Interrupted, Watch
 
 
-def work(*args) -> None:
+def train_in_process(*args) -> None:
     """As it is, and Python's standard error is descriptor 2 again, which pytest has changed."""
     sys.stderr = sys.__stderr__
-    worker.work(*args)
+    worker.train_in_process(*args)
 
 
 FORK = multiprocessing.get_context("fork")
@@ -48,7 +48,7 @@ def script(monkeypatch) -> dict[int, Callable[[Record, Watch], None]]:
     monkeypatch.setattr("experiments.train.train.train", train)
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: FORK)
     monkeypatch.setattr(launch, "warm_up", lambda: None)
-    monkeypatch.setattr(launch, "work", work)
+    monkeypatch.setattr(launch, "train_in_process", train_in_process)
     wait = launch.wait  # it looks up more often than once a second
     monkeypatch.setattr(launch, "wait", lambda pipes, timeout: wait(pipes, timeout / 50))
     return does
@@ -92,14 +92,14 @@ def test_each_run_is_trained_once_in_order_and_as_many_at_a_time_as_there_are_sl
     with Local(slots, tmp_path, together=records if is_shared else ()) as local:
         assert local.workers == n
         for event in local.train(records):
-            if event.kind == "started":
+            if isinstance(event, Started):
                 started.append(event.record)
                 now.add(event.record)
                 most = max(most, len(now))
                 at = [run.device for run in local.active.values()]
                 assert sorted([*at, *local.free]) == sorted(slots)
             else:
-                assert event == Event("ended", event.record, outcome=DONE)
+                assert event == Ended(event.record, DONE)
                 now.remove(event.record)
         assert sorted(local.free) == sorted(slots) and not local.active
     assert started == records and most == n
@@ -115,10 +115,10 @@ def test_what_a_run_says_is_passed_on_and_so_is_how_it_is_to_be_trained(tmp_path
     [record] = runs(tmp_path, 1)
     with Local(["a"], tmp_path, checkpoint_every=7.5) as local:
         assert list(local.train([record])) == [
-            Event("started", record),
-            Event("note", record, sentence="every 7.5 s"),
-            Event("progress", record, 3, 4, {"epoch": 1}),
-            Event("ended", record, outcome=DONE),
+            Started(record),
+            Noted(record, "every 7.5 s"),
+            Progressed(record, 3, 4, {"epoch": 1}),
+            Ended(record, DONE),
         ]
 
 
@@ -130,12 +130,10 @@ def test_what_another_runner_has_finished_or_seen_fail_is_not_trained(tmp_path, 
     records[1].fail("ValueError", "it was so: indeed")
     with Local(["a"], tmp_path) as local:
         assert list(local.train(records)) == [
-            Event("ended", records[0], outcome=DONE),
-            Event(
-                "ended", records[1], outcome=Outcome("failed", "ValueError", "it was so: indeed")
-            ),
-            Event("started", records[2]),
-            Event("ended", records[2], outcome=DONE),
+            Ended(records[0], DONE),
+            Ended(records[1], Outcome("failed", "ValueError", "it was so: indeed")),
+            Started(records[2]),
+            Ended(records[2], DONE),
         ]
     assert not any(map(begun, records[:2]))
 
@@ -155,17 +153,17 @@ def test_a_run_that_another_process_trains_is_waited_for_and_told_of_once(
         return holder(path) if is_seen or len(looks) > 1 else None
 
     monkeypatch.setattr(launch, "holder", look)
-    monkeypatch.setattr(launch, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(queue, "LOOK_EVERY", 0.0)
     with Local(["a"], tmp_path) as local, ExitStack() as theirs:
         theirs.enter_context(hold(first.path))
         said = [event for event in local.train([first, second]) if event.record == first]
     who = f"process {os.getpid()} on {platform.node()}"
-    elsewhere = Event("again", first, sentence="trained elsewhere", outcome=Outcome("elsewhere"))
+    elsewhere = Requeued(first, Outcome("elsewhere"), "trained elsewhere")
     assert said == [
-        *([] if is_seen else [Event("started", first), elsewhere]),
-        Event("note", first, sentence=f"{who} trains it: waiting for that"),
-        Event("started", first),
-        Event("ended", first, outcome=DONE),
+        *([] if is_seen else [Started(first), elsewhere]),
+        Noted(first, f"{who} trains it: waiting for that"),
+        Started(first),
+        Ended(first, DONE),
     ]
     assert len(looks) == 4 and second.state == "done"
 
@@ -181,7 +179,7 @@ def test_at_the_deadline_no_more_begin_and_those_under_way_write_checkpoints(
         assert list(local.train(records, deadline=time.monotonic() - 1)) == []
         assert not any(map(begun, records))
         for event in local.train(records, deadline=time.monotonic() + 1000):
-            heard |= {event.record} if event.kind == "progress" else set()
+            heard |= {event.record} if isinstance(event, Progressed) else set()
             if len(heard) == 2:
                 break
         assert said == []
@@ -197,14 +195,14 @@ def test_the_end_leaves_no_process(tmp_path, script, monkeypatch, is_shared):
     records, said = runs(tmp_path, 2), []
     with Local("a", tmp_path, together=records if is_shared else (), say=said.append) as local:
         list(local.train(records[1:]))
-        kept = [seat.process for seat in local.seats["a"]]
+        kept = [worker.process for worker in local.shared.idle["a"]]
         assert len(kept) == is_shared and all(process.is_alive() for process in kept)
         events = local.train(records[:1])
-        while next(events).kind != "progress":
+        while not isinstance(next(events), Progressed):
             pass
         [run] = local.active.values()
-        assert run.process.is_alive() and (run.process in kept) == is_shared
-    assert run.process.exitcode in (-signal.SIGKILL, -signal.SIGTERM)
+        assert run.worker.process.is_alive() and (run.worker.process in kept) == is_shared
+    assert run.worker.process.exitcode in (-signal.SIGKILL, -signal.SIGTERM)
     with Local("a", tmp_path, say=said.append) as local:
         pass
     assert len(said) == 1  # nothing of an end at which none was under way
@@ -242,24 +240,26 @@ def test_a_process_that_ends_costs_its_run_alone_and_it_is_known_why(tmp_path, s
     with Local(["a"], tmp_path) as local:
         events = list(local.train([first, second]))
         assert local.free == ["a"]
-    assert [event.outcome for event in events if event.kind == "ended"] == [outcome, DONE]
+    assert [event.outcome for event in events if isinstance(event, Ended)] == [outcome, DONE]
     assert failure(first.path) == (f"{outcome.kind}: {outcome.reason}" if outcome.kind else "")
     if how == "exits":  # the last words
         lines = (first.path / "error.txt").read_text().splitlines()[2:]
-        assert lines == [f"line {k}\ufffd" for k in range(70 - launch.LOG_LINES, 70)]
+        assert lines == [f"line {k}\ufffd" for k in range(70 - failures.LOG_LINES, 70)]
 
 
-@pytest.mark.parametrize("kills", [[3, 3], [3, 4]])
+@pytest.mark.parametrize("kills", [[3, 3], [4, 3]], ids=["another", "for want of memory"])
 def test_a_kill_for_want_of_memory_is_told_from_another(tmp_path, script, monkeypatch, kills):
-    monkeypatch.setattr(launch, "kills_for_memory", iter(kills).__next__)
+    is_for_memory, counts = kills[0] > kills[1], list(kills)
+    for module in (launch, failures):  # at its beginning and at its end
+        monkeypatch.setattr(module, "kills_for_memory", counts.pop)
     script[0] = ENDS["killed"][0]
     with Local(["a"], tmp_path) as local:
         *_, last = local.train(runs(tmp_path, 1))
-    assert last.outcome == (NO_ROOM if kills[1] > kills[0] else OUTSIDE)
+    assert last.outcome == (NO_ROOM if is_for_memory else OUTSIDE)
 
 
 def test_a_run_that_somebody_has_taken_up_gets_no_error_of_ours(tmp_path, script, monkeypatch):
-    monkeypatch.setattr(launch, "hold", lambda path: nullcontext(None))
+    monkeypatch.setattr(failures, "hold", lambda path: nullcontext(None))
     script[0] = ENDS["killed"][0]
     [record] = runs(tmp_path, 1)
     with Local(["a"], tmp_path) as local:
@@ -276,10 +276,10 @@ def hangs(record: Record, watch: Watch) -> None:
     time.sleep(1000)
 
 
-def fall_silent(local: Local, run: Active) -> None:
+def fall_silent(local: Local, run: LocalRun) -> None:
     """Ends a run as if it had said nothing for longer than its patience."""
     run.heard -= 1000
-    local.listened = time.monotonic()
+    local.looked = time.monotonic()
     local.end_hung()
 
 
@@ -290,15 +290,15 @@ def test_a_run_without_a_sign_of_life_is_ended_and_says_where_it_was(tmp_path, s
     with Local(["a"], tmp_path) as local:
         for event in local.train([first, second]):
             said.append(event)
-            if event.kind == "progress":
+            if isinstance(event, Progressed):
                 [run] = local.active.values()
                 run.heard -= 1000  # longer than its patience ...
-                local.listened -= 1000
+                local.looked -= 1000
                 local.end_hung()
-                assert not run.hung and run.process.is_alive()  # ... but we slept, too
+                assert not run.is_hung and run.worker.process.is_alive()  # ... but we slept, too
                 fall_silent(local, run)
-                assert run.hung
-    assert [event.outcome for event in said if event.kind == "ended"] == [HUNG, DONE]
+                assert run.is_hung
+    assert [event.outcome for event in said if isinstance(event, Ended)] == [HUNG, DONE]
     assert "in hangs" in (first.path / "error.txt").read_text()
 
 
@@ -306,7 +306,7 @@ def test_a_run_without_a_sign_of_life_is_ended_and_says_where_it_was(tmp_path, s
 def test_a_run_without_room_is_tried_again_where_it_had_neighbours(
     tmp_path, script, monkeypatch, slots
 ):
-    monkeypatch.setattr(launch, "LOOK_EVERY", math.inf)  # it waits for no other process
+    monkeypatch.setattr(queue, "LOOK_EVERY", math.inf)  # it waits for no other process
     first, second = runs(tmp_path, 2)
     go = tmp_path / "go"
 
@@ -320,17 +320,17 @@ def test_a_run_without_room_is_tried_again_where_it_had_neighbours(
     said = []
     with Local(slots, tmp_path) as local:
         for event in local.train([first, second]):
-            if event.kind == "again":
+            if isinstance(event, Requeued):
                 assert event.sentence == (
                     "out of memory beside 1 more: again, with one less at a time"
                 )
                 assert local.free == [] and failure(first.path) == ""
-            if event.outcome == no_room:
+            if getattr(event, "outcome", None) == no_room:
                 go.touch()
-            said += [(event.kind, event.record)]
+            said += [(type(event), event.record)]
         assert len(local.free) == (1 if slots == "aa" else len(slots))
     assert (first.state, second.state) == ("done" if slots == "aa" else "failed", "done")
-    assert (("again", first) in said) == (slots == "aa")
+    assert ((Requeued, first) in said) == (slots == "aa")
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_a_run_without_room_is_tried_again_where_it_had_neighbours(
 )
 def test_runs_whose_shared_process_has_ended_go_on_alone(tmp_path, script, monkeypatch, how, said):
     """But for one that is known to be the reason, and where they were told to stop."""
-    monkeypatch.setattr(worker, "begin", threading.Event)  # it does not listen to SIGTERM yet
+    monkeypatch.setattr(worker, "start_work", threading.Event)  # it does not listen to SIGTERM yet
     records, go = runs(tmp_path, 3), tmp_path / "go"
 
     def ends(record, watch):
@@ -356,40 +356,45 @@ def test_runs_whose_shared_process_has_ended_go_on_alone(tmp_path, script, monke
     found = {record: [] for record in records}
     with Local("aaa", tmp_path, together=records) as local:
         for event in local.train(records):
-            if event.kind == "progress":
+            if isinstance(event, Progressed):
                 runs_now = {run.record: run for run in local.active.values()}
-                assert len({run.process for run in runs_now.values()}) == 1
+                assert len({run.worker.process for run in runs_now.values()}) == 1
                 run = runs_now[event.record]
                 if how == "hangs":
                     fall_silent(local, run)
                 else:
-                    os.kill(run.process.pid, signal.SIGKILL if how == "killed" else signal.SIGTERM)
-                run.process.join()
+                    os.kill(
+                        run.worker.process.pid,
+                        signal.SIGKILL if how == "killed" else signal.SIGTERM,
+                    )
+                run.worker.process.join()
                 go.touch()
-            elif event.kind != "started":
+            elif not isinstance(event, Started):
                 found[event.record].append(event.outcome)
-                assert (event.kind == "again") == (event.outcome == AGAIN and how != "told")
-                assert ("shared with others" in event.sentence) == (event.kind == "again")
+                is_again = isinstance(event, Requeued)
+                assert is_again == (event.outcome == AGAIN and how != "told")
+                assert is_again == ("shared with others" in getattr(event, "sentence", ""))
         assert sorted(local.free) == ["a"] * 3
     assert list(found.values()) == said
 
 
-def test_a_seat_is_given_another_seed_of_what_it_has_trained(tmp_path, script):
+def test_a_thread_is_given_another_seed_of_what_it_has_trained(tmp_path, script):
     """Before what has waited for longer: A and B train, B ends, and its next seed begins."""
     a, b, c = (tiny(se={"ratio": ratio}) for ratio in (2, 4, 8))
     configs = [a, b, c, b.model_copy(update={"seed": 1}), c.model_copy(update={"seed": 1})]
     first, second, third, again, last = records = [Record(tmp_path, one) for one in configs]
     script[0] = lambda record, watch: until(lambda: record != first or begun(last))
     with Local("dd", tmp_path, together=records) as local:
-        started = [one.record for one in local.train(records) if one.kind == "started"]
-        processes = {seat.process for seat in local.seats["d"]}
-        assert len(local.seats["d"]) == 2 and len(processes) == 1
-        for config in (a, c, a):  # of two idle seats the one that has trained it
-            [known] = [seat for seat in local.seats["d"] if seat.last.cell == config.cell]
+        started = [one.record for one in local.train(records) if isinstance(one, Started)]
+        processes = {worker.process for worker in local.shared.idle["d"]}
+        assert len(local.shared.idle["d"]) == 2 and len(processes) == 1
+        for config in (a, c, a):  # of two idle threads the one that has trained it
+            [known] = [one for one in local.shared.idle["d"] if one.last.cell == config.cell]
             record = Record(tmp_path, config.model_copy(update={"seed": len(local.together)}))
             local.together.add(record)
             for event in local.train([record]):
-                assert event.kind == "ended" or list(local.taken.values()) == [known]
+                busy = [run.worker for run in local.active.values()]
+                assert isinstance(event, Ended) or busy == [known]
     assert started == [first, second, again, third, last]
 
 

@@ -8,17 +8,19 @@ import pytest
 from conftest import kept_data, tiny
 
 from experiments.launch.cluster import RaySettings
-from experiments.launch.ray.driver import Active, Ray, travelling
-from experiments.launch.ray.node import News, Seat, Told
-from experiments.launch.worker import Outcome
+from experiments.launch.events import Ended, Outcome, Progressed, Requeued
+from experiments.launch.ray.driver import Ray, RemoteRun
+from experiments.launch.ray.files import keep, to_send
+from experiments.launch.ray.node import Actor, Report
 from experiments.records.files import digest_of_file, read_sealed
 from experiments.records.lock import hold, holder
 from experiments.records.record import Record, failure
 from experiments.records.study_file import Arithmetic
+from experiments.train.environment import checkout
 from experiments.train.train import train
 
 
-def test_a_seat_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monkeypatch):
+def test_an_actor_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     file, asked = data_dir / "cifar10.npz", []
     digest = digest_of_file(file)
@@ -27,27 +29,27 @@ def test_a_seat_takes_the_very_data_that_the_driver_has(tmp_path, data_dir, monk
         asked.append(1)
         return file.read_bytes()
 
-    assert Seat("cpu", data_dir, 60, 60).find("cifar10", digest, content) == data_dir
+    assert Actor("cpu", data_dir, 60, 60).find("cifar10", digest, content) == data_dir
     assert not asked
     for times, damage in ((1, False), (1, False), (2, True), (2, False)):
         own = kept_data(digest) / "cifar10.npz"
         if damage:
             own.write_bytes(b"another")
-        assert Seat("cpu", tmp_path, 60, 60).find("cifar10", digest, content) == own.parent
+        assert Actor("cpu", tmp_path, 60, 60).find("cifar10", digest, content) == own.parent
         assert len(asked) == times and own.read_bytes() == file.read_bytes()
 
 
-def test_a_seat_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeypatch):
+def test_an_actor_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeypatch):
     (place := tmp_path / "node").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
-    config, seat, come = tiny(), Seat("cpu", data_dir, 60, 60), {}
+    config, actor, come = tiny(), Actor("cpu", data_dir, 60, 60), {}
     digest = digest_of_file(data_dir / "cifar10.npz")
     begun = Arithmetic(precision="fp32", step="plain")  # the study, which the node does not know
-    news = seat.begin(config, {}, None, digest, [], begun)
-    while not any(told.kind == "ended" for told in news.told):
-        news = seat.advance()
-        come |= news.files
-    assert seat.stop() == News([], {}) and not list(place.glob("se-ablation-*"))
+    report = actor.start(config, {}, None, digest, [], begun)
+    while not any(isinstance(event, Ended) for event in report.events):
+        report = actor.advance()
+        come |= report.files
+    assert actor.stop() == Report() and not list(place.glob("se-ablation-*"))
     theirs = Record(tmp_path / "alone", config, begun)
     train(config, theirs, data_dir)
     kept = {name for name, content in come.items() if content is not None}
@@ -59,42 +61,42 @@ def test_a_seat_sends_all_of_a_run_and_keeps_nothing(tmp_path, data_dir, monkeyp
 
 
 @pytest.fixture
-def active(tmp_path) -> tuple[Ray, Active]:
+def active(tmp_path) -> tuple[Ray, RemoteRun]:
     """A driver, and a run of it that has come to a node."""
     record = Record(tmp_path / "results", tiny())
     record.path.mkdir(parents=True)
     driver = Ray(RaySettings(restarts=2), "cpu", 1, tmp_path, 60, 60, print)
-    hands = ExitStack()
-    with hands:
-        lock = hands.enter_context(hold(record.path))
-        yield driver, Active(record, None, lock, hands, has_begun=True)
+    held = ExitStack()
+    with held:
+        lock = held.enter_context(hold(record.path))
+        yield driver, RemoteRun(record, None, lock, held, has_begun=True)
 
 
 def test_what_comes_back_is_kept_and_what_is_gone_is_deleted(tmp_path, active):
-    driver, run = active
+    _, run = active
     theirs, path = Record(tmp_path / "node", tiny()), run.record.path
     theirs.begin()
     again = {"step": 3, "commit": None, "clean": None}
     theirs.write_environment({"commit": None, "clean": None, "resumed": [again]})
-    come = {file.name: file.read_bytes() for file in travelling(theirs.path)}
-    driver.keep(run.record, come | {"log.txt": b"first"})
+    come = to_send(theirs.path)
+    keep(run.record, come | {"log.txt": b"first"})
     assert (path / "log.txt").read_bytes() == b"first"
-    driver.keep(run.record, {"log.txt": None, "never.txt": None})
+    keep(run.record, {"log.txt": None, "never.txt": None})
     assert not (path / "log.txt").exists()
     env = read_sealed(path / "env.json")  # the node does not know the commit
-    assert {key: env[key] for key in ("commit", "clean")} == driver.origin
+    assert {key: env[key] for key in ("commit", "clean")} == checkout()
     assert env["resumed"] == [{"step": 3}]
     (path / "error.txt").touch(), (path / ".part").touch()
-    assert {file.name for file in travelling(path)} == {"config.json", "env.json"}
+    assert to_send(path).keys() == {"config.json", "env.json"}
 
 
-def test_the_driver_tells_how_far_a_run_on_a_node_is(active):
+def test_the_driver_tells_how_far_a_run_on_a_node_is(tmp_path, active):
     driver, run = active
     row = {"epoch": 2, "val_error": 60.0}
     for step, metrics in ((6, row), (8, None)):
-        told = Told("progress", step, 9, metrics, "", None, "n1", 7)
-        event = driver.progress(run, told)
-        assert (event.step, event.steps, event.row) == (step, 9, metrics)
+        theirs = Progressed(Record(tmp_path / "node", tiny()), step, 9, metrics)
+        event = driver.progress(run, theirs, Report([theirs], {}, "n1", 7))
+        assert event == Progressed(run.record, step, 9, metrics)
         assert run.epoch == row  # of the last epoch that has ended
     who = holder(run.record.path)
     assert [who[key] for key in ("host", "pid", "epoch", "error")] == ["n1", 7, 2, 60.0]
@@ -117,14 +119,15 @@ def test_a_run_whose_node_is_lost_goes_on_until_it_is_too_often(
         run.record.checkpoint.touch()
     for _ in range(2):
         event = driver.lose(run, RuntimeError("gone"))
-        assert (event.kind, event.sentence, event.outcome.state) == ("again", says, "interrupted")
+        assert event == Requeued(run.record, Outcome("interrupted"), says)
+        assert driver.queue.pending[0] == run.record
         assert holder(run.record.path) is None  # another runner may have it
     event = driver.lose(run, RuntimeError("gone"))
-    assert event.kind == "ended" and event.outcome.reason.endswith("was lost 3 times")
+    assert isinstance(event, Ended) and event.outcome.reason.endswith("was lost 3 times")
     assert failure(run.record.path) == f"killed: {event.outcome.reason}"
 
 
 def test_a_failure_that_the_node_could_not_write_is_written_here(active):
     driver, run = active
     event = driver.end(run, Outcome("failed", "OSError", "no disk"))
-    assert event.kind == "ended" and failure(run.record.path) == "OSError: no disk"
+    assert isinstance(event, Ended) and failure(run.record.path) == "OSError: no disk"

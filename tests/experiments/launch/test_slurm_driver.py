@@ -7,7 +7,8 @@ import pytest
 from conftest import tiny
 
 from experiments.launch.cluster import SlurmSettings
-from experiments.launch.local import Event
+from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued, Started
+from experiments.launch.queue import Queue
 from experiments.launch.slurm import driver as slurm
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.driver import Slurm
@@ -75,22 +76,22 @@ def test_it_follows_the_jobs_that_another_driver_has_sent(cluster):
     with cluster.driver as driver:
         events = driver.train(cluster.records)
         first = next(events)
-        assert (first.kind, first.record, first.outcome.state) == ("ended", done, "done")
+        assert first == Ended(done, Outcome("done"))
         with hold_of(trained) as lock:
             lock.tell(step=3, steps=6, epoch=1, error=50.0)
-            assert until(events, lambda e: e.kind == "started").record == trained
+            assert until(events, lambda e: isinstance(e, Started)).record == trained
             assert cluster.heard == ["4 runs are in job 7 already"]
-            event = until(events, lambda e: e.kind == "progress")
+            event = until(events, lambda e: isinstance(e, Progressed))
             assert (event.step, event.steps) == (3, 6)
             assert event.row == {"epoch": 1, "val_error": 50.0}
-            assert until(events, lambda e: e.kind == "progress").row is None  # told once
+            assert until(events, lambda e: isinstance(e, Progressed)).row is None  # told once
         finish(trained)
         failing.begin()
         failing.fail("ValueError", "it was so")
         log = cluster.folder / NAME / "7_4_0_log.out"
         log.write_text("\n".join(f"line {i}" for i in range(40)))
         cluster.jobs[3:] = [("CANCELLED", "None"), ("NODE_FAIL", "None")]
-        ended = {event.record: event.outcome for event in events if event.kind == "ended"}
+        ended = {event.record: event.outcome for event in events if isinstance(event, Ended)}
     assert {record: outcome.state for record, outcome in ended.items()} == {
         trained: "done", failing: "failed", cancelled: "interrupted", gone: "failed",
     }  # fmt: skip
@@ -113,24 +114,24 @@ def test_a_job_that_is_queued_again_is_told_and_what_is_done_is_forgotten(cluste
         events = driver.train(cluster.records)
         with hold_of(cluster.records[0]) as lock:
             lock.tell(step=1, steps=6, epoch=0, error=None)
-            until(events, lambda e: e.kind == "progress")
+            until(events, lambda e: isinstance(e, Progressed))
         cluster.jobs[0] = "PENDING", "JobHeldUser"
-        again = until(events, lambda e: e.kind == "again")
+        again = until(events, lambda e: isinstance(e, Requeued))
         assert again.sentence == "job 7_0 is in the queue again"
         assert sum("job 7_0 is held (JobHeldUser)" in text for text in cluster.heard) == 1
         cluster.jobs = None
-        assert driver.jobs() == driver.open
+        assert driver.jobs() == driver.active
         assert cluster.heard[-1] == "Slurm does not answer `squeue`: waiting for it"
         cluster.jobs = [("RUNNING", "None")] * 5
         finish(cluster.records[0])
-        assert [event.kind for event in events] == ["started", "ended"]
+        assert [type(event) for event in events] == [Started, Ended]
     assert "Slurm answers again" in cluster.heard
     assert not list(cluster.folder.glob("se-*"))
 
 
 def test_an_end_cancels_the_jobs_and_ctrl_c_does_not(cluster):
     with pytest.raises(KeyboardInterrupt), cluster.driver as driver:
-        driver.open = {record: Job("7_0", "RUNNING") for record in cluster.records}
+        driver.active = {record: Job("7_0", "RUNNING") for record in cluster.records}
         raise KeyboardInterrupt
     assert cluster.heard[-1].startswith("5 runs stay with Slurm: `scancel 7` ends them")
     assert cluster.jobs[0][0] == "RUNNING"
@@ -148,16 +149,19 @@ def test_what_slurm_refuses_waits_for_room_or_is_an_error(cluster, monkeypatch):
     cluster.driver.expected = dict.fromkeys(cluster.records, 1.0)
     cluster.jobs[1:] = [("CANCELLED", "None")] * 4  # those of today are sent again
     with hold_of(cluster.records[4]), cluster.driver as driver:
-        [note] = driver.send(cluster.records)
-        assert note.record == cluster.records[4] and "trains it: waiting for that" in note.sentence
+        driver.queue = Queue(cluster.records)
+        [note] = driver.begin()
+        assert isinstance(note, Noted) and note.record == cluster.records[4]
+        assert "trains it: waiting for that" in note.sentence
         assert cluster.heard[-1].endswith("too many; the other 3 runs wait for room")
-        assert set(driver.elsewhere) == set(cluster.records[1:])
-        driver.open.clear()
+        assert set(driver.queue.elsewhere) == set(cluster.records[1:])
+        driver.active.clear()
+        driver.queue.retry()
         with pytest.raises(ConfigError, match="too many"):
-            list(driver.send(list(driver.elsewhere)))
-        cluster.jobs = None
+            list(driver.begin())
+        cluster.jobs, driver.queue = None, Queue(cluster.records)
         with pytest.raises(ConfigError, match="is this one of its hosts"):
-            list(driver.send(list(driver.elsewhere)))
+            list(driver.begin())
 
 
 def test_a_job_trains_its_runs_and_says_so_in_its_log(tmp_path, data_dir, capsys):
@@ -165,8 +169,8 @@ def test_a_job_trains_its_runs_and_says_so_in_its_log(tmp_path, data_dir, capsys
     Pack(records, ["cpu"], data_dir, 60, 60)()
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        f"{kind} {record.name}: {' done ' if kind == 'ended' else ''}"
+        line
         for record in records
-        for kind in ("started", "ended")
+        for line in (f"started {record.name}:", f"ended {record.name}: done ")
     ]
     assert [record.state for record in records] == ["done", "done"]

@@ -13,7 +13,7 @@ import pytest
 from conftest import call, start, tiny, tiny_study, tiny_words, workers
 from waiting import wait_for
 
-from experiments.launch.worker import printing_into
+from experiments.processes.child import printing_into
 from experiments.records import files
 from experiments.records.files import append_line, write_atomically
 from experiments.records.lock import Moved, hold, holder

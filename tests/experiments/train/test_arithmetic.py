@@ -8,14 +8,14 @@ import pytest
 from conftest import call, tiny, tiny_study, tiny_words, write_grid
 
 from experiments.commands.run import name_runs
+from experiments.launch.failures import kind_of
 from experiments.launch.local import Local
 from experiments.launch.slurm.job import Pack
-from experiments.launch.worker import UNFIT, kind_of
 from experiments.plan.measure import probe
 from experiments.plan.settle import settle
 from experiments.records.config import ConfigError
 from experiments.records.files import read_sealed, write_sealed
-from experiments.records.record import Record, write_study
+from experiments.records.record import UNFIT, Record, write_study
 from experiments.records.study_file import UNSETTLED, Arithmetic, read_studies
 from experiments.train import arithmetic, checkpoint, environment
 from experiments.train.train import Interrupted, Watch, train

@@ -13,6 +13,7 @@ from conftest import tiny, tiny_settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.data.images import Images
+from experiments.launch.events import Ended, Progressed, Requeued, Started
 from experiments.launch.local import Local
 from experiments.plan import rates
 from experiments.records.config import ConfigError
@@ -207,7 +208,7 @@ def runs(tmp_path, data_dir):
         slots = ["cpu"] * (len(named) if is_together else 2)
         with Local(slots, data_dir, together=named if is_together else ()) as local:
             for event in local.train(named):
-                if event.kind in ("again", "ended"):
+                if isinstance(event, Requeued | Ended):
                     said[named[event.record]].append(event)
         return {label: (said[label], record) for record, label in named.items()}
 
@@ -232,12 +233,14 @@ def test_runs_that_share_a_process_are_as_alone_and_its_end_is_that_of_one_of_th
     assert sum(len(said) == 2 for said, _ in together.values()) >= 2  # neighbours, too
 
 
-def test_a_seat_that_has_trained_a_cell_is_given_its_next_seed(tmp_path, data_dir):
+def test_a_thread_that_has_trained_a_cell_is_given_its_next_seed(tmp_path, data_dir):
     configs = [tiny(se={"ratio": ratio}, seed=seed) for seed in (0, 1) for ratio in (2, 4, 8)]
     records = [Record(tmp_path, config) for config in configs]
     with Local(["cpu", "cpu"], data_dir, together=records) as local:
-        begun = [event.record.config for event in local.train(records) if event.kind == "started"]
-        processes = {seat.process for seat in local.seats["cpu"]}
+        begun = [
+            event.record.config for event in local.train(records) if isinstance(event, Started)
+        ]
+        processes = {worker.process for worker in local.shared.idle["cpu"]}
     assert len(processes) == 1 and len(begun) == len(records)
     ratios = [config.se.ratio for config in begun]
     assert ratios[:2] == [2, 4] and sorted(ratios[2:4])[0] in (2, 4)  # and not 8 first
@@ -283,7 +286,7 @@ def test_runs_that_share_a_process_write_their_checkpoints_when_told_to_stop(tmp
     heard = set()
     with Local(["cpu", "cpu"], data_dir, together=records) as local:
         for event in local.train(records):
-            heard |= {event.record} if event.kind == "progress" else set()
+            heard |= {event.record} if isinstance(event, Progressed) else set()
             if len(heard) == 2:
                 break
     assert [record.state for record in records] == ["interrupted"] * 2

@@ -1,0 +1,120 @@
+"""The queue of pending runs, and the loop in which every launcher works it off."""
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+from experiments.launch.events import Ended, Event, Noted, Outcome, Started
+from experiments.launch.failures import failed
+from experiments.records.record import Record
+
+LOOK_EVERY = 2.0  # seconds between two looks at the runs that other processes train
+GRACE = 60.0  # seconds to write a checkpoint in, when all is to end
+
+
+class Queue:
+    """Holds the runs that are neither under way nor over.
+
+    pending    those to begin next, in order
+    elsewhere  those that have to wait, as another process trains them
+    noted      those of which the user knows why they wait
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.pending, self.elsewhere = deque(records), []
+        self.noted: set[Record] = set()
+        self._looked = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self.pending) + len(self.elsewhere)
+
+    def leave(self, record: Record, holder: Mapping[str, Any]) -> Iterator[Noted]:
+        """Leaves a run to the process that trains it; says so the first time.
+
+        Args:
+            record: of the run.
+            holder: what that process says of itself in the run's lock.
+        """
+        self.elsewhere.append(record)
+        if record not in self.noted:
+            self.noted.add(record)
+            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+            yield Noted(record, f"{who} trains it: waiting for that")
+
+    def retry(self, every: float = 0.0) -> None:
+        """Makes the runs that wait for other processes pending, unless that was a moment ago."""
+        if self.elsewhere and time.monotonic() - self._looked > every:
+            self._looked = time.monotonic()
+            self.pending.extend(self.elsewhere)
+            self.elsewhere.clear()
+
+
+class QueueLauncher(ABC):
+    """Begins pending runs, and passes on what happens to those under way.
+
+    A launcher (launcher.py) gets `train` from here, and adds how its runs begin and what becomes
+    of them.
+
+    active  the runs that are under way
+    """
+
+    def __init__(self) -> None:
+        self.queue = Queue()
+        self.active: Sized = ()
+
+    def train(self, records: Iterable[Record], deadline: float | None = None) -> Iterator[Event]:
+        """Trains the runs: see `Launcher.train`."""
+        self.queue = Queue(records)
+        while self.queue or self.active:
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            yield from self.begin()
+            yield from self.look()
+
+    @abstractmethod
+    def begin(self) -> Iterator[Event]:
+        """Begins the pending runs that there is room for, and yields what has become of them."""
+
+    @abstractmethod
+    def look(self) -> Iterator[Event]:
+        """Yields what has happened to the runs under way; waits for it, but for a moment only."""
+
+
+class SlotLauncher(QueueLauncher):
+    """Begins one run after the other, for as long as a slot is free."""
+
+    def begin(self) -> Iterator[Event]:
+        self.queue.retry(LOOK_EVERY)
+        while self.queue.pending and self.has_room():
+            record = self.choose()
+            if (outcome := outcome_of(record)) is not None:
+                yield Ended(record, outcome)
+            elif (holder := self.start(record)) is not None:
+                yield from self.queue.leave(record, holder)
+            else:
+                yield Started(record)
+
+    def choose(self) -> Record:
+        """Takes the next run out of the queue."""
+        return self.queue.pending.popleft()
+
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Tells whether one more run can begin now."""
+
+    @abstractmethod
+    def start(self, record: Record) -> Mapping[str, Any] | None:
+        """Begins a run.
+
+        Returns:
+            None, or where another process trains it, what that says of itself in the run's lock.
+        """
+
+
+def outcome_of(record: Record) -> Outcome | None:
+    """Returns how a run has ended under another runner; None where it is to be trained."""
+    if record.finished:
+        return Outcome("done")
+    return failed(record) if record.failed else None

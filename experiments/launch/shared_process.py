@@ -1,0 +1,68 @@
+"""Workers that trained before and are idle: the threads of a process that several runs share."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from experiments.launch.worker import train_in_threads
+from experiments.processes.fork_server import start_process
+from experiments.records.config import RunConfig
+from experiments.records.record import Record
+
+
+@dataclass
+class Worker:
+    """What trains one run at a time: a process of its own, or a thread of one that is shared.
+
+    pipe  our end: tasks go in, and what `worker` sends comes out
+    last  what a thread trained before: another seed of that begins sooner
+    """
+
+    process: BaseProcess
+    pipe: Connection
+    is_shared: bool = False
+    last: RunConfig | None = None
+
+
+class SharedProcesses:
+    """Keeps the idle threads of one process on each device, which has as many as it has slots.
+
+    Args:
+        slots: device -> how many runs go at a time on it.
+    """
+
+    def __init__(self, slots: Mapping[str, int]) -> None:
+        self.slots = slots
+        self.idle: dict[str, list[Worker]] = {device: [] for device in slots}
+
+    def choose(self, device: str, pending: deque[Record], shareable: Set[Record]) -> Record:
+        """Takes another seed of what an idle thread has trained out of the queue, or the first."""
+        known = [worker.last for worker in self.idle[device] if worker.last is not None]
+        for record in pending if known else ():
+            if record in shareable and any(_same_cell(record.config, last) for last in known):
+                pending.remove(record)
+                return record
+        return pending.popleft()
+
+    def take(self, device: str, config: RunConfig) -> Worker:
+        """Returns an idle thread on a device: best one that has trained another seed of this."""
+        idle = [worker for worker in self.idle[device] if worker.process.is_alive()]
+        idle = idle or self._start(self.slots[device])
+        idle.sort(key=lambda worker: worker.last is None or not _same_cell(worker.last, config))
+        worker, *self.idle[device] = idle
+        worker.last = config
+        return worker
+
+    def _start(self, threads: int) -> list[Worker]:
+        pairs = [multiprocessing.Pipe() for _ in range(threads)]
+        process = start_process(train_in_threads, [theirs for _, theirs in pairs])
+        for _, theirs in pairs:
+            theirs.close()
+        return [Worker(process, ours, is_shared=True) for ours, _ in pairs]
+
+
+def _same_cell(one: RunConfig, other: RunConfig) -> bool:
+    return one.model_copy(update={"seed": other.seed}) == other

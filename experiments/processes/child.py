@@ -1,0 +1,50 @@
+"""What a process does that was started for some work: it dies with its parent, and keeps a log."""
+
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from experiments.records.lock import is_at
+
+
+def die_with_parent() -> None:
+    """Ends this process when the one that asked for it ends, in whatever way: its locks are free.
+
+    A thread waits for that; on Linux the kernel does, too, as a thread cannot where C code hangs:
+    the fork server, of which this process is a child, ends with its user.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def printing_into(path: Path) -> Iterator[None]:
+    """Sends what this process prints to a file, in C++ too, and where it was when it crashed.
+
+    SIGUSR1 writes where it is. The file goes where nothing was printed.
+    """
+    path.unlink(missing_ok=True)  # that of another user could not be written to
+    with path.open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable(all_threads=False)
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    yield
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_at(1, path) and not os.fstat(1).st_size:
+        path.unlink()
