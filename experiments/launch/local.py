@@ -24,6 +24,7 @@ from experiments.processes.fork_server import (
 from experiments.records.config import RunConfig
 from experiments.records.lock import hold, holder
 from experiments.records.record import KILLED, Record, failure
+from experiments.train.environment import STREAMS
 
 LOOK_EVERY = 2.0  # seconds between two looks at a run that another process trains
 DEAF = 4.0  # seconds without listening after which silence says nothing
@@ -202,7 +203,8 @@ class Local:
         """An idle seat on a device: best one that has trained another seed of this."""
         idle = [seat for seat in self.seats[device] if seat.process.is_alive()]
         if not idle:
-            pairs = [multiprocessing.Pipe() for _ in range(self.sizes[device])]
+            size = min(self.sizes[device], STREAMS)  # a thread has a stream of its own
+            pairs = [multiprocessing.Pipe() for _ in range(size)]
             process = begin(crew, [theirs for _, theirs in pairs])
             for _, theirs in pairs:
                 theirs.close()

@@ -30,7 +30,6 @@ REPORT_EVERY = 0.5  # seconds between two signs of life of a run
 OUT_OF_MEMORY = "out of memory"
 # <malloc.h>: M_MMAP_THRESHOLD, at its largest; M_TRIM_THRESHOLD; M_TOP_PAD
 MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}
-OWN = threading.local()  # .stream: of a thread on a GPU
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = ("can't allocate memory", "out of memory", "Cannot allocate memory", "ALLOC_FAILED")
 
@@ -72,7 +71,10 @@ def crew(pipes: list[Connection]) -> None:
     Sends what `work` sends, of one after the other. What Python catches ends one run; what it does
     not, all of them.
     """
+    from experiments.gpu import allow_streams
+
     told = begin()
+    allow_streams(len(pipes))
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1), os.dup2(nowhere.fileno(), 2)
     threads = [threading.Thread(target=serve, args=(pipe, told), daemon=True) for pipe in pipes]
@@ -132,16 +134,14 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
     """Trains, and says how that ended."""
     import torch
 
+    from experiments.gpu import on_own_stream
+    from experiments.train.epoch import forget
     from experiments.train.train import Interrupted, Watch, train
 
     torch.set_num_threads(1)  # whatever the neighbours do: workers x threads = cores
     keep_freed_memory()
-    stream = nullcontext()
     if "cuda" in job.device:
         torch.cuda.set_device(job.device)  # or it takes memory on the first GPU, too
-        if not hasattr(OWN, "stream"):  # so that runs of other threads go on beside it
-            OWN.stream = torch.cuda.Stream()
-        stream = torch.cuda.stream(OWN.stream)
     record, batch_size = job.record, job.record.config.recipe.batch_size
     started, sent, latest = None, 0.0, {}
 
@@ -165,16 +165,17 @@ def attempt(job: Job, lock: Lock, send, stop) -> Outcome:
 
     watch = Watch(report, lambda text: send("note", text), stop, job.checkpoint_every)
     try:
-        with stream:
+        with on_own_stream(torch.device(job.device)):
             train(record.config, record, job.data_dir, job.device, watch)
     except Interrupted:
         return Outcome("interrupted")
     except Exception as error:
-        if job.is_shared and type(error).__name__ == "AcceleratorError":
-            os._exit(1)  # of the GPU: no run of this process can go on after it
         outcome = Outcome("failed", kind_of(error), first_line(error))
+        if job.is_shared and outcome.kind == "AcceleratorError":
+            os._exit(1)  # of the GPU: no run of this process can go on after it
         with suppress(OSError, Moved):  # a full disk: the runner hears of it all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())
+        forget(error)
         return outcome
     return Outcome("done")
 
