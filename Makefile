@@ -15,7 +15,7 @@ ABLATIONS := $(filter-out budget cifar10 cifar100,$(GRIDS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
 .PHONY: browse wandb-sync dashboard cluster-tools
-.PHONY: bench bench-size simulate test test-all check-grids soak fuzz lint format clean $(GRIDS:%=ablation-%)
+.PHONY: bench bench-size gpu-check simulate test test-all check-grids soak fuzz lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
 	@echo "make TARGET [DATASET=cifar10] [RECIPE=demo] [SEEDS=1] [NETWORK=resnet29b] [DEVICE=cpu] [WORKERS=2]"
@@ -101,6 +101,9 @@ bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmar
 
 bench-size: $(READY) ## measure what 10,000 runs take, in about ten minutes: docs/cluster.md
 	@$(PYTHON) -m benchmarks.size
+
+gpu-check: $(READY) ## find out in about ten minutes whether the captured step holds on this GPU: benchmarks/GPU.md
+	@$(PYTHON) -m benchmarks.gpu_check
 
 simulate: $(READY) ## simulate what the verdicts get wrong and what DECIDE=1 costs: docs/STATISTICS.md
 	@$(PYTHON) -m benchmarks.verdicts

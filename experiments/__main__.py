@@ -188,7 +188,7 @@ def status(
         console.print(status_table(study, results, findings, jobs))
     for line in status_lines(studies(), results, findings, jobs):
         say(line)
-    raise typer.Exit(1 if findings else 0)
+    raise typer.Exit(int(any(finding.is_wrong for finding in findings.values())))
 
 
 def follow(picture: Callable[[], Group]) -> None:

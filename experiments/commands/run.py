@@ -278,9 +278,9 @@ def train_round(
 
 @cache
 def prepare(step: str, device: str, say: Say) -> None:
-    """Compiles what a step of training needs, and says why where that cannot be: once."""
-    if reason := prepare_step(step, device):
-        say(f"the step is plain, not fused: {reason}", style="yellow")
+    """Compiles what a step of training needs, or proves it, and says what came of it: once."""
+    if sentence := prepare_step(step, device):
+        say(sentence, style="yellow")
 
 
 def follow(

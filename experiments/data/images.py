@@ -157,13 +157,15 @@ def split(
 def shared(
     arrays: Arrays, recipe: Recipe, device: torch.device
 ) -> tuple[Images, Images | None, Images]:
-    """As `split`, but once for all runs of this process that ask for the same one after another."""
+    """As `split`, but once for all runs of this process that ask for the same one after another, on
+    one device."""
     key = (arrays.name, arrays.fingerprint, recipe.holdout, recipe.train_images)
     key += (recipe.curve_images, recipe.test_images, device)
     with SHARING:
         if key not in SHARED:
-            SHARED.clear()
+            for other in [other for other in SHARED if other[-1] == device]:
+                del SHARED[other]
             SHARED[key] = split(arrays, recipe, device)
             if device.type == "cuda":  # before another stream reads it
-                torch.cuda.synchronize(device)
+                torch.cuda.current_stream(device).synchronize()
         return SHARED[key]

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from experiments.data.datasets import Say
 from experiments.processes.fork_server import ask
+from experiments.records.config import RunConfig
 from experiments.records.record import Record
 
 
 def shareable(records: Iterable[Record]) -> set[Record]:
     """Returns the runs whose step is captured, and whose networks draw no random numbers."""
-    captured = [record for record in records if record.config.recipe.step == "captured"]
+    captured = [r for r in records if r.arithmetic.of(r.config.recipe).step == "captured"]
     if not captured:
         return set()
     from experiments.train.epoch import (
@@ -21,6 +22,13 @@ def shareable(records: Iterable[Record]) -> set[Record]:
     return {record for record in captured if not draws[record.config.cell]}
 
 
+def as_begun(record: Record) -> RunConfig:
+    """A run's config with the precision and the step that its study was begun with."""
+    own = record.arithmetic.of(record.config.recipe)
+    recipe = record.config.recipe.model_copy(update=dict(own))
+    return record.config.model_copy(update={"recipe": recipe})
+
+
 def widened(slots: list[str], records: Sequence[Record], say: Say) -> list[str]:
     """As many slots on each GPU as train the most images: measured with the first of these runs
     that may share a process, where there is one."""
@@ -30,7 +38,7 @@ def widened(slots: list[str], records: Sequence[Record], say: Say) -> list[str]:
         return slots
     from experiments.plan.rates import best, rates
 
-    found = ask(rates, first.config, slots[0]) or {}
+    found = ask(rates, as_begun(first), slots[0]) or {}
     count = best(found)
     measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
     say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")

@@ -11,6 +11,7 @@ from experiments.launch.worker import train_in_threads
 from experiments.processes.fork_server import start_process
 from experiments.records.config import RunConfig
 from experiments.records.record import Record
+from experiments.train.environment import STREAMS
 
 
 @dataclass
@@ -50,7 +51,7 @@ class SharedProcesses:
     def take(self, device: str, config: RunConfig) -> Worker:
         """Returns an idle thread on a device: best one that has trained another seed of this."""
         idle = [worker for worker in self.idle[device] if worker.process.is_alive()]
-        idle = idle or self._start(self.slots[device])
+        idle = idle or self._start(min(self.slots[device], STREAMS))  # a thread has its own stream
         idle.sort(key=lambda worker: worker.last is None or not _same_cell(worker.last, config))
         worker, *self.idle[device] = idle
         worker.last = config

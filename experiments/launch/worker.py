@@ -25,7 +25,6 @@ from experiments.records.record import Record
 from experiments.train.environment import keep_freed_memory
 
 REPORT_EVERY = 0.5  # seconds between two reports of a run
-_OWN = threading.local()  # .stream: of a thread on a GPU
 
 Send = Callable[[Any], None]
 
@@ -52,7 +51,10 @@ def train_in_threads(pipes: list[Connection]) -> None:
 
     An exception of Python's ends one run; a crash ends all of them.
     """
+    from experiments.train.gpu import allow_streams
+
     stop = start_work()
+    allow_streams(len(pipes))
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1), os.dup2(nowhere.fileno(), 2)
     threads = [threading.Thread(target=_take_tasks, args=(p, stop), daemon=True) for p in pipes]
@@ -112,6 +114,8 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
     """Trains a run whose lock is ours, and returns how that ended."""
     import torch
 
+    from experiments.train.epoch import forget
+    from experiments.train.gpu import on_own_stream
     from experiments.train.train import Interrupted, Watch, train
 
     torch.set_num_threads(1)  # however many go at a time: workers x threads = cores
@@ -119,9 +123,7 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
     stream = nullcontext()
     if "cuda" in task.device:
         torch.cuda.set_device(task.device)  # or it takes memory on the first GPU, too
-        if not hasattr(_OWN, "stream"):  # so that runs of other threads go on at the same time
-            _OWN.stream = torch.cuda.Stream()
-        stream = torch.cuda.stream(_OWN.stream)
+        stream = on_own_stream(torch.device(task.device))
     record = task.record
     report = _Reporter(send, lock, record.config.recipe.batch_size)
     try:
@@ -131,11 +133,12 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
     except Interrupted:
         return Outcome("interrupted")
     except Exception as error:
-        if task.is_shared and type(error).__name__ == "AcceleratorError":
-            os._exit(1)  # of the GPU: no run of this process can go on after it
         outcome = Outcome("failed", kind_of(error), first_line(error))
+        if task.is_shared and outcome.kind == "AcceleratorError":
+            os._exit(1)  # of the GPU: no run of this process can go on after it
         with suppress(OSError, Moved):  # a full disk: the runner is told all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())
+        forget(error)
         return outcome
     return Outcome("done")
 

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from experiments.plan.estimate import images_of
+from experiments.plan.rates import rates
 from experiments.records.config import ConfigError, RunConfig, checked
 from experiments.records.record import Record
 from experiments.records.study_file import UNSETTLED, Arithmetic
 from experiments.study.study import Study
 from experiments.train.arithmetic import pick_arithmetic
+from experiments.train.epoch import draws_nothing
 from experiments.train.optimization import (
     arithmetic,
     build_network,
@@ -84,12 +86,17 @@ def probe(config: RunConfig, device: str, begun: Arithmetic = UNSETTLED) -> floa
     Raises Unfit where this machine cannot compute as the study was `begun`.
     """
     torch.set_num_threads(1)
+    recipe = config.recipe
+    own = pick_arithmetic(recipe, begun, device)
+    if own.step == "captured" and draws_nothing(config):
+        own_recipe = recipe.model_copy(update=dict(own))
+        found = rates(config.model_copy(update={"recipe": own_recipe}), device, most=1)
+        if found:  # else there is no room for it here
+            return 1 / found[1]
     model = build_network(config).to(device, memory_format=torch.channels_last)
     number = min(config.recipe.batch_size, images_of(config))
     x = torch.zeros(number, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.zeros(len(x), dtype=torch.long, device=device)
-    recipe = config.recipe
-    own = pick_arithmetic(recipe, begun, device)
     autocast = arithmetic(device, own.precision)
     forward, optimizer = new_forward(model, own.step), new_optimizer(model, recipe)
     for step in range(1 + STEPS):

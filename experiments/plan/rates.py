@@ -2,18 +2,18 @@
 
 import time
 from contextlib import nullcontext
-from functools import partial
 
 import numpy as np
 import torch
 
 from experiments.data.images import Images
 from experiments.records.config import RunConfig
-from experiments.train.environment import pick_precision
+from experiments.train.environment import STREAMS, pick_precision
 from experiments.train.epoch import Captured
+from experiments.train.gpu import allow_streams
 from experiments.train.optimization import arithmetic, build_network
 
-MOST = 32
+MOST = STREAMS  # runs at a time, each on a stream of its own
 STEPS = 50  # of each run, timed
 WORTH = 1.05  # so many times faster has a doubling to be
 SPARE = 0.2  # of the GPU's memory: for evaluations, and for larger cells of the grid
@@ -21,6 +21,7 @@ SPARE = 0.2  # of the GPU's memory: for evaluations, and for larger cells of the
 
 def rates(config: RunConfig, device: str, most: int = MOST) -> dict[int, float]:
     """Images a second of 1, 2, 4, ... runs at once, until more of them are no faster or no room."""
+    allow_streams(most)
     found: dict[int, float] = {}
     runs: list[tuple[Captured, torch.Generator]] = []
     images = some_images(config, device)
@@ -52,28 +53,32 @@ def some_images(config: RunConfig, device: str) -> Images:
 def begun(config: RunConfig, images: Images, device: str) -> tuple[Captured, torch.Generator]:
     model = build_network(config).to(device, memory_format=torch.channels_last).train()
     autocast = arithmetic(device, pick_precision(config.recipe.precision, device))
-    run = Captured(model, images, config.recipe, STEPS + 1, autocast), torch.Generator(device)
-    next(run[0].epoch(run[1], 0, 0))  # captures
-    return run
+    stream = torch.cuda.Stream(device) if images.device.type == "cuda" else None
+    ours = Captured(model, images, config.recipe, STEPS + 1, autocast, stream)
+    random = torch.Generator(device)
+    next(ours.epoch(random, 0, 0))  # captures
+    return ours, random
 
 
 def rate(runs: list[tuple[Captured, torch.Generator]], batch_size: int) -> float:
     """Images a second of runs that go on side by side, each on a stream of its own."""
-    device = runs[0][0].images.device
-    is_gpu = device.type == "cuda"
-    streams = [
-        torch.cuda.stream(torch.cuda.Stream(device)) if is_gpu else nullcontext() for _ in runs
-    ]
-    wait = partial(torch.cuda.synchronize, device) if is_gpu else lambda: None
-    wait()
+    wait(runs)
     began = time.perf_counter()
     for step in range(STEPS):
-        for (run, _), stream in zip(runs, streams, strict=True):
-            with stream:
+        for run, _ in runs:
+            with torch.cuda.stream(run.stream) if run.stream else nullcontext():
                 run.step.fill_(step), run.batch.zero_()
                 run.launch(batch_size)
-    wait()
+    wait(runs)
     return STEPS * batch_size * len(runs) / (time.perf_counter() - began)
+
+
+def wait(runs: list[tuple[Captured, torch.Generator]]) -> None:
+    """Waits for all that is under way."""
+    for run, _ in runs:
+        if run.stream:
+            torch.cuda.current_stream(run.images.device).synchronize()
+            run.stream.synchronize()
 
 
 def has_room(device: str) -> bool:

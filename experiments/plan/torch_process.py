@@ -12,6 +12,7 @@ from experiments.records.record import Record
 from experiments.study.study import Study
 from experiments.train.arithmetic import Unfit, begin_arithmetic
 from experiments.train.environment import pick_step, why_not_fused
+from experiments.train.trust import step_of_gpu
 
 if TYPE_CHECKING:
     from experiments.records.config import Recipe
@@ -29,8 +30,8 @@ def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
 
 
 def prepare_step(name: str, device: str) -> str:
-    """Compiles what a step of training needs. Returns why `auto` is a slower one than elsewhere on
-    such a device, or "". Raises ConfigError where the step cannot be had."""
+    """Compiles what a step of training needs, or proves it on a GPU. Returns a sentence where there
+    is something to say of what `auto` is, or "". Raises ConfigError where it cannot be had."""
     return answered("prepare the step of training", compile_step, name, device)
 
 
@@ -59,7 +60,12 @@ def answered(task: str, function: Callable, *args: Any) -> Any:
 
 def compile_step(name: str, device: str) -> str:
     pick_step(name, device)
-    return why_not_fused(name, device) if (name, device) == ("auto", "cpu") else ""
+    if name != "auto":
+        return ""
+    if device == "cpu":
+        reason = why_not_fused(name, device)
+        return f"the step is plain, not fused: {reason}" if reason else ""
+    return step_of_gpu(device) if "cuda" in device else ""
 
 
 def build(studies: Sequence[Study]) -> int:

@@ -55,7 +55,8 @@ class Recipe(Strict):
     step                  "plain", module by module; "fused", on a CPU, in fewer passes
                           (senet/fast/fused.py); "captured", on a GPU, in one launch, and several
                           runs in a process (experiments/train/epoch.py); "auto" is fused on a CPU
-                          where there is a C++ compiler, else plain
+                          where there is a C++ compiler, captured on a GPU that has proved it equal
+                          (trust.py), else plain
     """
 
     name: str

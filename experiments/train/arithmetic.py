@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from experiments.records.config import ConfigError, Recipe
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import DEVICES, device_name, pick_precision, pick_step
+from experiments.train.trust import why_not_captured
 
 
 class Unfit(ConfigError):
@@ -36,6 +37,11 @@ def pick_arithmetic(recipe: Recipe, begun: Arithmetic, device: str) -> Arithmeti
             f"it was begun with the {step} step, and {error}: train it elsewhere, or here with "
             "another RESULTS, or as a study of its own with --set recipe.step=plain"
         ) from None
+    if recipe.step != wanted.step == "captured" and (reason := why_not_captured(device)):
+        raise Unfit(
+            f"it was begun with the captured step, and here {reason}: train it elsewhere, or here "
+            "with another RESULTS, or as a study of its own with --set recipe.step=plain"
+        )
     return Arithmetic(precision=pick_precision(precision, device), step=step)
 
 

@@ -20,6 +20,7 @@ from experiments.records.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_WORKERS = 1024
+STREAMS = 32  # of a GPU that torch hands out in turn: the next one is the first again
 FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
 INSTRUCTIONS = {
@@ -158,7 +159,8 @@ def pick_precision(name: str, device: str) -> str:
 
 
 def pick_step(name: str, device: str) -> str:
-    """`auto` as fused where that is the faster one and can be compiled, else plain.
+    """`auto` as fused where that is the faster one and can be compiled, as captured on a GPU that
+    has proved that equal (experiments/train/trust.py), else plain.
 
     No clock decides. Raises ConfigError where it has to be fused or captured and cannot.
     """
@@ -166,6 +168,10 @@ def pick_step(name: str, device: str) -> str:
         if "cuda" not in device:
             raise ConfigError("recipe.step 'captured' needs a GPU of Nvidia's: DEVICE=cuda")
         return name
+    if name == "auto" and "cuda" in device:
+        from experiments.train.trust import why_not_captured
+
+        return "plain" if why_not_captured(device) else "captured"
     reason = why_not_fused(name, device)
     if name == "fused" and reason:
         raise ConfigError(f"recipe.step 'fused' needs a CPU and a C++ compiler: {reason}")
@@ -203,6 +209,8 @@ def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, 
     """
     import torch
 
+    from experiments.train.gpu import flags
+
     names = ("torch", "torchvision", "numpy")
     return {
         **checkout(),
@@ -215,6 +223,7 @@ def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, 
         "precision": precision,
         "step": step,
         "kernels": kernels_of(step, asked, device),
+        **flags(),
         "threads": torch.get_num_threads(),
     }
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from experiments.data.images import Images
 from experiments.records.config import Recipe, RunConfig
-from experiments.train.checkpoint import GENERATORS
+from experiments.train.gpu import capturing, dropping, out_of_memory, own_stream
 from experiments.train.optimization import (
     build_network,
     learning_rate,
@@ -79,6 +79,10 @@ class Captured:
     that of another seed. On a CPU the same operations are made without a graph.
 
     Its network may draw no random numbers (`draws_nothing`).
+
+    Args:
+        model, images, recipe, steps, autocast: as of `Eager`.
+        stream: of the capture; that of this thread unless given. No two threads may have one.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Captured:
         recipe: Recipe,
         steps: int,
         autocast: torch.autocast,
+        stream: torch.cuda.Stream | None = None,
     ) -> None:
         self.model = self.forward = model
         self.images, self.recipe, self.autocast = images, recipe, autocast
@@ -101,7 +106,7 @@ class Captured:
         self.step, self.batch = torch.zeros(2, 1, dtype=torch.long, device=images.device)
         self.sums = torch.zeros(2, device=images.device)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by images in the batch
-        self.stream = torch.cuda.Stream(images.device) if images.device.type == "cuda" else None
+        self.stream = stream or own_stream(images.device)
 
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
         """As `Eager.epoch`; what is yielded is overwritten by the next step."""
@@ -132,18 +137,28 @@ class Captured:
         self.batch += 1
 
     def capture(self, size: int) -> torch.cuda.CUDAGraph:
-        """Records `once`. Other runs of the process may go on meanwhile, on their own streams."""
-        graph, device = torch.cuda.CUDAGraph(), self.images.device
+        """Records `once`. Other runs of the process may go on meanwhile, on their own streams.
+
+        Raises torch.OutOfMemoryError where there is no room, after which others can go on.
+        """
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.images.device)
         pool = next(iter(self.graphs.values())).pool() if self.graphs else None
-        # One capture at a time, and none while another run seeds the generators.
-        with GENERATORS, torch.autograd.set_multithreading_enabled(False):
-            torch.cuda.synchronize(device)
+        with capturing():
+            self.stream.wait_stream(current)
             with torch.cuda.stream(self.stream):
                 self.warm_up(size)
-            with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
-                self.once(size)
-            torch.cuda.synchronize(device)
+            try:
+                with self.recording(graph, pool):
+                    self.once(size)
+            except Exception as error:
+                if (found := out_of_memory(error)) is None:
+                    raise
+                raise torch.OutOfMemoryError(str(found)) from None
+            current.wait_stream(self.stream)
         return graph
+
+    def recording(self, graph: torch.cuda.CUDAGraph, pool: Any) -> torch.cuda.graph:
+        return torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local")
 
     def warm_up(self, size: int) -> None:
         """The same step a few times: what it has changed is put back after each."""
@@ -186,10 +201,20 @@ def new_loop(
     if getattr(KEPT, "cell", None) == cell:
         KEPT.loop.adopt(model)
     else:
-        KEPT.cell = KEPT.loop = None  # its memory
+        forget()
         KEPT.loop = Captured(model, images, config.recipe, steps, autocast)
         KEPT.cell = cell
     return KEPT.loop
+
+
+def forget(error: BaseException | None = None) -> None:
+    """Gives back the memory of this thread's last captured loop.
+
+    Args:
+        error: what ended its run, if something did.
+    """
+    with dropping(error):
+        KEPT.cell = KEPT.loop = None
 
 
 def draws_nothing(config: RunConfig) -> bool:

@@ -6,14 +6,17 @@ from typing import Any
 import torch
 
 from experiments.data.datasets import Arrays
-from experiments.data.images import Images, split
+from experiments.data.images import Images, shared
 from experiments.records.config import RunConfig
+from experiments.records.study_file import Arithmetic
 from experiments.train.checkpoint import GENERATORS, seed_all
-from experiments.train.environment import arithmetic_unit
+from experiments.train.environment import arithmetic_unit, device_name, kernels_of
+from experiments.train.gpu import flags
 from experiments.train.optimization import (
     arithmetic,
     build_network,
     learning_rate,
+    new_forward,
     new_optimizer,
     total_steps,
     train_step,
@@ -21,6 +24,7 @@ from experiments.train.optimization import (
 
 BATCHES = 3
 IMAGES = 8  # of each batch
+PLAIN = Arithmetic(precision="fp32", step="plain")
 
 
 def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
@@ -33,23 +37,55 @@ def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
         losses: BATCHES numbers, fewer where the training is shorter; None where one is not finite.
         on: the processor and the software, as rounding depends on them.
     """
-    recipe, random = config.recipe, torch.Generator().manual_seed(0)
-    training, _, _ = split(arrays, recipe, torch.device("cpu"))
+    return {"losses": losses_of(config, arrays, "cpu", PLAIN), "on": arithmetic_unit()}
+
+
+def step_fingerprint(
+    config: RunConfig, arrays: Arrays, device: str, how: Arithmetic
+) -> dict[str, Any]:
+    """The same losses by the step that trains: on its device, in its precision, by its kernels.
+
+    Of a captured step the operations that are captured, without a graph.
+
+    Returns:
+        losses: as of `fingerprint`.
+        on: what rounding depends on, with the kernels of a fused step.
+        device, precision, step: of the training; the device without a number.
+    """
+    kind = device.split(":")[0]
+    losses = losses_of(config, arrays, device, how)
+    on = arithmetic_unit()
+    if how.step == "fused":
+        on += f", {kernels_of(how.step, how.step, device)}"
+    if kind == "cuda":
+        on += f", {device_name(device)[1]}, cuDNN {torch.backends.cudnn.version()}, {flags()}"
+    return {"losses": losses, "on": on, "device": kind, **dict(how)}
+
+
+def losses_of(
+    config: RunConfig, arrays: Arrays, device: str, how: Arithmetic
+) -> list[float | None]:
+    random = torch.Generator().manual_seed(0)
+    training, _, _ = shared(arrays, config.recipe, torch.device("cpu"))
     with GENERATORS:
-        return {"losses": first_losses(config, training, random), "on": arithmetic_unit()}
+        return first_losses(config, training, random, device, how)
 
 
 def first_losses(
-    config: RunConfig, training: Images, random: torch.Generator
+    config: RunConfig, training: Images, random: torch.Generator, device: str, how: Arithmetic
 ) -> list[float | None]:
     seed_all(0)
-    recipe = config.recipe
-    model = build_network(config).to(memory_format=torch.channels_last).train()
-    optimizer, autocast = new_optimizer(model, recipe), arithmetic("cpu", "fp32")
+    recipe, is_captured = config.recipe, how.step == "captured"
+    model = build_network(config).to(device, memory_format=torch.channels_last).train()
+    forward = new_forward(model, how.step)
+    optimizer = new_optimizer(model, recipe, **{"fused": True} if is_captured else {})
+    autocast = arithmetic(device, how.precision)
     steps, losses = total_steps(recipe, len(training)), []
     batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
     for step, (x, y) in zip(range(min(BATCHES, steps)), batches, strict=False):
-        x, y, lr = x[:IMAGES], y[:IMAGES], learning_rate(step, steps, recipe)
-        loss, _ = train_step(model, optimizer, x, y, lr, autocast)
+        x, y = x[:IMAGES].to(device), y[:IMAGES].to(device)
+        lr = learning_rate(step, steps, recipe)
+        lr = torch.tensor(lr, device=device) if is_captured else lr
+        loss, _ = train_step(forward, optimizer, x, y, lr, autocast)
         losses.append(loss.item() / len(y))
     return [loss if math.isfinite(loss) else None for loss in losses]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from experiments.data.datasets import DATASETS
 from experiments.records.config import Recipe, RunConfig
+from experiments.train.gpu import set_flags
 from senet.fast.fused import fused
 from senet.networks import build
 
@@ -69,7 +70,8 @@ def total_steps(recipe: Recipe, images: int) -> int:
 
 
 def arithmetic(device: str, precision: str) -> torch.autocast:
-    """What a forward pass is computed in: "fp32" or "bf16"."""
+    """What a forward pass is computed in: "fp32" or "bf16". Sets the flags of the process, too."""
+    set_flags()
     return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
 
 

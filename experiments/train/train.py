@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from experiments.records.config import ConfigError, RunConfig
 from experiments.records.files import digest_of_file, unused
 from experiments.records.gates import SEEDS, pack
 from experiments.records.record import Record
+from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
 from experiments.train.arithmetic import pick_arithmetic
-from experiments.train.environment import peak_memory, provenance
+from experiments.train.environment import kernels_of, peak_memory, provenance
 from experiments.train.epoch import draws_nothing, new_loop
 from experiments.train.evaluation import class_shares, evaluate, gates_of, intervene, watch_epoch
-from experiments.train.fingerprint import fingerprint
+from experiments.train.fingerprint import fingerprint, step_fingerprint
 from experiments.train.optimization import (
     arithmetic,
     build_network,
@@ -99,14 +101,19 @@ def train(
     if config.code:
         load_own(record.code_path)
     marks = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}
-    saved = find_checkpoint(record, device, marks, watch.note)
 
+    @cache
+    def of_step(how: Arithmetic) -> dict[str, Any]:
+        return step_fingerprint(config, arrays, device, how)
+
+    saved = find_checkpoint(record, device, marks, of_step, watch.note)
     if saved:
         precision, step = saved["precision"], saved.get("step", "plain")
     else:
         precision, step = own.precision, own.step
         if step == "captured" and not draws_nothing(config):
             step = "plain"
+    marks["step_fingerprint"] = of_step(Arithmetic(precision=precision, step=step))
     environment = provenance(device, precision, step, recipe.step) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
     training, curve, test = shared(arrays, recipe, torch.device(device))
@@ -139,6 +146,7 @@ def train(
             "random": checkpoint.random_states(device),
             "precision": precision,
             "step": step,
+            "kernels": kernels_of(step, recipe.step, device),
             "device": device.split(":")[0],
             **marks,
         }
@@ -250,10 +258,38 @@ def is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
     return all(value in ("auto", saved[key]) for key, value in begun.items())
 
 
+def is_of_other_kernels(saved: dict[str, Any]) -> bool:
+    """Whether other sources, another compiler or another processor made its fused step; those of
+    older versions do not say."""
+    now = kernels.built()[1]
+    return saved["step"] == "fused" and saved.get("kernels", now) != now
+
+
+def is_of_this_code(
+    saved: dict[str, Any],
+    marks: dict[str, Any],
+    of_step: Callable[[Arithmetic], dict[str, Any]],
+) -> bool:
+    """Whether the plain step and its own one, where it tells of it, are those of today."""
+    if not same(saved["fingerprint"], marks["fingerprint"]):
+        return False
+    how = Arithmetic(precision=saved["precision"], step=saved["step"])
+    return "step_fingerprint" not in saved or same(saved["step_fingerprint"], of_step(how))
+
+
 def find_checkpoint(
-    record: Record, device: str, marks: dict[str, Any], note: Callable[[str], None]
+    record: Record,
+    device: str,
+    marks: dict[str, Any],
+    of_step: Callable[[Arithmetic], dict[str, Any]],
+    note: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """The state to go on from, or None. One that cannot be used is told of and set aside."""
+    """The state to go on from, or None. One that cannot be used is told of and set aside.
+
+    Args:
+        marks: the fingerprints of the data and of the plain step, here.
+        of_step: gives that of another step.
+    """
     path, kind = record.checkpoint, device.split(":")[0]
     try:
         saved = checkpoint.load(path, device)
@@ -279,7 +315,12 @@ def find_checkpoint(
             )
         elif saved["data"] != marks["data"]:
             reason = f"{path} comes from other data: {saved['data']}, not {marks['data']}"
-        elif not same(saved["fingerprint"], marks["fingerprint"]):
+        elif is_of_other_kernels(saved):
+            reason = (
+                f"{path} was computed by the kernels {saved['kernels']}, and here are "
+                f"{kernels.built()[1]}"
+            )
+        elif not is_of_this_code(saved, marks, of_step):
             reason = f"{path} was written by code that computes something else"
         else:
             return saved

@@ -6,6 +6,7 @@ from conftest import tiny
 from experiments.launch import shared_gpu as together
 from experiments.launch.shared_gpu import shareable, widened
 from experiments.records.record import Record
+from experiments.records.study_file import Arithmetic
 
 CAPTURED = {"recipe": {"step": "captured"}}
 
@@ -37,3 +38,12 @@ def test_as_many_go_at_a_time_as_were_measured_to_be_best(records, monkeypatch, 
     )
     assert says in heard[0] and asked[0][1:] == (records[0].config, "cuda:0")
     assert widened(["cpu"], records[2:], heard.append) == ["cpu"] and len(asked) == 1
+
+
+def test_a_study_that_was_begun_captured_shares_a_process_and_its_precision(tmp_path, monkeypatch):
+    begun, asked = Arithmetic(precision="fp32", step="captured"), []
+    records = [Record(tmp_path, tiny(), begun), Record(tmp_path, tiny(se={}), Arithmetic())]
+    assert shareable(records) == {records[0]}
+    monkeypatch.setattr(together, "ask", lambda *words: asked.append(words[1]))
+    widened(["cuda:0"], records, lambda sentence: None)
+    assert [(own.recipe.precision, own.recipe.step) for own in asked] == [("fp32", "captured")]

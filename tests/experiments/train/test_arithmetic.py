@@ -238,6 +238,19 @@ def test_each_run_of_a_study_is_trained_as_it_was_begun(tmp_path, data_dir):
     assert (env["precision"], env["step"]) == ("fp32", "plain")
 
 
+@pytest.mark.parametrize(("found", "is_used"), [({1: 50.0}, True), ({}, False)])
+def test_a_probe_takes_the_captured_step_where_there_is_room(monkeypatch, found, is_used):
+    begun = Arithmetic(precision="fp32", step="captured")
+    monkeypatch.setattr("experiments.plan.measure.pick_arithmetic", lambda *_: begun)
+    monkeypatch.setattr(
+        "experiments.plan.measure.rates",
+        lambda config, device, most: (
+            found if dict(begun).items() <= dict(config.recipe).items() and most == 1 else None
+        ),
+    )
+    assert (probe(tiny(), "cpu") == 0.02) is is_used
+
+
 def test_a_probe_takes_the_batch_of_the_run(monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -201,6 +201,16 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
             {"losses": [1.0, 2.0, 3.0], "on": "another processor"},
             "by code that computes something else",
         ),
+        (
+            "step_fingerprint",
+            {"losses": [1.0, 2.0, 3.0], "on": "another processor"},
+            "by code that computes something else",
+        ),
+        (
+            "kernels",
+            "0123, another compiler",
+            "computed by the kernels 0123, another compiler, and here are ",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_device_or_arithmetic_is_not_mixed_in(

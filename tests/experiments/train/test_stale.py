@@ -1,6 +1,7 @@
 """A fingerprint changes with the arithmetic and nothing else; what is stale is trained anew."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,13 @@ from experiments.data import images as data
 from experiments.data.datasets import load
 from experiments.records.lock import hold
 from experiments.records.record import Record, read_result
+from experiments.records.study_file import Arithmetic
 from experiments.train import optimization as step
-from experiments.train.fingerprint import fingerprint
-from experiments.train.stale import Finding, is_still, same, set_aside
+from experiments.train.fingerprint import fingerprint, step_fingerprint
+from experiments.train.stale import Finding, is_still, same, seen_in, set_aside, verify
 from experiments.train.train import train
 from senet import block
+from senet.fast import fused, kernels
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,7 @@ CHANGES = {
 def test_a_change_of_the_arithmetic_changes_it(arrays, monkeypatch, what):
     place, name, value = CHANGES[what]
     before = fingerprint(CONFIG, arrays)
+    monkeypatch.setattr(data, "SHARED", {})  # images that were padded before
     if isinstance(place, str):
         monkeypatch.setattr(f"{place}.{name}", value)
     else:
@@ -159,6 +163,13 @@ def test_stale_runs_are_marked_kept_and_trained_again(tmp_path, data_dir):
     assert f"kept in {kept}" in again.stdout and (kept / "checkpoint.pt").exists()
     assert call("status", "--verify", **there).returncode == 0
 
+    elsewhere = {**new.env["step_fingerprint"], "device": "cuda"}
+    Record(tmp_path / "results", old.config).write_environment(
+        new.env | {"step_fingerprint": elsewhere}
+    )
+    unchecked = call("status", "--verify", **there)  # nothing is wrong with it
+    assert unchecked.returncode == 0 and "no cuda is here" in unchecked.stdout
+
 
 def set_stale_aside(finding: Finding) -> Path | None:
     return set_aside(finding.path, lambda: is_still(finding))
@@ -167,10 +178,10 @@ def set_stale_aside(finding: Finding) -> Path | None:
 def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
     record = Record(tmp_path, CONFIG)
     train(CONFIG, record, data_dir)
-    judged = read_result(record.path).env["fingerprint"]
+    judged = seen_in(read_result(record.path).env)
     with hold(record.path):
         assert set_stale_aside(Finding(record.path, "stale", "", judged)) is None
-    assert set_stale_aside(Finding(record.path, "stale", "", {"losses": [1.0], "on": ""})) is None
+    assert set_stale_aside(Finding(record.path, "stale", "", {"fingerprint": {}})) is None
     assert read_result(record.path)
     place = set_stale_aside(Finding(record.path, "stale", "", judged))
     assert (place / "summary.json").exists() and not (place / "lock").exists()
@@ -183,3 +194,110 @@ def test_the_fingerprint_does_not_touch_the_run(tmp_path, data_dir, monkeypatch)
     monkeypatch.setattr("experiments.train.train.fingerprint", lambda *_: {"losses": [], "on": ""})
     train(CONFIG, b, data_dir)
     assert (a.path / "summary.json").read_bytes() == (b.path / "summary.json").read_bytes()
+
+
+# -- the step that trains ---------------------------------------------------------------------
+
+FUSED = Arithmetic(precision="fp32", step="fused")
+
+
+@pytest.mark.parametrize("step", ["plain", "fused", "captured"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_step_computes_what_the_plain_one_does_up_to_rounding(arrays, step, precision):
+    plain = fingerprint(CONFIG, arrays)
+    ours = step_fingerprint(CONFIG, arrays, "cpu", Arithmetic(precision=precision, step=step))
+    assert same(ours, plain | {"on": "another processor"})
+    assert (ours["precision"], ours["step"], ours["device"]) == (precision, step, "cpu")
+    if (step, precision) == ("plain", "fp32"):
+        assert ours["losses"] == plain["losses"]
+
+
+def wrong_by_a_little(x, *args, **kwargs):
+    y = PLAIN_PASSES(x, *args, **kwargs)
+    return tuple(1.01 * one for one in y) if isinstance(y, tuple) else 1.01 * y
+
+
+PLAIN_PASSES = fused.normalised
+
+
+def test_a_change_of_the_fused_step_alone_is_seen_by_its_fingerprint(arrays, monkeypatch):
+    plain, before = fingerprint(CONFIG, arrays), step_fingerprint(CONFIG, arrays, "cpu", FUSED)
+    assert step_fingerprint(CONFIG, arrays, "cpu", FUSED) == before
+    monkeypatch.setattr(fused, "normalised", wrong_by_a_little)
+    after = step_fingerprint(CONFIG, arrays, "cpu", FUSED)
+    assert fingerprint(CONFIG, arrays) == plain
+    assert not same(after, before) and not same(after, before | {"on": "another compiler"})
+
+
+def test_other_kernels_are_other_rounding(arrays, monkeypatch):
+    ours = step_fingerprint(CONFIG, arrays, "cpu", FUSED)
+    monkeypatch.setattr(kernels, "built", lambda: (None, "0123, another compiler"))
+    other = step_fingerprint(CONFIG, arrays, "cpu", FUSED)
+    assert ours["on"] != other["on"] and "another compiler" in other["on"]
+
+
+@pytest.fixture(scope="module")
+def cell(once, data_dir) -> Path:
+    """The folder of a finished run by the fused step. To be read only."""
+
+    def make(folder: Path) -> None:
+        record = Record(folder, CONFIG, FUSED)
+        train(CONFIG, record, data_dir)
+
+    return Record(once("a fused run", make), CONFIG).path
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """What recomputes is asked in this process, whose code a test may change."""
+    monkeypatch.setattr(
+        "experiments.processes.fork_server.ask", lambda function, *args: function(*args)
+    )
+
+
+CASES = {
+    "as it was": (lambda env: env, []),
+    "of an older version": (lambda env: drop(env, "step_fingerprint"), []),
+    "its step is stale": (lambda env: of_step(env, losses=[2.0] * 3), ["stale"]),
+    "of other kernels, close": (lambda env: of_step(env, on="another", losses=near(env)), []),
+    "of other kernels, far": (lambda env: of_step(env, on="another", losses=[2.0] * 3), ["stale"]),
+    "trained on a GPU": (lambda env: of_step(env, device="cuda"), ["unchecked"]),
+    "plain step is stale": (
+        lambda env: env | {"fingerprint": env["fingerprint"] | {"losses": [2.0] * 3}}, ["stale"],
+    ),
+}  # fmt: skip
+
+
+def drop(env: dict, key: str) -> dict:
+    return {k: v for k, v in env.items() if k != key}
+
+
+def of_step(env: dict, **changes) -> dict:
+    return env | {"step_fingerprint": env["step_fingerprint"] | changes}
+
+
+def near(env: dict) -> list[float]:
+    return [loss * (1 + 1e-6) for loss in env["step_fingerprint"]["losses"]]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verify_knows_the_step_that_trained(tmp_path, data_dir, cell, in_this_process, case):
+    change, kinds = CASES[case]
+    path = Record(tmp_path, CONFIG).path
+    shutil.copytree(cell, path)
+    env = change(read_result(path).env)
+    Record(tmp_path, CONFIG).write_environment(env)
+    found = list(verify([path], data_dir))
+    assert [finding.kind for finding in found] == kinds
+    for finding in found:
+        assert finding.is_wrong == (kinds != ["unchecked"]) and "step" in finding.reason + case
+        assert kinds == ["unchecked"] or is_still(finding)
+
+
+def test_verify_checks_what_it_can_where_no_compiler_is(
+    data_dir, cell, in_this_process, monkeypatch
+):
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "built", lambda: (None, "there is no C++ compiler c++"))
+    [finding] = verify([cell], data_dir)
+    assert finding.kind == "unchecked" and "there is no C++ compiler" in finding.reason

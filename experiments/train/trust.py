@@ -1,0 +1,128 @@
+"""Whether `auto` takes the captured step on a GPU: where it has proved itself equal on that one.
+
+The proof (launch/proof.py) is made once for each GPU, driver and torch, and for each change of the
+loop, in a process of its own, and its outcome is kept in the user's cache. No torch at the top.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from experiments.records.config import ConfigError
+from experiments.records.files import read_sealed, write_sealed
+from experiments.train.environment import ROOT, has_cuda
+
+PATIENCE = 300.0  # seconds of a proof, which is meant to take one minute
+SOURCES = (
+    "experiments.train.epoch",
+    "experiments.train.gpu",
+    "experiments.train.optimization",
+    "experiments.data.images",
+    "experiments.train.trial",
+    "experiments.launch.proof",
+)
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+@cache
+def why_not_captured(device: str) -> str:
+    """Returns why the captured step is not trusted on a GPU here; "" where it is."""
+    if not has_cuda():
+        return "no GPU is there"
+    path = kept_in(gpu_facts(device))
+    with alone(path):
+        try:
+            return read_sealed(path, "reason")["reason"]
+        except ConfigError:  # not there, or damaged
+            pass
+        print("checking whether captured steps are equal on this GPU, once ...", file=sys.stderr)
+        found, is_known = prove(device)
+        if is_known:
+            with suppress(OSError):  # a cache that is read-only costs a minute the next time
+                write_sealed(path, {"reason": found})
+    return found
+
+
+def step_of_gpu(device: str) -> str:
+    """Says which step `auto` is on a GPU, and why, in one sentence."""
+    if reason := why_not_captured(device):
+        return f"a study that begins here takes the plain step, not the captured one: {reason}"
+    gpu = gpu_facts(device)["gpu"]
+    return f"a study that begins here takes the captured step: it proved equal on {gpu}"
+
+
+def gpu_facts(device: str) -> dict[str, Any]:
+    """What a proof holds for: the GPU, its driver and the software on it."""
+    import torch
+
+    driver = ""
+    with suppress(OSError):
+        driver = DRIVER.read_text().splitlines()[0]
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "capability": ".".join(map(str, torch.cuda.get_device_capability(device))),
+        "driver": driver,
+        "torch": version("torch"),
+        "cuda": torch.version.cuda or torch.version.hip,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def kept_in(facts: dict[str, Any]) -> Path:
+    from senet.fast.kernels import cache_folder
+
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in SOURCES:
+        digest.update(Path(find_spec(name).origin).read_bytes())
+    return cache_folder() / f"captured-{digest.hexdigest()[:16]}.json"
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Has others that ask for the same proof wait for this one, where files can be locked."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_suffix(".lock").open("a")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        yield
+        return
+    with file:
+        yield
+
+
+def prove(device: str) -> tuple[str, bool]:
+    """Returns why it is not equal, or "", and whether that is known: its process may have been
+    killed, or the GPU may have been full."""
+    state, says = asked("short", device, {}, PATIENCE)
+    return "" if state == "passed" else says, state in ("passed", "failed")
+
+
+def asked(check: str, device: str, environment: dict[str, str], patience: float) -> tuple[str, str]:
+    """Asks a check of launch/proof.py in a process of its own; returns (state, sentence).
+
+    The state is "ended" where the process has ended, or was ended, without an answer.
+    """
+    command = [sys.executable, "-m", "experiments.launch.proof", check, device]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=patience,
+            env=os.environ | environment,
+        )  # fmt: skip
+        found = json.loads((done.stdout.strip().splitlines() or [""])[-1])
+        return found["state"], found["says"]
+    except subprocess.TimeoutExpired:
+        return "ended", f"its check took more than {patience:.0f} seconds"
+    except (ValueError, KeyError, TypeError):
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        return "ended", f"its check ended: {last}"

@@ -1,0 +1,122 @@
+"""`make gpu-check` without a GPU: its sentence, and its steps on one that is not there."""
+
+import json
+
+import pytest
+import torch
+from conftest import ROOT, call
+
+from benchmarks import gpu_check
+from benchmarks.gpu_check import STEPS, check, page
+from experiments.launch.proof import CHECKS
+from experiments.processes import command
+
+HERE = {"gpu": "A GPU", "driver": "1", "commit": "2"}
+
+
+def main(*words: str, **environment: str):
+    return call(*words, main=lambda: command.run(gpu_check.app), **environment)
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [(None, "device 'cuda' is not there: torch"), ("cuda:0", "device 'cuda:0' is not there"),
+     ("cpu", "device 'cpu': the checks are of a GPU")],
+)  # fmt: skip
+def test_without_a_gpu_it_says_so_and_writes_nothing(device, says, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_check, "HERE", tmp_path)
+    done = main(**{"DEVICE": device} if device else {})
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def steps(monkeypatch, tmp_path):
+    """Four steps that end as the test says; gives the names of those that were asked."""
+    monkeypatch.setattr(gpu_check, "machine", lambda device: HERE)
+    asked: list[str] = []
+
+    def end_as(**states: str) -> list[str]:
+        asked.clear()
+        for name in [*STEPS]:
+            monkeypatch.delitem(STEPS, name)
+
+        def answer(name):
+            return lambda device: (asked.append(name) or states[name], f"{name} on {device} | so")
+
+        for name in states:
+            monkeypatch.setitem(STEPS, name, (f"about {name}", answer(name)))
+        return asked
+
+    return end_as
+
+
+def found(folder) -> dict:
+    return json.loads((folder / "gpu.json").read_text())
+
+
+def test_it_goes_on_with_what_is_left(steps, tmp_path, capsys):
+    asked = steps(a="passed", b="failed", c="measured", d="skipped")
+    assert check("cuda:0", tmp_path) == 1 and asked == ["a", "b", "c", "d"]
+    text = (tmp_path / "GPU.md").read_text()
+    assert "Not green: b (failed), d (skipped)." in text and "| a | about a | passed |" in text
+    assert "a on cuda:0 / so" in text  # a table of Markdown has no bar in a cell
+    asked = steps(a="failed", b="passed", c="failed", d="passed")
+    assert check("cuda:0", tmp_path) == 0 and asked == ["b", "d"]
+    assert "All steps have passed." in (tmp_path / "GPU.md").read_text()
+    assert "All steps have passed." in capsys.readouterr().out
+
+
+def test_what_was_done_before_it_was_stopped_is_kept(steps, tmp_path, monkeypatch):
+    steps(a="passed", b="passed")
+    monkeypatch.setitem(STEPS, "b", ("about b", lambda device: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        check("cuda:0", tmp_path)
+    assert list(found(tmp_path)["steps"]) == ["a"]
+    assert "Not green: b (not run)." in (tmp_path / "GPU.md").read_text()
+    asked = steps(a="failed", b="passed")
+    assert check("cuda:0", tmp_path) == 0 and asked == ["b"]
+
+
+@pytest.mark.parametrize("changed", HERE)
+def test_another_machine_or_commit_begins_anew(steps, tmp_path, monkeypatch, changed):
+    steps(a="passed")
+    assert check("cuda:0", tmp_path) == 0
+    monkeypatch.setattr(gpu_check, "machine", lambda device: HERE | {changed: "another"})
+    asked = steps(a="failed")
+    assert check("cuda:0", tmp_path) == 1 and asked == ["a"]
+    assert found(tmp_path)["machine"][changed] == "another"
+
+
+def test_a_damaged_file_begins_anew(steps, tmp_path):
+    (tmp_path / "gpu.json").write_text('{"machine": ')
+    asked = steps(a="passed")
+    assert check("cuda:0", tmp_path) == 0 and asked == ["a"]
+
+
+def test_the_page_that_is_kept_has_every_step_and_claims_nothing():
+    path = ROOT / "benchmarks" / "gpu.json"
+    kept = json.loads(path.read_text()) if path.exists() else {"machine": None, "steps": {}}
+    assert (ROOT / "benchmarks" / "GPU.md").read_text() == page(kept)
+    assert set(CHECKS) < set(STEPS)
+    if not kept["machine"]:
+        assert "Not measured on a GPU" in page(kept) and "| passed |" not in page(kept)
+
+
+@pytest.mark.parametrize(
+    ("held", "output", "status", "state"),
+    [(True, "9 passed", 0, "passed"), (True, "1 failed, 8 passed", 1, "failed"),
+     (False, "1 failed, 8 passed", 1, "measured"), (True, "9 skipped", 0, "skipped"),
+     (True, "no tests ran", 5, "failed")],
+)  # fmt: skip
+def test_tests_that_were_skipped_are_not_green(monkeypatch, held, output, status, state):
+    done = type("Done", (), {"stdout": f"...\n{output}\n", "returncode": status})
+    monkeypatch.setattr(gpu_check, "run", lambda words, device: done)
+    assert gpu_check.loop_tests("cuda:0", held) == (state, output)
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_loop_that_need_a_gpu_are_found():
+    state, last = gpu_check.loop_tests("cpu", held=False)
+    assert state == ("measured" if torch.cuda.is_available() else "skipped"), last
+    assert last.startswith("4 ")
