@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from experiments.data.images import Images
 from experiments.records.config import Recipe, parse
-from experiments.train.environment import keep_freed_memory, pick_precision
+from experiments.train.environment import keep_freed_memory, peak_memory, pick_precision
 from experiments.train.epoch import Captured
 from experiments.train.optimization import arithmetic, new_forward, new_optimizer, train_step
 from senet.config import SEConfig
 from senet.networks import build
 
-BATCH = 128
-WARM_UP = 5  # times: caches, the first blocks of memory, and what is compiled
+BATCH = 128  # unless a case says otherwise
+WARM_UP = 3  # times: caches, the first blocks of memory, and what is compiled
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 Work = Callable[[], int]  # does some of it, and returns how many images that were
 
@@ -44,6 +44,9 @@ def endless(batches: Callable[[], Any]):
     while True:
         yield from batches()
 
+
+# What the usual loop lacks of ours, from one rung of the ladder to the next.
+ADDED = ("bf16", "channels last", "allocator", "input")
 
 # -- the usual loop: a DataLoader of torchvision's transforms, float32, eager ------------------
 
@@ -78,16 +81,25 @@ def loader(workers: int) -> torch.utils.data.DataLoader:
     )
 
 
-def usual(device: str, threads: int, name: str, se: dict[str, Any] | None, compiled: bool) -> Work:
+def usual(
+    device: str, threads: int, name: str, se: dict[str, Any] | None, workers: int, *changes: str
+) -> Work:
+    """The loop of most projects, with some of ADDED, or "compiled"; `workers` load its images."""
     torch.set_num_threads(threads)
-    model = network(name, se).to(device)
+    if "allocator" in changes:
+        keep_freed_memory()
+    form = torch.channels_last if "channels last" in changes else torch.contiguous_format
+    model = network(name, se).to(device, memory_format=form)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    forward = torch.compile(model) if compiled else model
-    batches = endless(loader(threads).__iter__)
+    forward = torch.compile(model) if "compiled" in changes else model
+    autocast = arithmetic(device, "bf16" if "bf16" in changes else "fp32")
+    batches = our_batches(device) if "input" in changes else endless(loader(workers).__iter__)
 
     def work() -> int:
         x, y = (part.to(device) for part in next(batches))
-        loss = F.cross_entropy(forward(x), y)
+        with autocast:
+            logits = forward(x.contiguous(memory_format=form))
+        loss = F.cross_entropy(logits.float(), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -100,14 +112,16 @@ def usual(device: str, threads: int, name: str, se: dict[str, Any] | None, compi
 # -- ours -------------------------------------------------------------------------------------
 
 
-def ours(device: str, threads: int, name: str, se: dict[str, Any] | None, step: str) -> Work:
+def ours(
+    device: str, threads: int, name: str, se: dict[str, Any] | None, step: str, batch: int = BATCH
+) -> Work:
     torch.set_num_threads(threads)
     keep_freed_memory()
     recipe = parse(Recipe, {"name": "benchmark", "epochs": 1})
     model = network(name, se).to(device, memory_format=torch.channels_last)
     optimizer, forward = new_optimizer(model, recipe), new_forward(model, step)
     autocast = arithmetic(device, pick_precision("auto", device))
-    batches = our_batches(device)
+    batches = our_batches(device, batch)
 
     def work() -> int:
         x, y = next(batches)
@@ -146,10 +160,10 @@ def our_images(device: str) -> Images:
     return Images(*pictures(number), MEAN, STD, torch.device(device), padded=True)
 
 
-def our_batches(device: str):
+def our_batches(device: str, batch: int = BATCH):
     images = our_images(device)
     random = torch.Generator(device).manual_seed(0)
-    return endless(partial(images.shuffled, BATCH, random))
+    return endless(partial(images.shuffled, batch, random))
 
 
 # -- the input alone, and the limit -----------------------------------------------------------
@@ -203,7 +217,10 @@ KINDS = {f.__name__: f for f in (usual, ours, captured, usual_input, our_input, 
 def rate(
     kind: str, device: str, threads: int, args: tuple, seconds: float, barrier: Any, pipe: Any
 ) -> None:
-    """Sends images a second, over about so many seconds, begun together with its neighbours."""
+    """Sends images a second and its peak of memory in MiB.
+
+    Over about so many seconds, begun together with its neighbours.
+    """
     work = KINDS[kind](device, threads, *args)
     wait = torch.cuda.synchronize if "cuda" in device else lambda: None
     for _ in range(WARM_UP):
@@ -214,5 +231,6 @@ def rate(
     while time.perf_counter() - began < seconds:
         images += work()
     wait()
-    pipe.send(images / (time.perf_counter() - began))
+    speed = images / (time.perf_counter() - began)
+    pipe.send((speed, max(peak_memory(device).values())))
     pipe.close()

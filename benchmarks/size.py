@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.page.readme import ROOT, filled
-from benchmarks.__main__ import HERE, machine
+from benchmarks.__main__ import machine
+from benchmarks.pages import HERE
 from benchmarks.records import ASKED, GRID, grow, study_of, train_models
 from benchmarks.usage import Usage, usage
 from experiments.data.datasets import prepare_any

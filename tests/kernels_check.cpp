@@ -2,6 +2,8 @@
 #include "../senet/fast/kernels.cpp"
 
 #include <cstdio>
+#include <map>
+#include <string>
 #include <vector>
 
 template <class T> using Numbers = std::vector<T>;
@@ -40,26 +42,40 @@ template <class T> struct Of {
 };
 
 #define CHECK(NAME, T)                                                                             \
-    for (long C : {16, 32, 48, 64, 128}) {                                                         \
-        const long N = 2, P = 7;                                                                   \
-        auto x = Of<T>::maps(N * P * C, 1), y = Of<T>::maps(N * P * C, 5), out = x, kept = x;      \
-        auto mean = Of<T>::numbers(C, 2), scale = Of<T>::numbers(N * C, 3), a = scale, b = scale;  \
-        moments_##NAME(x.data(), a.data(), b.data(), N, P, C);                                     \
-        Of<T>::print(a), Of<T>::print(b);                                                          \
-        extremes_##NAME(x.data(), mean.data(), a.data(), b.data(), N, P, C);                       \
-        Of<T>::print(a), Of<T>::print(b);                                                          \
-        for (long relu : {0, 1}) {                                                                 \
-            combine_##NAME(x.data(), mean.data(), scale.data(), mean.data(), 0, y.data(), relu,    \
-                           out.data(), N, P, C);                                                   \
-            Of<T>::print_maps(out);                                                                \
-            reduce_##NAME(x.data(), mean.data(), scale.data(), scale.data(), C, out.data(), relu,  \
-                          y.data(), x.data(), kept.data(), a.data(), b.data(), N, P, C);           \
-            Of<T>::print(a), Of<T>::print(b), Of<T>::print_maps(kept);                             \
-            spread_##NAME(x.data(), mean.data(), scale.data(), scale.data(), C, 0, relu, y.data(), \
-                          a.data(), mean.data(), a.data(), b.data(), out.data(), N, P, C);         \
-            Of<T>::print_maps(out);                                                                \
-        }                                                                                          \
-    }
+    for (long C : {16, 32, 48, 64, 128})                                                           \
+        for (long flags : {0, 1, 2, 3}) {                                                          \
+            typedef typename Of<T>::R R;                                                           \
+            const long N = 2, P = 7;                                                               \
+            auto x = Of<T>::maps(N * P * C, 1), y = Of<T>::maps(N * P * C, 5), shortcut = y;       \
+            auto kept = x, out = x;                                                                \
+            std::map<std::string, Numbers<R>> many;                                                \
+            auto numbers = [&](const char* name, long seed) {                                      \
+                return (many[name] = Of<T>::numbers(N * C, seed)).data();                          \
+            };                                                                                     \
+            Arguments<T> a = {};                                                                   \
+            a.images = N, a.pixels = P, a.channels = C, a.relu = flags & 1, a.trains = 1;          \
+            a.eps = 0.01, a.momentum = 0.5, a.x = x.data();                                        \
+            a.mean = numbers("mean", 0), a.inverse = numbers("inverse", 0);                        \
+            a.running_mean = numbers("running_mean", 1), a.running_var = numbers("running_var", 2); \
+            a.weight = numbers("weight", 3), a.bias = numbers("bias", 4);                          \
+            a.means = numbers("means", 0), a.squares = numbers("squares", 0), a.z = numbers("z", 0); \
+            measure_##NAME(&a);                                                                    \
+            a.extreme = numbers("extreme", 0), a.count = numbers("count", 0);                      \
+            a.peak = numbers("peak", 0);                                                           \
+            extremes_##NAME(&a);                                                                   \
+            a.gate = numbers("gate", 5), a.y = y.data(), a.shortcut = flags & 2 ? shortcut.data() : 0; \
+            combine_##NAME(&a);                                                                    \
+            a.grad = shortcut.data(), a.other = x.data(), a.kept = flags & 2 ? kept.data() : 0;    \
+            a.sums = numbers("sums", 0), a.products = numbers("products", 0);                      \
+            a.gate_grad = numbers("gate_grad", 0);                                                 \
+            reduce_##NAME(&a);                                                                     \
+            a.z_grad = numbers("z_grad", 6), a.peak_grad = numbers("peak_grad", 7);                \
+            a.weight_grad = numbers("weight_grad", 0), a.bias_grad = numbers("bias_grad", 0);      \
+            a.out = out.data();                                                                    \
+            spread_##NAME(&a);                                                                     \
+            for (auto& one : many) Of<T>::print(one.second);                                       \
+            Of<T>::print_maps(y), Of<T>::print_maps(kept), Of<T>::print_maps(out);                 \
+        }
 
 int main() {
     printf("%ld\n", WIDTH);

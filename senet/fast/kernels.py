@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-w")
@@ -24,6 +24,24 @@ TYPES = {
     torch.float32: torch.float32,
     torch.float64: torch.float64,
 }
+NUMBERS = {
+    **dict.fromkeys(("images", "pixels", "channels", "relu", "trains"), ctypes.c_long),
+    **dict.fromkeys(("eps", "momentum"), ctypes.c_double),
+}
+MAPS = ("x", "shortcut", "y", "grad", "other", "kept", "out")  # (N, C, H, W)
+OF_CHANNELS = ("mean", "inverse", "running_mean", "running_var", "weight", "bias", "weight_grad",
+               "bias_grad")  # fmt: skip
+OF_IMAGES = ("means", "squares", "z", "extreme", "count", "peak", "gate", "sums", "products",
+             "gate_grad", "z_grad", "peak_grad")  # fmt: skip
+
+
+class Arguments(ctypes.Structure):
+    """Has the fields of kernels.cpp, in its order: (C,) and (N, C) are numbers as computed."""
+
+    _fields_ = (
+        *NUMBERS.items(),
+        *((name, ctypes.c_void_p) for name in (*MAPS, *OF_CHANNELS, *OF_IMAGES)),
+    )
 
 
 @functools.cache
@@ -98,26 +116,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "senet"
 
 
-def fits(x: Tensor) -> bool:
-    """Whether the passes take maps like these."""
+def fits(x: Tensor, norm: nn.BatchNorm2d | None) -> bool:
+    """Whether the passes take such maps, with more than one number of each channel, and a norm."""
     return (
         x.device.type == "cpu"
         and x.dtype in TYPES
         and x.dim() == 4
         and x.shape[1] % LANES == 0
-        and x.numel() > 0
+        and x.numel() > x.shape[1]
+        and (norm is None or norm.weight.dtype == TYPES[x.dtype])
         and library() is not None
     )
 
 
-def call(name: str, x: Tensor, *args: Tensor | int | None) -> None:
-    """Runs a pass over maps (N, C, H, W) in channels-last memory; the rest as in kernels.cpp."""
+def call(name: str, *, x: Tensor, **others: Tensor | float | None) -> None:
+    """Runs a pass over maps x (N, C, H, W).
+
+    Args:
+        name: of a function of kernels.cpp.
+        x, others: its arguments by their names there. Maps lie in channels-last memory.
+    """
     n, c, h, w = x.shape
+    tensors = {k: v.data_ptr() if isinstance(v, Tensor) else v for k, v in others.items()}
+    arguments = Arguments(images=n, pixels=h * w, channels=c, x=x.data_ptr(), **tensors)
     function = getattr(library(), f"{name}_{str(x.dtype).removeprefix('torch.')}")
-    function(*map(as_c, (x, *args)), *map(ctypes.c_long, (n, h * w, c)))
-
-
-def as_c(value: Tensor | int | None) -> ctypes._SimpleCData:
-    if isinstance(value, int):
-        return ctypes.c_long(value)
-    return ctypes.c_void_p(None if value is None else value.data_ptr())
+    function(ctypes.byref(arguments))
