@@ -12,6 +12,7 @@ from queue import Empty
 from experiments.launch.background import News
 from experiments.launch.worker import first_line, printing_into
 from experiments.records.config import ConfigError
+from experiments.scratch import scratch
 from tracking import mirror as tracking
 
 LOOK_EVERY = 1.0  # seconds between two looks at the records of the runs that are under way
@@ -56,17 +57,17 @@ def pick_mode(track: str) -> str:
 def follow(results: Path, studies: Sequence[str], mode: str, ears, mouth: Connection) -> None:
     """Tells W&B what `ears` hears of; ends with status 1 where it has not got all of it."""
     folder = tracking.prepare(results)
-    with scratch(), printing_into(folder / f"log-{os.getpid()}.txt"):
+    with apart(), printing_into(folder / f"log-{os.getpid()}.txt"):
         is_complete = Follower(results, studies, mode, mouth).listen(ears)
     os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
 
 
 @contextmanager
-def scratch() -> Iterator[None]:
-    """A place for the temporary files of W&B's library, which leaves some behind."""
+def apart() -> Iterator[None]:
+    """Gives W&B's library, which leaves temporary files behind, a place of its own for them."""
     before = tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(prefix="wandb-", ignore_cleanup_errors=True) as folder:
-        os.environ["TMPDIR"] = tempfile.tempdir = folder  # for its processes, and for this one
+    with scratch() as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # for its processes, and for this one
         try:
             yield
         finally:

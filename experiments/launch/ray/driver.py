@@ -27,6 +27,8 @@ from experiments.records.lock import Lock, hold, holder
 from experiments.records.record import KILLED, Record
 from experiments.train.environment import ROOT, checkout
 
+# Where it is 0, a cluster of one machine listens on 127.0.0.1 alone: Ray's default on others.
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 LAST = "summary.json"  # is written last, as it says that the others are there
 
 
@@ -82,22 +84,25 @@ class Ray:
         self.data: dict[str, tuple[str, Any]] = {}  # its name -> digest of the file, and the file
 
     def __enter__(self) -> Self:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:  # Ray reads it when it is imported; else it listens on every interface
+            os.environ.setdefault(LOOPBACK, "0")
         import ray
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
         code = {"py_modules": [str(ROOT / name) for name in ("experiments", "senet")]}
         try:
             ray.init(
+                address or "local",
                 runtime_env=code | {"excludes": ["__pycache__"]},
-                include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
+                include_dashboard=None if address else False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            address = os.environ.get("RAY_ADDRESS", "")
-            raise ConfigError(f"RAY_ADDRESS {address!r}: {first_line(error)}") from None
+            raise ConfigError(f"RAY_ADDRESS {address or ''!r}: {first_line(error)}") from None
         finally:
             for number, action in before.items():
                 signal.signal(number, action)  # Ray takes SIGTERM for itself

@@ -9,7 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, write_atomically
 from experiments.records.record import Record
 from experiments.records.study_file import UNSETTLED, Arithmetic
+from experiments.scratch import scratch
 
 TURN = 1.0  # seconds of what happens in an answer
 Files = dict[str, bytes | None]  # a run's files by name; None is one that is gone
@@ -62,7 +63,7 @@ class Seat:
     ) -> None:
         self.device, self.data_dir = device, data_dir
         self.how = (patience, checkpoint_every)
-        self.place: tempfile.TemporaryDirectory | None = None  # of the run that is under way
+        self.hands = ExitStack()  # give back the folder of the run that is under way
         self.local: Local | None = None
         self.events: Iterator[Event] = iter(())
         self.seen: dict[str, tuple[int, int]] = {}  # file -> as it was sent
@@ -87,8 +88,8 @@ class Seat:
             data: a reference to the content of that file, which is fetched only where it is needed.
             arithmetic: of its study.
         """
-        self.place = tempfile.TemporaryDirectory(prefix="se-ablation-")
-        record = self.record = Record(Path(self.place.name), config, arithmetic)
+        place = self.hands.enter_context(scratch())
+        record = self.record = Record(place, config, arithmetic)
         record.path.mkdir(parents=True)
         for name, content in files.items():
             (record.path / name).write_bytes(content)
@@ -123,7 +124,7 @@ class Seat:
     def leave(self) -> Files:
         """The last changes; nothing of the run stays on the node."""
         last, self.seen = self.changes(), {}
-        self.place.cleanup()
+        self.hands.close()
         return last
 
     def find(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:
