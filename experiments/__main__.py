@@ -45,7 +45,7 @@ from experiments.plan.options import (
     takes,
 )
 from experiments.processes import command
-from experiments.processes.output import console, say
+from experiments.processes.output import console, say, waiting_for_nobody
 from experiments.records import record as records
 from experiments.records.config import checked, recipes
 from experiments.records.study_file import read_studies
@@ -79,7 +79,9 @@ def run(options: RunOptions) -> None:
     """
     from experiments.commands import run as runner
 
-    raise typer.Exit(runner.run(options, say, console))
+    with waiting_for_nobody():
+        status = runner.run(options, say, console)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -88,7 +90,9 @@ def retry(options: RetryOptions) -> None:
     """Forget the failures of the grids, then `run`. Checkpoints and finished runs are kept."""
     from experiments.commands import run as runner
 
-    raise typer.Exit(runner.run(options, say, console))
+    with waiting_for_nobody():
+        status = runner.run(options, say, console)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -248,7 +252,9 @@ def repeat(
     from experiments.train.environment import pick_devices
 
     chosen = pick_devices(device)[0]
-    raise typer.Exit(repeating.repeat(results, number, pick, chosen, data_dir, say))
+    with waiting_for_nobody():
+        status = repeating.repeat(results, number, pick, chosen, data_dir, say)
+    raise typer.Exit(status)
 
 
 @app.command()

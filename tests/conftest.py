@@ -221,13 +221,15 @@ def analyse(*words: str, **environment: str) -> subprocess.CompletedProcess:
     return call(*words, main=analysis.main, **environment)
 
 
-def start(*words: str, **environment: str) -> subprocess.Popen:
+def start(
+    *words: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **environment: str
+) -> subprocess.Popen:
     """A runner with a session of its own, as a terminal gives it."""
     return subprocess.Popen(
         [sys.executable, "-m", "experiments", *words],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         env=bare() | environment,
         start_new_session=True,

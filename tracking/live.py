@@ -12,6 +12,7 @@ from typing import Any
 from experiments.launch.background import Message
 from experiments.launch.failures import first_line
 from experiments.processes.child import printing_into
+from experiments.processes.scratch import scratch
 from experiments.records.config import ConfigError
 from tracking import mirror as tracking
 
@@ -59,17 +60,17 @@ def follow(
 ) -> None:
     """Tells W&B what `inbox` has messages of; ends with status 1 where it has not got all of it."""
     folder = tracking.prepare(results)
-    with scratch(), printing_into(folder / f"log-{os.getpid()}.txt"):
+    with apart(), printing_into(folder / f"log-{os.getpid()}.txt"):
         is_complete = Follower(results, studies, mode, tell).listen(inbox)
     os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
 
 
 @contextmanager
-def scratch() -> Iterator[None]:
-    """A place for the temporary files of W&B's library, which leaves some behind."""
+def apart() -> Iterator[None]:
+    """Gives W&B's library, which leaves temporary files behind, a place of its own for them."""
     before = tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(prefix="wandb-", ignore_cleanup_errors=True) as folder:
-        os.environ["TMPDIR"] = tempfile.tempdir = folder  # for its processes, and for this one
+    with scratch() as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # for its processes, and for this one
         try:
             yield
         finally:

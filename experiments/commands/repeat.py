@@ -3,7 +3,6 @@
 import math
 import random
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from experiments.data.datasets import Say
 from experiments.launch.events import Ended, Noted, Outcome, Progressed, Started
 from experiments.launch.local import Local
+from experiments.processes.scratch import scratch
 from experiments.records.config import ConfigError
 from experiments.records.record import Record, Result, read_result
 from experiments.records.record import state as state_of
@@ -106,10 +106,10 @@ def repeat(
     use()
     paths = chosen(results, number, pick)
     found = {path: read_result(path) for path in paths}
-    with tempfile.TemporaryDirectory(prefix="repeat-") as folder:
+    with scratch() as folder:
         if (results / "code").is_dir():
-            shutil.copytree(results / "code", Path(folder) / "code")
-        records = {Record(Path(folder), result.config): path for path, result in found.items()}
+            shutil.copytree(results / "code", folder / "code")
+        records = {Record(folder, result.config): path for path, result in found.items()}
         outcomes = train(list(records), device, data_dir, say)
         fine = [
             compare(path, found[path], record, outcomes.get(record), say)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.data.datasets import Say
-from experiments.plan.options import RunOptions
+from experiments.plan.options import MOST_DECIDED, RunOptions
 from experiments.records import record as records
 from experiments.records.config import ConfigError
 from experiments.records.study_file import MOST_SEEDS, read_study
@@ -16,6 +16,10 @@ from experiments.study.tuning import advance, news
 def refuse_rounds(studies: list[Study], options: RunOptions) -> None:
     """Raises ConfigError where the options exclude each other, or a grid declares nothing."""
     if not options.decide:
+        if options.most_seeds is not None:
+            raise ConfigError(
+                f"--most-seeds {options.most_seeds} is only for --decide: give both or neither"
+            )
         return
     from analysis.statistics.contrasts import declares, read_contrasts
 
@@ -57,7 +61,7 @@ def add_seeds(studies: list[Study], options: RunOptions, say: Say) -> list[Study
         wide = wide_studies(studies, options.results, options.until, say)
         return [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
     if options.decide:
-        return look(studies, options.results, options.most_seeds, say)
+        return look(studies, options.results, options.most_seeds or MOST_DECIDED, say)
     return studies
 
 

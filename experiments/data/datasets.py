@@ -9,13 +9,13 @@ What is slow to import is imported where it is used: the command line's help nam
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from rich.progress import (
     BarColumn,
@@ -231,17 +231,11 @@ def download(
     for address in addresses:
         host = address.split("/")[2]
         say(f"downloading {path.name} from {host}")
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            read(address, partial, patience)
-            if md5(partial) == md5sum:
-                partial.replace(path)
-                return
-            say("  failed: the file there has another checksum")
-        except (OSError, TooSlow) as error:  # urllib's errors are OSErrors
+            write_atomically(path, partial(read_whole, address, md5sum, patience))
+            return
+        except (OSError, TooSlow, Another) as error:  # urllib's errors are OSErrors
             say(f"  failed: {getattr(error, 'reason', None) or error}")
-        finally:
-            partial.unlink(missing_ok=True)
     raise Unreachable(f"{path.name} cannot be downloaded now: put the file into {path.parent}/")
 
 
@@ -249,7 +243,19 @@ class TooSlow(Exception):
     pass
 
 
-def read(address: str, path: Path, patience: float | None, first: float = 4.0) -> None:
+class Another(Exception):
+    """A file that is not the published one."""
+
+
+def read_whole(address: str, md5sum: str, patience: float | None, file: BinaryIO) -> None:
+    """Streams an address into a file. Raises TooSlow, and Another where the checksum differs."""
+    read(address, file, patience)
+    file.seek(0)
+    if hashlib.file_digest(file, "md5").hexdigest() != md5sum:
+        raise Another("the file there has another checksum")
+
+
+def read(address: str, file: BinaryIO, patience: float | None, first: float = 4.0) -> None:
     """Streams an address into a file with a progress bar.
 
     With a patience, gives up where the speed of the `first` seconds would need longer.
@@ -261,7 +267,7 @@ def read(address: str, path: Path, patience: float | None, first: float = 4.0) -
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with urllib.request.urlopen(address, timeout=20) as answer, path.open("wb") as file:
+    with urllib.request.urlopen(address, timeout=20) as answer:
         total, start = int(answer.headers.get("Content-Length") or 0), time.monotonic()
         with Progress(*columns) as bar:
             task = bar.add_task("", total=total or None)

@@ -16,6 +16,7 @@ from experiments.records.study_file import MOST_SEEDS
 from experiments.study.grid import list_grids
 from experiments.study.study import FEWEST
 
+MOST_DECIDED = 30  # seeds of a row
 MOST_SIMULATED = 100_000
 MOST_PER_HOUR = 1_000_000
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -148,8 +149,13 @@ Decide = Annotated[
     ),
 ]
 MostSeeds = Annotated[
-    int,
-    option("of a row, with --decide", "MOST_SEEDS", parser=most_seeds, metavar="N"),
+    int | None,
+    option(
+        f"of a row, with --decide; {MOST_DECIDED} unless given",
+        "MOST_SEEDS",
+        parser=most_seeds,
+        metavar="N",
+    ),
 ]
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="also where the first three runs fail in one way")
@@ -218,7 +224,7 @@ class RunOptions(PlanOptions):
     budget: Budget = None
     until: Until = None
     decide: Decide = False
-    most_seeds: MostSeeds = "30"
+    most_seeds: MostSeeds = None
     keep_going: KeepGoing = False
     patience: Patience = "10m"
     checkpoint_every: CheckpointEvery = "60s"

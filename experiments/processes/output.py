@@ -1,15 +1,21 @@
 """What the user is shown: a text that cannot be written is dropped, and ends nothing.
 
-A terminal is closed, `tee` ends before us at Ctrl-C, a disk is full: none of them may come between
-a run and its checkpoint.
+A terminal is closed or stopped with Ctrl-S, `tee` ends before us at Ctrl-C, a disk is full: none of
+them may come between a run and its checkpoint.
 """
 
 import os
+import queue
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+
+MOST_WAITING = 10_000  # texts; of more, the oldest go
+LAST_WORDS = 1.0  # seconds for a reader to take what is left, once a command was told to end
 
 console = Console()
 errors = Console(stderr=True)
@@ -30,11 +36,18 @@ class Lossy:
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
+        self.texts: queue.SimpleQueue | None = None  # where texts wait for `pass_on`
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
+        if self.texts is not None:
+            self.texts.put((self, text))
+            if self.texts.qsize() > MOST_WAITING:
+                with suppress(queue.Empty):
+                    self.texts.get_nowait()
+            return len(text)
         try:
             return self.stream.write(text)
         except (OSError, ValueError):  # ValueError: it was closed
@@ -42,8 +55,19 @@ class Lossy:
             return len(text)
 
     def flush(self) -> None:
+        if self.texts is not None:
+            return
         try:
             self.stream.flush()
+        except (OSError, ValueError):
+            self.drop()
+
+    def write_now(self, text: str) -> None:
+        """Without Python's buffer: a thread that waits in it would abort the process at its end."""
+        left = text.encode(self.stream.encoding, "replace")
+        try:
+            while left:
+                left = left[os.write(self.stream.fileno(), left) :]
         except (OSError, ValueError):
             self.drop()
 
@@ -77,3 +101,37 @@ def protect() -> None:
             if hasattr(stream, "reconfigure"):  # a terminal's character set may lack a sign
                 stream.reconfigure(errors="replace")
             setattr(sys, name, Lossy(stream))
+
+
+@contextmanager
+def waiting_for_nobody() -> Iterator[None]:
+    """Lets no text wait for whoever reads it: that is left to a thread, until the block's end.
+
+    The end waits for the reader: not longer than LAST_WORDS where the command was told to end.
+    """
+    texts: queue.SimpleQueue = queue.SimpleQueue()
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Lossy)]
+    thread = threading.Thread(target=pass_on, args=(texts,), daemon=True)
+    for stream in streams:
+        stream.flush()
+        stream.texts = texts
+    thread.start()
+    patience = None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        patience = LAST_WORDS
+        raise
+    finally:
+        texts.put(None)
+        thread.join(patience)
+        if not thread.is_alive():  # else what is still printed would wait, too
+            for stream in streams:
+                stream.texts = None
+
+
+def pass_on(texts: queue.SimpleQueue) -> None:
+    """Writes the texts that come through a queue, each to its stream, until None."""
+    while (found := texts.get()) is not None:
+        stream, text = found
+        stream.write_now(text)

@@ -1,6 +1,8 @@
 """Files that are whole or refused: atomic writes, JSON with a checksum of itself. No torch here."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import itertools
 import json
@@ -10,10 +12,10 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from experiments.records.config import ConfigError
-from experiments.records.lock import confirm
+from experiments.records.lock import confirm, is_at
 
 SEAL = "sha256"  # the key of an object's checksum of itself
 BIGGEST = 64 << 20  # bytes of a text that we write, and many more
@@ -54,10 +56,10 @@ def read_sealed(path: Path, *keys: str) -> dict[str, Any]:
     return unsealed(path, read_json(path, *keys))
 
 
-def read_maybe_sealed(path: Path) -> dict[str, Any]:
-    """The same of a file that in older versions had no checksum."""
+def read_maybe_sealed(path: Path, newer: str) -> dict[str, Any]:
+    """The same of a file that older versions, which knew no key `newer`, gave no checksum."""
     data = read_json(path)
-    return unsealed(path, data) if SEAL in data else data
+    return unsealed(path, data) if SEAL in data or newer in data else data
 
 
 def unsealed(path: Path, data: dict[str, Any]) -> dict[str, Any]:
@@ -118,20 +120,44 @@ def write_atomically(path: Path, write: Callable) -> None:
     Its permissions are those of a file that is made anew: the umask decides. Raises Moved where
     the folder is not the one any more whose lock we hold.
     """
-    partial = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    sweep(path.parent, path.name)
+    partial = None
     try:
-        with partial.open("xb") as file:
+        partial, file = new_partial(path)
+        with file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        confirm(path.parent)
-        os.replace(partial, path)
+            confirm(path.parent)
+            os.replace(partial, path)
     except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):  # a full disk names no file
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink()
+        if isinstance(error, OSError) and error.errno:  # a full disk names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def new_partial(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside a path, and locked: that says to `sweep` that somebody writes to it."""
+    while True:
+        partial = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        file = partial.open("x+b")
+        with suppress(OSError):  # of a disk without locks, where nothing is swept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file.fileno(), partial):
+            return partial, file
+        file.close()  # it was swept in the moment before it was locked
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Deletes what processes that were killed had begun to write: of one file, or of all."""
+    start = "*" if name is None else glob.escape(name)
+    for partial in folder.glob(f".{start}.{'[0-9a-f]' * 8}"):
+        with suppress(OSError), partial.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
 
 
 def sync(path: Path) -> None:

@@ -96,6 +96,17 @@ def hold(folder: Path) -> Iterator[Lock | None]:
         os.close(file)
 
 
+@contextmanager
+def wait_for(folder: Path) -> Iterator[Lock]:
+    """Holds the lock of a folder, as soon as no other process has it."""
+    while True:
+        with hold(folder) as lock:
+            if lock is not None:
+                yield lock
+                return
+        time.sleep(0.05)
+
+
 def take(path: Path) -> int | None:
     """The open and locked file, or None where it is held elsewhere."""
     while True:

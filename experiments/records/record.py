@@ -38,13 +38,14 @@ from experiments.records.files import (
     read_json,
     read_lines,
     read_sealed,
+    sweep,
     sync,
     write_atomically,
     write_json,
     write_lines,
     write_sealed,
 )
-from experiments.records.lock import hold, holder
+from experiments.records.lock import hold, holder, wait_for
 from experiments.records.study_file import UNSETTLED, Arithmetic, read_study
 from senet.config import digest_of, nearest
 
@@ -106,8 +107,7 @@ class Record:
         if self.finished:
             raise ConfigError(f"{self.path} holds a finished run, which is never trained again")
         self.path.mkdir(parents=True, exist_ok=True)
-        for partial in self.path.glob(".*.*"):  # of one that was killed while it wrote a file
-            partial.unlink()
+        sweep(self.path)
         (self.path / "error.txt").unlink(missing_ok=True)
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
 
@@ -360,30 +360,39 @@ def delete(path: Path) -> None:
 
 
 def write_study(results: Path, study: dict[str, Any]) -> None:
-    """What was asked, beside the runs: RESULTS/studies/<name>.json. More seeds are kept."""
+    """What was asked, beside the runs: RESULTS/studies/<name>.json. More seeds are kept.
+
+    One process at a time reads what is there and writes: none loses what another has added.
+    """
     path = results / "studies" / f"{study['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        before = read_study(path)
-        study = study | {"seeds": max(study["seeds"], before["seeds"])}
-        more = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
-        study["rows"] = [
-            row | {"seeds": max(row.get("seeds", 0), more.get(row["cell"], 0))}
-            if row["cell"] in more
-            else row
-            for row in study["rows"]
-        ]
-        if looks := before.get("looks", []):
-            added = [look for look in study.get("looks", []) if look not in looks]
-            study["looks"] = looks + added
-        if first := before.get("arithmetic"):
-            if study.get("arithmetic", first) != first:
-                raise ConfigError(
-                    f"{path}: another machine has begun this study at the same moment, with "
-                    f"{' and '.join(first.values())}: the same command joins it"
-                )
-            study = study | {"arithmetic": first}
-    write_sealed(path, study)
+    with wait_for(path.parent):
+        if path.exists():
+            study = merged(read_study(path), study, path)
+        write_sealed(path, study)
+
+
+def merged(before: dict[str, Any], study: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A study with the seeds, the looks and the arithmetic of the file that it replaces."""
+    study = study | {"seeds": max(study["seeds"], before["seeds"])}
+    more = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
+    study["rows"] = [
+        row | {"seeds": max(row.get("seeds", 0), more.get(row["cell"], 0))}
+        if row["cell"] in more
+        else row
+        for row in study["rows"]
+    ]
+    if looks := before.get("looks", []):
+        added = [look for look in study.get("looks", []) if look not in looks]
+        study["looks"] = looks + added
+    if first := before.get("arithmetic"):
+        if study.get("arithmetic", first) != first:
+            raise ConfigError(
+                f"{path}: another machine has begun this study at the same moment, with "
+                f"{' and '.join(first.values())}: the same command joins it"
+            )
+        study = study | {"arithmetic": first}
+    return study
 
 
 def keep_code(results: Path, code: Path) -> None:

@@ -124,9 +124,10 @@ def check(study: dict[str, Any], where: str) -> None:
 def read_study(path: Path) -> dict[str, Any]:
     """What was asked, as it was written. Raises ConfigError, which names the file.
 
-    A file of an older version has no checksum: it is read, where all in it makes sense.
+    A file of an older version has no checksum: it is read, where all in it makes sense. No such
+    version wrote `arithmetic`.
     """
-    data = read_maybe_sealed(path)
+    data = read_maybe_sealed(path, newer="arithmetic")
     study = parse(Asked, data, f"{path} was edited or damaged")
     if study.name != path.stem:
         raise ConfigError(f"{path} was edited or renamed: it describes {study.name!r}")

@@ -152,6 +152,8 @@ def write_own(folder: Path, declares: str) -> str:
         (["--decide", "--until", "1"], "", "--decide and --until exclude each other"),
         (["--decide", "--most-seeds", "2"], "", "most seeds 2: from 3 to 10,000 are allowed"),
         (["--most-seeds", "some"], "", "'some' is not a whole number"),
+        (["--most-seeds", "9"], "", "--most-seeds 9 is only for --decide"),
+        (["--until", "1", "--most-seeds", "9"], "", "--most-seeds 9 is only for --decide"),
         (
             [],
             "declares: [{rows: '4', minus: '5'}]",

@@ -1,5 +1,6 @@
 """Runs on the nodes of a real Ray cluster, which share no folder with the driver; one dies."""
 
+import ipaddress
 import os
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import faults
+import psutil
 import pytest
 from conftest import ROOT, bare, kept_data, start, tiny_words, workers, write_grid
 from waiting import wait_for
@@ -113,3 +115,21 @@ def test_ctrl_c_brings_the_checkpoints_home(tmp_path, data_dir, cluster):
     assert "stopping: 1 runs write their checkpoints" in output
     (kept,) = results.glob("runs/*/*/checkpoint.pt")
     assert state(kept.parent) == "interrupted" and not (kept.parent / "lock").exists()
+
+
+def test_ray_of_one_machine_listens_to_that_machine_alone(tmp_path, data_dir):
+    there = {"LAUNCHER": "ray", "WORKERS": "1", "DATA_DIR": str(data_dir)}
+    words = [write_grid(tmp_path), *tiny_words(epochs=4000)]
+    driver = start("run", *words, **there, RESULTS=str(tmp_path / "results"))
+    wait_for(lambda: driver.poll() is not None or workers(tmp_path / "results", steps=2))
+    addresses = {
+        ipaddress.ip_address(connection.laddr.ip)
+        for process in psutil.Process(driver.pid).children(recursive=True)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    os.killpg(driver.pid, signal.SIGINT)
+    output, errors = driver.communicate()
+    assert driver.returncode == 130, output + errors
+    mapped = {getattr(address, "ipv4_mapped", None) or address for address in addresses}
+    assert mapped and all(address.is_loopback for address in mapped), mapped

@@ -26,6 +26,9 @@ from experiments.records.lock import Lock, hold, holder
 from experiments.records.record import KILLED, Record
 from experiments.train.environment import ROOT
 
+# Where it is 0, a cluster of one machine listens on 127.0.0.1 alone: Ray's default on others.
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
 
 @dataclass
 class RemoteRun:
@@ -82,22 +85,25 @@ class Ray(SlotLauncher):
         self.has_waited = False  # for a node, which the user knows
 
     def __enter__(self) -> Self:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:  # Ray reads it when it is imported; else it listens on every interface
+            os.environ.setdefault(LOOPBACK, "0")
         import ray
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
         code = {"py_modules": [str(ROOT / name) for name in ("experiments", "senet")]}
         try:
             ray.init(
+                address or "local",
                 runtime_env=code | {"excludes": ["__pycache__"]},
-                include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
+                include_dashboard=None if address else False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            address = os.environ.get("RAY_ADDRESS", "")
-            raise ConfigError(f"RAY_ADDRESS {address!r}: {first_line(error)}") from None
+            raise ConfigError(f"RAY_ADDRESS {address or ''!r}: {first_line(error)}") from None
         finally:
             for number, action in before.items():
                 signal.signal(number, action)  # Ray takes SIGTERM for itself

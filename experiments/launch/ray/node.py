@@ -9,6 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from experiments.data.datasets import path_of
 from experiments.launch.events import Ended, Event
 from experiments.launch.local import Local
 from experiments.launch.ray.files import Changes, Files
+from experiments.processes.scratch import scratch
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, write_atomically
 from experiments.records.record import Record
@@ -53,7 +55,7 @@ class Actor:
     ) -> None:
         self.device, self.data_dir = device, data_dir
         self.settings = (patience, checkpoint_every)
-        self.place: tempfile.TemporaryDirectory | None = None  # of the run that is under way
+        self.place = ExitStack()  # deletes the folder of the run that is under way
         self.local: Local | None = None
         self.events: Iterator[Event] = iter(())
         self.changes: Changes | None = None
@@ -78,8 +80,7 @@ class Actor:
             data: a reference to the content of that file, which is fetched only where it is needed.
             arithmetic: of its study.
         """
-        self.place = tempfile.TemporaryDirectory(prefix="se-ablation-")
-        record = Record(Path(self.place.name), config, arithmetic)
+        record = Record(self.place.enter_context(scratch()), config, arithmetic)
         record.path.mkdir(parents=True)
         for name, content in files.items():
             (record.path / name).write_bytes(content)
@@ -114,7 +115,7 @@ class Actor:
         """Returns the last changes; nothing of the run stays on the node."""
         last = self.changes.take()
         self.changes.seen = {}  # or another report would say that all of them are gone
-        self.place.cleanup()
+        self.place.close()
         return last
 
     def find(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:

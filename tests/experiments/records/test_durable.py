@@ -1,8 +1,10 @@
 """A run that is finished stays so: after a loss of power, in a folder that is shared or moved."""
 
+import fcntl
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from waiting import wait_for
 
 from experiments.processes.child import printing_into
 from experiments.records import files
-from experiments.records.files import append_line, write_atomically
+from experiments.records.files import append_line, sweep, write_atomically
 from experiments.records.lock import Moved, hold, holder
 from experiments.records.record import Record, delete, read_result, state
 from experiments.train.train import train
@@ -230,6 +232,47 @@ def test_the_umask_decides_who_may_read_a_file(tmp_path, mask):
     finally:
         os.umask(before)
     assert modes == dict.fromkeys(("atomic", "lines", "lock"), 0o666 & ~mask)
+
+
+@pytest.mark.parametrize("name", ["ratio.csv", "[a].json", "cifar10.npz"])
+def test_a_file_that_is_written_again_sweeps_what_a_kill_left_of_it(tmp_path, name):
+    others = {".gitignore", ".ratio.md.0123abcd", f".{name}.backup", f".{name}.0123abcde"}
+    for other in others:
+        (tmp_path / other).touch()
+    writer = os.fork()
+    if not writer:
+        write_atomically(tmp_path / name, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    os.waitpid(writer, 0)
+    assert len(list(tmp_path.iterdir())) == len(others) + 1
+    write_atomically(tmp_path / name, lambda file: file.write(b"whole"))
+    assert {path.name for path in tmp_path.iterdir()} == others | {name}
+
+
+def test_what_another_process_is_writing_is_not_swept(tmp_path):
+    """Two write the same file at once: the last one wins, and both are content."""
+    path = tmp_path / "ratio.csv"
+
+    def write(file) -> None:
+        write_atomically(path, lambda other: other.write(b"the other's"))
+        sweep(tmp_path)
+        file.write(b"ours")
+
+    write_atomically(path, write)
+    assert path.read_bytes() == b"ours" and list(tmp_path.iterdir()) == [path]
+
+
+def test_one_that_is_swept_before_it_is_locked_is_begun_again(tmp_path, monkeypatch):
+    lock, sweeps = fcntl.flock, [1]
+
+    def late(file, how) -> None:
+        if how == fcntl.LOCK_EX and sweeps:
+            sweeps.pop()
+            sweep(tmp_path)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write_atomically(tmp_path / "a", lambda file: file.write(b"whole"))
+    assert not sweeps and [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_what_a_kill_left_half_written_is_swept(tmp_path):

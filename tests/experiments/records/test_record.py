@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -255,6 +256,27 @@ def test_a_study_is_kept_with_the_most_seeds_and_with_all_looks(tmp_path):
     assert second == study(seeds=3, rows=rows, looks=looks)
     write_study(results, study())
     assert read_studies(results)[1] == second | {"rows": [one | {"seeds": 5}, other | {"seeds": 6}]}
+
+
+def add_seeds_and_a_look(results, number: int) -> None:
+    [one, other] = ROWS
+    rows = [one | {"seeds": 100 + number}, other]
+    write_study(results, study(seeds=number, rows=rows, looks=[look(number)]))
+
+
+def test_processes_that_write_a_study_at_once_lose_nothing_of_each_other(tmp_path):
+    context = multiprocessing.get_context("fork")
+    writers = [
+        context.Process(target=add_seeds_and_a_look, args=(tmp_path, n)) for n in range(1, 17)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    [found] = read_studies(tmp_path)
+    assert sorted(one["seeds"][0] for one in found["looks"]) == list(range(1, 17))
+    assert (found["seeds"], found["rows"][0]["seeds"]) == (16, 116)
+    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["s.json"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,16 @@ def test_one_that_was_edited_is_refused(sealed, edit):
         read_study(sealed)
 
 
+def test_one_whose_checksum_was_removed_is_refused(sealed):
+    """Which versions write it tells it from a file that never had one."""
+    study = json.loads(sealed.read_text()) | {"arithmetic": {"precision": "fp32", "step": "plain"}}
+    del study["sha256"]
+    study["demonstration"] = False
+    sealed.write_text(json.dumps(study))
+    with pytest.raises(ConfigError, match=f"{sealed} is not what the run wrote"):
+        read_study(sealed)
+
+
 def old(folder, name: str = OLD.name):
     (folder / "studies").mkdir()
     return shutil.copy(OLD, folder / "studies" / name)
