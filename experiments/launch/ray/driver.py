@@ -29,7 +29,7 @@ from experiments.train.environment import ROOT
 
 @dataclass
 class RemoteRun:
-    """A run that is under way on a node.
+    """Holds what is known of a run that is under way on a node.
 
     actor      trains it there
     lock       of its folder, here
