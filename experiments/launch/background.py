@@ -30,7 +30,7 @@ QUIET = 2.0  # seconds of waiting before the user is told of it
 
 @dataclass(frozen=True)
 class Message:
-    """What has happened to a run, whose files tell the rest.
+    """Says what has happened to a run, whose files tell the rest.
 
     kind  started; epoch: one has ended; ended, in whatever way; drawn: there are new figures (of no
           run)
@@ -42,7 +42,7 @@ class Message:
 
 
 class Inbox:
-    """The messages to a process, with the `get` of a queue."""
+    """Gives the messages that are sent to a process, one after the other."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe

@@ -29,7 +29,7 @@ from senet.config import choose
 
 @dataclass(frozen=True)
 class LauncherRow:
-    """What there is to know of a launcher before it is started.
+    """Says what there is to know of a launcher before it is started.
 
     slots  (options) -> the device of each run that goes at a time; ConfigError where it is not so
     start  (options, slots, expected seconds of each run, say) -> the launcher, to be entered

@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=Strict)
 
 
 class SlurmSettings(Strict):
-    """clusters/slurm.yaml, which explains them."""
+    """Holds what clusters/slurm.yaml says, and explains."""
 
     partition: str | None = None
     account: str | None = None
@@ -32,7 +32,7 @@ class SlurmSettings(Strict):
     restarts: int = Field(1000, ge=0)
 
     def for_submitit(self) -> dict[str, Any]:
-        """In the words of submitit's `SlurmExecutor.update_parameters`."""
+        """Returns them in the words of submitit's `SlurmExecutor.update_parameters`."""
         words = {
             "partition": self.partition,
             "account": self.account,
@@ -51,7 +51,7 @@ class SlurmSettings(Strict):
 
 
 class RaySettings(Strict):
-    """clusters/ray.yaml, which explains them."""
+    """Holds what clusters/ray.yaml says, and explains."""
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
@@ -75,13 +75,13 @@ def check_slurm() -> None:
 
 
 def read_settings(options: PlanOptions, model: type[Model]) -> tuple[Model, Path]:
-    """The launcher's settings, and the file that they are in."""
+    """Returns the launcher's settings, and the file that they are in."""
     path = options.cluster or CLUSTERS / f"{options.launcher}.yaml"
     return parse(model, read_yaml(path), path.name), path
 
 
 def pick_kind(device: str, gpus: float, path: Path) -> str:
-    """cpu or cuda: what machines elsewhere train on. `auto` is what their settings ask for."""
+    """Returns cpu or cuda, for machines elsewhere: `auto` is what their settings ask for."""
     if device == "auto":
         return "cuda" if gpus else "cpu"
     if device not in ("cpu", "cuda"):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 from experiments.launch.events import Outcome
-from experiments.processes.fork_server import kills_for_memory, was_told
+from experiments.processes.fork_server import kills_for_memory, was_terminated
 from experiments.records.lock import hold
 from experiments.records.record import DISK_FULL, KILLED, UNFIT, Record, failure
 from experiments.train.arithmetic import Unfit
@@ -48,7 +48,7 @@ def died(record: Record, process: BaseProcess, is_hung: bool, kills: int) -> Out
         is_hung: whether we ended it, as it gave no sign of life.
         kills: how many processes the kernel had ended for want of memory before this one began.
     """
-    if was_told(process):
+    if was_terminated(process):
         return Outcome("interrupted")
     code, details = process.exitcode, ""
     with suppress(OSError):

@@ -21,7 +21,7 @@ from experiments.processes.fork_server import (
     spawn,
     uninterrupted,
     warm_up,
-    was_told,
+    was_terminated,
 )
 from experiments.records.lock import holder
 from experiments.records.record import Record
@@ -32,7 +32,7 @@ LAST_MESSAGE = 10.0  # seconds for a process to end in, once it has closed its p
 
 @dataclass
 class LocalRun:
-    """A run that is under way on this machine.
+    """Holds what is known of a run that is under way on this machine.
 
     kills    how many processes the kernel had ended for want of memory before it began
     heard    when it last gave a sign of life
@@ -163,7 +163,7 @@ class Local(SlotLauncher):
             worker.process.kill()  # one that has said how it ended, and does not go
             worker.process.join()
             pipe.close()
-        is_crash = run.outcome is None and not run.is_hung and not was_told(worker.process)
+        is_crash = run.outcome is None and not run.is_hung and not was_terminated(worker.process)
         if is_crash and worker.is_shared:
             self.together.discard(run.record)
             self.free.append(run.device)

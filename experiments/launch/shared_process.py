@@ -16,10 +16,10 @@ from experiments.train.environment import STREAMS
 
 @dataclass
 class Worker:
-    """What trains one run at a time: a process of its own, or a thread of one that is shared.
+    """Trains one run at a time: it is a process, or a thread of one that several runs share.
 
-    pipe  our end: tasks go in, and what `worker` sends comes out
-    last  what a thread trained before: another seed of that begins sooner
+    pipe  our end of its pipe: tasks go in, and what worker.py sends comes out
+    last  what it trained before: another seed of that begins sooner
     """
 
     process: BaseProcess

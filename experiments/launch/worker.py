@@ -31,7 +31,7 @@ Send = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Task:
-    """A run to train, and where; `is_shared` where other runs have the same process."""
+    """Says which run to train, and where; `is_shared`: other runs have the same process."""
 
     record: Record
     data_dir: Path
@@ -78,8 +78,13 @@ def start_work() -> threading.Event:
     """Makes this a process that dies with its runner, and returns what SIGTERM sets."""
     die_with_parent()
     stop = threading.Event()
+
+    def handle(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # or one more would wait for the event's lock
+        stop.set()
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which sends SIGTERM
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, handle)
     return stop
 
 

@@ -124,7 +124,7 @@ def _answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> N
         pipe.send(found)
 
 
-def was_told(process: multiprocessing.Process) -> bool:
+def was_terminated(process: multiprocessing.Process) -> bool:
     """Tells whether SIGTERM has ended a process, before it could handle that."""
     return process.exitcode == -signal.SIGTERM
 

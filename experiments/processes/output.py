@@ -32,7 +32,7 @@ def complain(text: object) -> None:
 
 
 class Lossy:
-    """A stream that writes to another one for as long as that takes it, and then to nowhere."""
+    """Writes to another stream for as long as that takes it, and then to nowhere."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream

@@ -13,7 +13,7 @@ ONE = 0.5  # seconds within which two Ctrl-C are one: `timeout -s INT` signals u
 
 
 class Stop:
-    """A handler of signals: the first one raises, and so does a second Ctrl-C.
+    """Handles signals: the first one raises, and so does a second Ctrl-C.
 
     All others are ignored: `timeout`, `make` and systemd signal a process and then its group, and
     an exception in the middle of an orderly stop would end that.

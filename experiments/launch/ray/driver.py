@@ -32,7 +32,7 @@ LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @dataclass
 class RemoteRun:
-    """A run that is under way on a node.
+    """Holds what is known of a run that is under way on a node.
 
     actor      trains it there
     lock       of its folder, here

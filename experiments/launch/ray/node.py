@@ -29,7 +29,7 @@ TURN = 1.0  # seconds of what happens in a report
 
 @dataclass(frozen=True)
 class Report:
-    """What has happened to a run, and which of its files have changed.
+    """Says what has happened to a run, and which of its files have changed.
 
     events     with the run's record on the node, which is another one for the driver
     host, pid  of the actor

@@ -14,7 +14,7 @@ from experiments.records.record import Record
 def pack(
     records: Iterable[Record], expected: Mapping[Record, float], at_once: int, seconds: float
 ) -> list[list[Record]]:
-    """The runs in their order, put together so that each part takes about so many seconds.
+    """Puts the runs together, in their order, so that each part takes about so many seconds.
 
     Args:
         records: the runs.

@@ -27,7 +27,7 @@ Queue = dict[tuple[str, int], "Job"]  # (array's name, index in it) -> job
 
 @dataclass(frozen=True)
 class Job:
-    """A job in Slurm's words.
+    """Says of a job what Slurm does.
 
     id      as `scancel` takes it: 12, or 12_3 in an array
     state   PENDING, RUNNING, ...; GONE is ours: Slurm does not know it any more
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def is_held(self) -> bool:
-        """Whether Slurm will not start it before somebody says so.
+        """Tells whether Slurm will not start it before somebody says so.
 
         As its user or an administrator wanted (JobHeldUser), or as it could not start it before
         (launch failed requeued held, JobHoldMaxRequeue).
@@ -60,7 +60,7 @@ GONE = Job("", "GONE")
 
 
 def ask() -> Queue | None:
-    """Our jobs of the last minutes, or None where Slurm does not answer."""
+    """Returns our jobs of the last minutes, or None where Slurm does not answer."""
     words = ["squeue", "--me", "--array", "--noheader", "--states=all", f"--format={FORMAT}"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -70,7 +70,7 @@ def ask() -> Queue | None:
 
 
 def read(text: str) -> Queue:
-    """What `squeue` printed. Jobs that are not ours, by their name, are left out."""
+    """Reads what `squeue` printed. Jobs that are not ours, by their name, are left out."""
     queue: Queue = {}
     for line in text.splitlines():
         number, index, state, reason, name = (*line.split("|", 4), "", "", "", "")[:5]
@@ -82,7 +82,7 @@ def read(text: str) -> Queue:
 
 
 def state_of(number: str) -> str:
-    """The state of a job, "" where Slurm does not answer."""
+    """Returns the state of a job, "" where Slurm does not answer."""
     words = ["squeue", "--noheader", "--job", number, "--format=%T"]
     done = subprocess.run(words, capture_output=True, text=True)
     return done.stdout.strip()
@@ -97,14 +97,14 @@ def folder_of(results: Path) -> Path:
 
 
 def sent(results: Path) -> dict[str, list[list[str]]]:
-    """Array's name -> the names of the runs of each of its jobs; the oldest array first."""
+    """Returns array's name -> the names of the runs of each of its jobs; the oldest array first."""
     files = [file for file in folder_of(results).glob("se-*.json") if NAME.fullmatch(file.stem)]
     files.sort(key=lambda file: (file.stat().st_mtime_ns, file.name))
     return {file.stem: read_json(file, "jobs")["jobs"] for file in files}
 
 
 def jobs_of(results: Path, queue: Queue) -> dict[Path, Job]:
-    """Run's folder -> the last job that it was in, or a live one if there is one."""
+    """Returns run's folder -> the last job that it was in, or a live one if there is one."""
     jobs: dict[Path, Job] = {}
     for name, packs in sent(results).items():
         for index, pack in enumerate(packs):
@@ -117,7 +117,7 @@ def jobs_of(results: Path, queue: Queue) -> dict[Path, Job]:
 
 
 def view(results: Path) -> dict[Path, Job]:
-    """`jobs_of` now; nothing where no job was sent, or Slurm does not answer."""
+    """Returns `jobs_of` now; nothing where no job was sent, or Slurm does not answer."""
     if not any(folder_of(results).glob("se-*.json")):
         return {}
     queue = ask()
