@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GateProbe", "SEConfig", "SqueezeExcite", "build", "graft", "list_networks"]
 
-HOMES = {
+_HOMES = {
     "GateProbe": "senet.probe",
     "SqueezeExcite": "senet.block",
     "build": "senet.networks",
@@ -26,6 +26,6 @@ HOMES = {
 
 
 def __getattr__(name: str):
-    if name not in HOMES:
+    if name not in _HOMES:
         raise AttributeError(f"module 'senet' has no attribute {name!r}")
-    return getattr(import_module(HOMES[name]), name)
+    return getattr(import_module(_HOMES[name]), name)

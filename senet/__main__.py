@@ -1,11 +1,11 @@
-"""The command line: `python -m senet NAME` sums a network up, `python -m senet check FILE`."""
+"""`python -m senet NAME` sums a network up; `python -m senet check FILE` checks own choices."""
 
 import json
 import sys
 from ast import literal_eval
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -17,7 +17,7 @@ from senet.cost import Cost, cost
 from senet.custom import check_own
 from senet.networks import build
 
-UsageError = typer.BadParameter.__base__  # which typer does not export
+UsageError = cast(type[Exception], typer.BadParameter.__base__)  # which typer does not export
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
@@ -33,7 +33,7 @@ def senet(
     se: Annotated[bool, typer.Option("--se/--no-se", help="with SE blocks, or plain")] = True,
     settings: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="of the block: ratio=4")
-    ] = (),
+    ] = (),  # pyright: ignore[reportArgumentType]: typer makes a list of it
     classes: Annotated[
         int | None, typer.Option(help="outputs; the family's own unless given")
     ] = None,
@@ -49,11 +49,11 @@ def senet(
     lists them all.
     """
     if name == "check":
-        return check(file)
-    config = SEConfig(**dict(map(setting, settings))) if se else None
+        return _check(file)
+    config = SEConfig(**dict(map(_setting, settings))) if se else None
     with torch.device("meta"):
         model = build(name, se=config, classes=classes, stride_on=stride_on)
-    pixels = size or model.size
+    pixels = size or cast(int, model.size)
     figures = cost(model, pixels)
     if as_json:
         return print(json.dumps({"network": name, "size": pixels} | asdict(figures), indent=1))
@@ -61,10 +61,10 @@ def senet(
     print(
         summary(model, (1, 3, pixels, pixels), col_names=names, depth=2, verbose=0, device="meta")
     )
-    print(text(figures, pixels))
+    print(_text(figures, pixels))
 
 
-def text(figures: Cost, pixels: int) -> str:
+def _text(figures: Cost, pixels: int) -> str:
     share = figures.se_parameters / figures.parameters
     rows = [
         ("parameters", f"{figures.parameters:,}"),
@@ -76,10 +76,15 @@ def text(figures: Cost, pixels: int) -> str:
     if figures.hidden:
         widths = (f"{k}: {', '.join(map(str, v))}" for k, v in figures.hidden.items())
         rows.append(("hidden units by stage", "; ".join(widths)))
+    narrow = [stage for stage, widths in figures.hidden.items() if 1 in widths]
+    if narrow:
+        rows.append(
+            ("note", f"in stage {', '.join(narrow)} one hidden unit decides on all channels")
+        )
     return tabulate(rows, tablefmt="plain", disable_numparse=True)
 
 
-def check(file: Path | None) -> None:
+def _check(file: Path | None) -> None:
     if file is None:
         raise ValueError("check needs a file: python -m senet check my_block.py")
     rows = list(check_own(file))
@@ -91,7 +96,7 @@ def check(file: Path | None) -> None:
         raise ValueError(f"{file}: {', '.join(map(repr, bad))} cannot be used in a grid")
 
 
-def setting(word: str) -> tuple[str, Any]:
+def _setting(word: str) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals:
         raise ValueError(f"--set {word!r}: write KEY=VALUE, for example ratio=4")
@@ -103,11 +108,11 @@ def setting(word: str) -> tuple[str, Any]:
 
 
 def main() -> None:
-    """Runs the command: 2 and one sentence for what the user got wrong."""
+    """Runs the command; ends with 2 and one sentence where the user got something wrong."""
     try:
         status = app(standalone_mode=False)
     except (ValueError, UsageError) as error:
-        message = error.format_message() if hasattr(error, "format_message") else error
+        message = getattr(error, "format_message", error.__str__)()
         print(f"error: {message}", file=sys.stderr)
         status = 2
     sys.exit(status if isinstance(status, int) else 0)

@@ -7,19 +7,21 @@ has weights of its own: a class, or a callable whose first parameter is called `
 """
 
 import inspect
-import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from senet.config import SEConfig, choose
+from senet.excitation import EXCITATIONS
 
 
 def pixels(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, HW, C): a view when `x` is channels last.
+    """Views (B, C, H, W) as (B, HW, C); copies where `x` is not channels last.
 
     Reducing this view is several times faster in bf16 on a CPU than reducing over H and W, and
     its backward is deterministic on a GPU, unlike adaptive pooling's.
@@ -31,7 +33,7 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def average(pixels: Tensor) -> Tensor:
-    """Eq. 2. A sum, as `mean` over this dimension copies bf16 to fp32 first on a CPU."""
+    """Averages (eq. 2). By a sum, as `mean` over this dimension copies bf16 to fp32 on a CPU."""
     return pixels.sum(1) / pixels.shape[1]
 
 
@@ -44,7 +46,7 @@ def first_pixel(pixels: Tensor) -> Tensor:
 
 
 def average_of_another(pixels: Tensor) -> Tensor:
-    """A control: the squeeze of the image before it in the batch, which says nothing of it."""
+    """Takes the average of the image before in the batch, which says nothing of this one."""
     return average(pixels).roll(1, 0)
 
 
@@ -55,125 +57,18 @@ SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
     "max": maximum,  # global max pooling, Table 11
     "avgmax": (average, maximum),  # both through one bottleneck, their logits summed
     "none": everything,  # NoSqueeze, Table 16: one gate a pixel, the same parameters
-    "another": average_of_another,
-}
-
-
-# -- excitation: descriptors (..., C) -> logits (..., C) --------------------------------------
-
-BIASES = {"none": (False, False), "both": (True, True), "second": (False, True)}
-
-
-class Bottleneck(nn.Module):
-    """W2 relu(W1 z), W1 of shape (C // r, C) and W2 of shape (C, C // r) (eq. 3)."""
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-        hidden = channels // config.ratio
-        if hidden == 0:
-            raise ValueError(
-                f"ratio {config.ratio} leaves no hidden unit for {channels} channels: "
-                f"the largest ratio that works is {channels}"
-            )
-        first, second = choose("bias", config.bias, BIASES)
-        self.reduce = nn.Linear(channels, hidden, bias=first)
-        self.expand = nn.Linear(hidden, channels, bias=second)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.expand(F.relu(self.reduce(z)))
-
-
-class Full(nn.Module):
-    """W z with W of shape (C, C): one layer, and no hidden one."""
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-        self.weight = nn.Linear(channels, channels, bias=False)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.weight(z)
-
-
-class Diagonal(nn.Module):
-    """w * z with w of shape (C,): each channel decides for itself."""
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels).uniform_(-1, 1))  # a layer of one input
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.weight * z
-
-
-class Convolution(nn.Module):
-    """A 1-D convolution along the channels (ECA, Wang et al. 2020): k = |log2(C) / 2 + 1/2| odd."""
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-        k = int(abs(math.log2(channels) / 2 + 0.5))
-        k += 1 - k % 2
-        self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
-
-    def forward(self, z: Tensor) -> Tensor:
-        rows = z.reshape(-1, 1, z.shape[-1])  # (..., C) -> (rows, 1, C)
-        return self.conv(rows).view_as(z)
-
-
-class Nothing(nn.Module):
-    """The descriptor is the logit. No parameters."""
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z
-
-
-class Static(nn.Module):
-    """A learned logit per channel, zero at the start, that never looks at the image."""
-
-    blind = True
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-        self.logit = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, z: Tensor) -> Tensor:
-        return torch.zeros_like(z) + self.logit
-
-
-class Constant(nn.Module):
-    """The logit 0, for ever: a sigmoid gate fixed at 1/2. No parameters."""
-
-    blind = True
-
-    def __init__(self, channels: int, config: SEConfig) -> None:
-        super().__init__()
-
-    def forward(self, z: Tensor) -> Tensor:
-        return torch.zeros_like(z)
-
-
-EXCITATIONS: dict[str, Callable[[int, SEConfig], nn.Module]] = {
-    "bottleneck": Bottleneck,
-    "full": Full,
-    "diagonal": Diagonal,
-    "conv1d": Convolution,
-    "none": Nothing,
-    "static": Static,
-    "constant": Constant,
+    "another": average_of_another,  # a control
 }
 
 
 # -- gate: logits (..., C) -> weights (..., C) ------------------------------------------------
 
 
-def softmax(logits: Tensor) -> Tensor:
-    return logits.softmax(-1)
+softmax = partial(torch.softmax, dim=-1)
 
 
 def softmax_c(logits: Tensor) -> Tensor:
-    return logits.softmax(-1) * logits.shape[-1]
+    return softmax(logits) * logits.shape[-1]
 
 
 def sigmoid_x2(logits: Tensor) -> Tensor:
@@ -202,7 +97,7 @@ GATES: dict[str, Callable] = {
 
 
 class Function(nn.Module):
-    """A plain function as a module, so that a hook can read or replace what it returns."""
+    """Wraps a plain function, so that a hook can read or replace what it returns."""
 
     def __init__(self, function: Callable) -> None:
         super().__init__()
@@ -212,12 +107,12 @@ class Function(nn.Module):
         return self.function(x)
 
 
-def as_module(row: Callable, channels: int) -> nn.Module:
-    """A row of SQUEEZES or GATES for this many channels (what a row may be: see the top)."""
-    return row(channels) if makes_module(row) else Function(row)
+def _as_module(row: Callable, channels: int) -> nn.Module:
+    """Makes a module of a row of SQUEEZES or GATES (what a row may be: see the top)."""
+    return row(channels) if _makes_module(row) else Function(row)
 
 
-def makes_module(row: Callable) -> bool:
+def _makes_module(row: Callable) -> bool:
     if inspect.isclass(row):
         return True
     try:
@@ -233,14 +128,17 @@ class SqueezeExcite(nn.Module):
         channels: C.
         config: which squeeze, excitation, gate, ratio and bias.
         name: how messages and activation figures call the block, SE_stage_block in the paper.
+        settings: of the config that are to be other ones: `SqueezeExcite(64, ratio=8)`.
 
     Raises:
         ValueError: a choice that is not in its table, or a ratio that leaves no hidden unit.
     """
 
-    def __init__(self, channels: int, config: SEConfig | None = None, name: str = "SE") -> None:
+    def __init__(
+        self, channels: int, config: SEConfig | None = None, name: str = "SE", **settings: Any
+    ) -> None:
         super().__init__()
-        config = config or SEConfig()
+        config = replace(config or SEConfig(), **settings)
         self.name, self.channels, self.config = name, channels, config
         squeeze = choose("squeeze", config.squeeze, SQUEEZES)
         gate = choose("gate", config.gate, GATES)
@@ -249,8 +147,8 @@ class SqueezeExcite(nn.Module):
         if self.blind:  # only the shape is used: pool nothing
             squeeze = first_pixel
         rows = squeeze if isinstance(squeeze, tuple) else (squeeze,)
-        self.squeeze = nn.ModuleList(as_module(row, channels) for row in rows)
-        self.gate = as_module(gate, channels)
+        self.squeeze = nn.ModuleList(_as_module(row, channels) for row in rows)
+        self.gate = _as_module(gate, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         u = pixels(x)  # (B, C, H, W) -> (B, HW, C)
@@ -267,7 +165,7 @@ class SqueezeExcite(nn.Module):
 
 
 class OtherBlock(nn.Module):
-    """A block that is not ours in the place of one, with the name and width of the place."""
+    """Holds a block that is not ours in the place of one, with the place's name and width."""
 
     def __init__(self, block: nn.Module, channels: int, name: str) -> None:
         super().__init__()
@@ -277,26 +175,48 @@ class OtherBlock(nn.Module):
         return self.block(x)
 
 
-def from_timm(kind: str, channels: int) -> nn.Module:
-    """A block of timm.layers.create_attn, where timm is installed."""
+def _from_timm(kind: str, channels: int) -> nn.Module:
+    """Makes a block of timm.layers.create_attn, where timm is installed."""
     try:
-        from timm.layers import create_attn
+        from timm.layers import create_attn  # pyright: ignore[reportPrivateImportUsage]
     except ImportError:
         raise ValueError(f"block 'timm_{kind}' needs timm: pip install timm") from None
     options = {"use_mlp": False} if kind == "ge" else {}  # its default does not build (timm 1.0.31)
-    return create_attn(kind, channels, **options)
+    return cast(nn.Module, create_attn(kind, channels, **options))
 
 
 TIMM = ("eca", "ese", "ge", "gc", "gca", "cbam", "lcbam", "coord", "ela")
 BLOCKS: dict[str, Callable] = {
     "se": SqueezeExcite,
-    **{f"timm_{kind}": partial(from_timm, kind) for kind in TIMM},
+    **{f"timm_{kind}": partial(_from_timm, kind) for kind in TIMM},
 }
 
 
 def new_block(channels: int, config: SEConfig, name: str) -> nn.Module:
-    """The block that a config asks for at a place of this width."""
-    row = config.block if callable(config.block) else choose("block", config.block, BLOCKS)
-    if row is SqueezeExcite:
-        return SqueezeExcite(channels, config, name)
-    return OtherBlock(row(channels), channels, name)
+    """Makes the block that a config asks for, for a place of this width.
+
+    Raises ValueError, which names the place, where there can be none.
+    """
+    try:
+        row = config.block if callable(config.block) else choose("block", config.block, BLOCKS)
+        if row is SqueezeExcite:
+            return SqueezeExcite(channels, config, name)
+        return OtherBlock(row(channels), channels, name)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def se_blocks(model: nn.Module) -> dict[str, SqueezeExcite]:
+    """Finds the SE blocks of a network: name -> block, first to last.
+
+    Raises ValueError where two have one name.
+    """
+    blocks: dict[str, SqueezeExcite] = {}
+    for block in model.modules():
+        if isinstance(block, SqueezeExcite):
+            if block.name in blocks:
+                raise ValueError(
+                    f"two blocks are called {block.name!r}: give each a name of its own"
+                )
+            blocks[block.name] = block
+    return blocks

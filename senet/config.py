@@ -1,4 +1,4 @@
-"""An SE block in words. No torch here, so that plans and tables can read the same names."""
+"""Describes an SE block in words. No torch here: plans and tables read the same names."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 
 def choose(kind: str, name: object, table: Any) -> Any:
-    """The row of `table` that is called `name`.
+    """Finds the row of `table` that is called `name`.
 
     Raises ValueError with the nearest name and all that are allowed: one clear sentence.
     """
@@ -21,13 +21,17 @@ def choose(kind: str, name: object, table: Any) -> Any:
 
 
 def nearest(name: str, table: Iterable[str]) -> str | None:
-    """The most similar of some names: of two that are as similar the one that begins alike."""
+    """Finds the most similar of some names, if one is similar at all.
+
+    Of two that are equally similar it is the one that begins alike for longer.
+    """
+    names = list(table)
 
     def similarity(near: str) -> tuple[float, int]:
         begins_alike = commonprefix([name, near])  # noqa: RUF071, names are no paths
         return SequenceMatcher(None, name, near).ratio(), len(begins_alike)
 
-    return max(get_close_matches(name, list(table), n=5), key=similarity, default=None)
+    return max(get_close_matches(name, names, n=len(names) or 1), key=similarity, default=None)
 
 
 def digest_of(path: Path) -> str:
@@ -36,14 +40,14 @@ def digest_of(path: Path) -> str:
 
 
 def stage_of(name: str) -> str:
-    """`3` of the block `SE_3_2`; of any other name the name."""
+    """Gives `3` for the block `SE_3_2`; for any other name, the name."""
     parts = name.split("_")
     return parts[1] if len(parts) == 3 and parts[0] == "SE" else name
 
 
 @dataclass(frozen=True)
 class SEConfig:
-    """One kind of Squeeze-and-Excitation block and its places in a network.
+    """Describes a kind of Squeeze-and-Excitation block and its places in a network.
 
     squeeze     how the pixels of a channel become one number (eq. 2): a row of SQUEEZES
     excitation  how these numbers become one logit a channel (eq. 3): a row of EXCITATIONS

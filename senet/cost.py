@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from senet.block import Bottleneck, OtherBlock, SqueezeExcite
+from senet.block import OtherBlock, SqueezeExcite
 from senet.config import stage_of
+from senet.excitation import Bottleneck
+from senet.hooks import Hooks, evaluating
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image's forward pass.
+    """Holds what one image's forward pass costs.
 
     parameters        trainable ones
     multiply_adds     of convolutions and linear layers; the paper prints these as FLOPs
@@ -33,25 +35,17 @@ class Cost:
 
 
 def cost(model: nn.Module, size: int = 32) -> Cost:
-    """Counts for images of `size` x `size` pixels; a model on the `meta` device costs no time."""
+    """Counts what images of `size` x `size` pixels cost; a model on the `meta` device is fast."""
     device = next(model.parameters()).device
     blocks = {n: m for n, m in model.named_modules() if isinstance(m, SqueezeExcite | OtherBlock)}
     inputs: dict[nn.Module, int] = {}
 
-    def note(block: nn.Module, args: tuple[Tensor]) -> None:
+    def note(block: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
         inputs[block] = args[0].numel()
 
-    handles = [block.register_forward_pre_hook(note) for block in blocks.values()]
-    modes = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
-    try:
-        with counter, torch.no_grad():
-            model.eval()(torch.empty(1, 3, size, size, device=device))
-    finally:
-        for module, mode in modes.items():  # some may be frozen on their own
-            module.training = mode
-        for handle in handles:
-            handle.remove()
+    with Hooks(*((block, note) for block in blocks.values())), evaluating(model), counter:
+        model(torch.empty(1, 3, size, size, device=device))
     by_module = counter.get_flop_counts()  # two operations a multiply-add
     root = type(model).__name__
     return Cost(
@@ -61,24 +55,25 @@ def cost(model: nn.Module, size: int = 32) -> Cost:
         se_multiply_adds=sum(
             sum(by_module.get(f"{root}.{name}", {}).values()) // 2 for name in blocks
         ),
-        se_elementwise=sum(elements * (1 + pooled(block)) for block, elements in inputs.items()),
-        hidden=hidden(blocks.values()),
+        se_elementwise=sum(elements * (1 + _pooled(block)) for block, elements in inputs.items()),
+        hidden=_hidden(blocks.values()),
     )
 
 
 def count(module: nn.Module) -> int:
+    """Counts the trainable parameters of a module."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def pooled(block: nn.Module) -> int:
-    """How many times a block pools its input."""
-    if isinstance(block, OtherBlock) or block.config.squeeze == "none" or block.blind:
+def _pooled(block: nn.Module) -> int:
+    """Counts how often a block pools its input."""
+    if not isinstance(block, SqueezeExcite) or block.blind or block.config.squeeze == "none":
         return 0
     return len(block.squeeze)
 
 
-def hidden(blocks: Iterable[nn.Module]) -> dict[str, list[int]]:
-    """Stage -> hidden widths, by the blocks' names SE_stage_block; a grafted block by its own."""
+def _hidden(blocks: Iterable[nn.Module]) -> dict[str, list[int]]:
+    """Lists hidden widths by stage, from the blocks' names SE_stage_block; grafts by their own."""
     widths: dict[str, set[int]] = {}
     for block in blocks:
         if isinstance(block, SqueezeExcite) and isinstance(block.excite, Bottleneck):

@@ -1,11 +1,13 @@
-"""A choice of one's own: a Python file that adds rows to SQUEEZES, EXCITATIONS, GATES or BLOCKS."""
+"""Loads and checks a user's file that adds rows to SQUEEZES, EXCITATIONS, GATES or BLOCKS."""
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import nn
 
 from senet import block
 from senet.config import SEConfig, digest_of
@@ -50,29 +52,31 @@ def check_own(path: Path, channels: int = 64) -> Iterator[dict[str, object]]:
     for setting, table in TABLES.items():
         for name in table:
             if before[setting].get(name) is not table[name]:
-                yield {"setting": setting, "row": name} | try_row(setting, name, channels)
+                yield {"setting": setting, "row": name} | _try_row(setting, name, channels)
 
 
-def try_row(setting: str, name: str, channels: int) -> dict[str, object]:
+def _try_row(setting: str, name: str, channels: int) -> dict[str, object]:
+    """Says how many parameters a row has and what is wrong with it, or ""."""
     torch.manual_seed(0)
-    parameters = 0
+    made, reason = None, ""
     try:
-        made = block.new_block(channels, SEConfig(**{setting: name}), "SE")
-        parameters = count(made)
-        x = torch.randn(4, channels, *PIXELS, requires_grad=True)
-        y = made(x)
-        if y.shape != x.shape:
-            return wrong(parameters, f"{tuple(x.shape)} becomes {tuple(y.shape)}")
-        y.square().mean().backward()
-        if not (y.isfinite().all() and x.grad.isfinite().all()):
-            return wrong(parameters, "outputs or gradients are not finite")
-        for key, parameter in made.named_parameters():
-            if parameter.grad is None or not parameter.grad.isfinite().all():
-                return wrong(parameters, f"{key} has no finite gradient")
+        made = block.new_block(channels, replace(SEConfig(), **{setting: name}), "SE")
+        reason = _fault(made, channels)
     except Exception as error:
-        return wrong(parameters, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return wrong(parameters, "")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return {"parameters": count(made) if made else 0, "wrong": reason}
 
 
-def wrong(parameters: int, reason: str) -> dict[str, object]:
-    return {"parameters": parameters, "wrong": reason}
+def _fault(made: nn.Module, channels: int) -> str:
+    """Says what is wrong with a block's shapes, numbers or gradients, or ""."""
+    x = torch.randn(4, channels, *PIXELS, requires_grad=True)
+    y = made(x)
+    if y.shape != x.shape:
+        return f"{tuple(x.shape)} becomes {tuple(y.shape)}"
+    y.square().mean().backward()
+    if x.grad is None or not (y.isfinite().all() and x.grad.isfinite().all()):
+        return "outputs or gradients are not finite"
+    for key, parameter in made.named_parameters():
+        if parameter.grad is None or not parameter.grad.isfinite().all():
+            return f"{key} has no finite gradient"
+    return ""

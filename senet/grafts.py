@@ -1,13 +1,15 @@
-"""SE into a network that was built elsewhere, without subclassing it."""
+"""Puts SE into a network that was built elsewhere, without subclassing it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from senet.block import new_block
 from senet.config import SEConfig
+from senet.hooks import Hooks, evaluating
 
 Where = type[nn.Module] | Callable[[str, nn.Module], bool]
 
@@ -39,10 +41,8 @@ def graft(model: nn.Module, after: Where, se: SEConfig, example: Tensor) -> nn.M
     if not picked:
         raise ValueError(f"no module of {type(model).__name__} is picked by {after!r}")
     blocks = {
-        name: block_after(name, module, outputs, se)
-        for (name, module), outputs in zip(
-            picked.items(), outputs_of(model, picked.values(), example), strict=True
-        )
+        name: _block_after(name, picked[name], outputs, se)
+        for name, outputs in _outputs(model, picked, example).items()
     }
     for name, module in picked.items():
         module.add_module("se", blocks[name].to(example.device))
@@ -52,31 +52,27 @@ def graft(model: nn.Module, after: Where, se: SEConfig, example: Tensor) -> nn.M
 
 
 def scale_output(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-    """The hook that a grafted module bears."""
-    return module.se(output)
+    """Scales what a grafted module returns: the hook that it keeps."""
+    return module.get_submodule("se")(output)  # by this name it is pickled
 
 
-def outputs_of(model: nn.Module, modules, example: Tensor) -> list[list]:
-    """What each of these modules returns in one forward pass; nothing of the model changes."""
-    found: dict[nn.Module, list] = {module: [] for module in modules}
-    handles = [
-        module.register_forward_hook(lambda module, _, output: found[module].append(output))
-        for module in found
-    ]
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad():
-            model.eval()(example)
-    finally:
-        for module, mode in modes.items():  # some may be frozen on their own
-            module.training = mode
-        for handle in handles:
-            handle.remove()
-    return list(found.values())
+def _outputs(
+    model: nn.Module, modules: dict[str, nn.Module], example: Tensor
+) -> dict[str, list[Any]]:
+    """Lists what each of these modules returns in one forward pass, which changes no module."""
+    found: dict[str, list[Any]] = {name: [] for name in modules}
+    names = {module: name for name, module in modules.items()}
+
+    def keep(module: nn.Module, _: tuple, output: Any) -> None:
+        found[names[module]].append(output)
+
+    with Hooks(*((module, keep) for module in modules.values())), evaluating(model):
+        model(example)
+    return found
 
 
-def block_after(name: str, module: nn.Module, outputs: list, se: SEConfig) -> nn.Module:
-    """The block after a module, or why there can be none."""
+def _block_after(name: str, module: nn.Module, outputs: list[Any], se: SEConfig) -> nn.Module:
+    """Makes the block after a module. Raises ValueError where there can be none."""
     if hasattr(module, "se"):
         raise ValueError(f"{name} has a child called se already: was it grafted before?")
     if len(outputs) != 1:
@@ -86,21 +82,19 @@ def block_after(name: str, module: nn.Module, outputs: list, se: SEConfig) -> nn
     if not isinstance(output, Tensor) or output.dim() != 4:
         kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output)
         raise ValueError(f"{name} returns {kind}, not images (B, C, H, W): SE cannot scale it")
-    try:
-        return new_block(output.shape[1], se, name)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    return new_block(output.shape[1], se, name)
 
 
 @dataclass(frozen=True)
 class Graft:
-    """A network of torchvision: the size of its images, and after which modules SE goes."""
+    """Describes a network of torchvision: its images' size, and after which modules SE goes."""
 
     size: int
     after: Callable[[str, nn.Module], bool]
 
 
-def kinds(*names: str) -> Callable[[str, nn.Module], bool]:
+def _kinds(*names: str) -> Callable[[str, nn.Module], bool]:
+    """Picks the modules of classes with these names."""
     return lambda name, module: type(module).__name__ in names
 
 
@@ -108,10 +102,10 @@ GRAFTS: dict[str, Graft] = {
     # after each convolution's non-linearity
     "vgg16_bn": Graft(224, lambda n, m: n.startswith("features") and isinstance(m, nn.ReLU)),
     # after each module
-    "googlenet": Graft(224, kinds("Inception")),
-    "inception_v3": Graft(299, kinds(*(f"Inception{kind}" for kind in "ABCDE"))),
+    "googlenet": Graft(224, _kinds("Inception")),
+    "inception_v3": Graft(299, _kinds(*(f"Inception{kind}" for kind in "ABCDE"))),
     # after each dense layer
-    "densenet121": Graft(224, kinds("_DenseLayer")),
+    "densenet121": Graft(224, _kinds("_DenseLayer")),
     # at the end of the branch, before the sum or the concatenation
     "mobilenet_v2": Graft(224, lambda n, m: n.endswith(".conv") and len(n.split(".")) == 3),
     "shufflenet_v2_x1_0": Graft(224, lambda n, m: n.endswith(".branch2")),
@@ -119,7 +113,7 @@ GRAFTS: dict[str, Graft] = {
 
 
 def build_grafted(name: str, se: SEConfig | None, classes: int) -> nn.Module:
-    """A network of torchvision with random weights, with or without SE."""
+    """Builds a network of torchvision with random weights, with or without SE."""
     import torchvision  # takes seconds, and only these networks need it
 
     kind = GRAFTS[name]

@@ -1,13 +1,13 @@
-"""What a network loses when its gates are replaced: does it need what they say of its input?"""
+"""Replaces gates: a network that needs what they say of its input gets worse."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from senet.block import SqueezeExcite
+from senet.block import se_blocks
 from senet.config import stage_of
+from senet.hooks import Hook, Hooks
 
 # What stands in the place of the gates s (B, C), or (B, HW, C), from them and from each channel's
 # mean over all images (C,).
@@ -20,20 +20,19 @@ REPLACEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def stages_of(model: nn.Module) -> dict[str, list[str]]:
-    """Stage -> the names of its blocks that look at their input, first to last.
+    """Lists by stage the names of the blocks that look at their input, first to last.
 
     A block without a stage in its name, such as a grafted one, is a stage of its own.
     """
     stages: dict[str, list[str]] = {}
-    for block in model.modules():
-        if isinstance(block, SqueezeExcite) and not block.blind:
-            stages.setdefault(stage_of(block.name), []).append(block.name)
+    for name, block in se_blocks(model).items():
+        if not block.blind:
+            stages.setdefault(stage_of(name), []).append(name)
     return stages
 
 
-@contextmanager
-def replaced(model: nn.Module, how: str, means: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with other gates in some of its blocks, and as it was at the end.
+def replaced(model: nn.Module, how: str, means: Mapping[str, Tensor]) -> Hooks:
+    """Gives a model other gates in some of its blocks, from `with` to its end.
 
     Args:
         model: with SqueezeExcite blocks.
@@ -41,13 +40,8 @@ def replaced(model: nn.Module, how: str, means: Mapping[str, Tensor]) -> Iterato
         means: the blocks to change by name, with each channel's mean gate, (C,).
     """
 
-    def hook(mean: Tensor):
+    def hook(mean: Tensor) -> Hook:
         return lambda gate, args, s: REPLACEMENTS[how](s, mean.to(s.dtype).to(s.device))
 
-    blocks = {b.name: b for b in model.modules() if isinstance(b, SqueezeExcite)}
-    handles = [blocks[n].gate.register_forward_hook(hook(mean)) for n, mean in means.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    blocks = se_blocks(model)
+    return Hooks(*((blocks[name].gate, hook(mean)) for name, mean in means.items()))

@@ -15,7 +15,7 @@ from senet.residual import Mixed, ResidualUnit, Unit, conv
 
 @dataclass(frozen=True)
 class Trunk:
-    """A residual network without its SE blocks.
+    """Describes a residual network without its SE blocks.
 
     unit        what its residual units have in common
     blocks      units in each stage; the paper's numbers for the stages are 2, 3, ...
@@ -37,8 +37,8 @@ class Trunk:
     dropout: float = 0.0
 
 
-def layers(*parts: tuple[int, int, int, int]) -> list[nn.Module]:
-    """Convolution, batch norm and ReLU for each (channels_in, channels, size, stride)."""
+def _layers(*parts: tuple[int, int, int, int]) -> list[nn.Module]:
+    """Makes convolution, batch norm and ReLU for each (channels_in, channels, size, stride)."""
     return [
         layer
         for part in parts
@@ -47,12 +47,12 @@ def layers(*parts: tuple[int, int, int, int]) -> list[nn.Module]:
 
 
 STEMS: dict[str, Callable[[int], list[nn.Module]]] = {  # from the channels that come out
-    "3x3": lambda width: layers((3, width, 3, 1)),
+    "3x3": lambda width: _layers((3, width, 3, 1)),
     "3x3 conv": lambda width: [conv(3, width, 3)],
     "3x3 norm": lambda width: [conv(3, width, 3), nn.BatchNorm2d(width)],
-    "7x7": lambda width: [*layers((3, width, 7, 2)), nn.MaxPool2d(3, 2, padding=1)],
+    "7x7": lambda width: [*_layers((3, width, 7, 2)), nn.MaxPool2d(3, 2, padding=1)],
     "three 3x3": lambda width: [
-        *layers((3, width // 2, 3, 2), (width // 2, width // 2, 3, 1), (width // 2, width, 3, 1)),
+        *_layers((3, width // 2, 3, 2), (width // 2, width // 2, 3, 1), (width // 2, width, 3, 1)),
         nn.MaxPool2d(3, 2, ceil_mode=True),
     ],
 }
@@ -109,7 +109,7 @@ NETWORKS: dict[str, Trunk] = {
 
 
 class ResNet(nn.Module):
-    """Images (B, 3, H, W) -> logits (B, classes)."""
+    """Computes logits (B, classes) from images (B, 3, H, W)."""
 
     def __init__(self, trunk: Trunk, se: SEConfig | None) -> None:
         super().__init__()
@@ -137,12 +137,12 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def body(self) -> list[nn.Module]:
-        """Images (B, 3, H, W) go through these, one after the other, to maps (B, C, h, w) ..."""
+        """Lists what turns images (B, 3, H, W) into maps (B, C, h, w), first to last."""
         children = self.named_children()
         return [module for name, module in children if name not in ("dropout", "classifier")]
 
     def head(self, x: Tensor) -> Tensor:
-        """... and the maps through this, to logits (B, classes)."""
+        """Turns the maps (B, C, h, w) into logits (B, classes)."""
         features = pixels(x).mean(1)  # (B, C, h, w) -> (B, C)
         return self.classifier(self.dropout(features))
 
@@ -153,7 +153,7 @@ class ResNet(nn.Module):
 
 
 def list_networks() -> list[str]:
-    """The names that `build` knows."""
+    """Lists the names that `build` knows."""
     return [*NETWORKS, *GRAFTS]
 
 
@@ -166,7 +166,7 @@ def build(
     stride_on: str = "3x3",
     branch_scale: float = 1,
 ) -> nn.Module:
-    """A network by its trunk's name, with random weights.
+    """Builds a network by its trunk's name, with random weights.
 
     Args:
         name: one of `list_networks()`.
@@ -185,7 +185,7 @@ def build(
         ValueError: a name or a value that is not allowed, in one sentence that says what is.
     """
     if callable(se):
-        se = SEConfig(block=se)
+        se = SEConfig(block=se)  # pyright: ignore[reportArgumentType]: a name, where it is on file
     choose("network", name, dict.fromkeys(list_networks()))
     if name in GRAFTS:
         if (width, shortcut, stride_on, branch_scale) != (1, None, "3x3", 1):
@@ -208,11 +208,11 @@ def build(
     )
     network = ResNet(trunk, se)
     if branch_scale != 1:
-        scale_branches(network, branch_scale)
+        _scale_branches(network, branch_scale)
     return network
 
 
-def scale_branches(network: ResNet, scale: float) -> None:
+def _scale_branches(network: ResNet, scale: float) -> None:
     """Sets the weights of the batch norm at the end of every residual branch.
 
     Raises ValueError where a branch does not end in one: in pre-activation units.
@@ -220,14 +220,14 @@ def scale_branches(network: ResNet, scale: float) -> None:
     for unit in network.modules():
         if not isinstance(unit, ResidualUnit):
             continue
-        is_mixed = isinstance(unit.branch, Mixed)
-        for branch in (unit.branch.first, unit.branch.second) if is_mixed else (unit.branch,):
-            if not isinstance(branch[-1], nn.BatchNorm2d):
+        for branch in unit.branch.children() if isinstance(unit.branch, Mixed) else [unit.branch]:
+            *_, last = branch.children()
+            if not isinstance(last, nn.BatchNorm2d):
                 raise ValueError(
                     f"branch_scale {scale:g}: the branches of pre-activation units end in a "
                     "convolution, not in a batch norm: choose another network"
                 )
-            nn.init.constant_(branch[-1].weight, scale)
+            nn.init.constant_(last.weight, scale)
 
 
 se_resnet18 = partial(build, "resnet18", SEConfig())

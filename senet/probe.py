@@ -1,22 +1,21 @@
-"""What the gates of a network did: per channel and class, and how they are distributed by stage."""
+"""Records what the gates of a network do: per channel and class, and by stage."""
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from senet.block import SqueezeExcite
+from senet.block import se_blocks
 from senet.config import stage_of
+from senet.hooks import Hook, Hooks
 
 NEARLY_ZERO = 1e-5  # a standard deviation below it is rounding
 
 
 @dataclass(frozen=True)
 class GateStatistics:
-    """Of one block over all images that the probe has seen (the paper's Figures 6 and 7).
+    """Sums up one block over all images that the probe has seen (the paper's Figures 6 and 7).
 
     images  (classes,): how many there were of each class
     mean    (classes, C): of each channel's gate over the images of a class; NaN for none. Of what
@@ -29,7 +28,7 @@ class GateStatistics:
     std: Tensor
 
     def overall(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(mean, std, std between classes) of each channel over all images: (C,) each.
+        """Computes (mean, std, std between classes) of each channel over all images: (C,) each.
 
         The last one is that of the class means, each class with its share of the images: its square
         is what the class explains of the variance.
@@ -42,17 +41,19 @@ class GateStatistics:
         return mean, (within + between).sqrt(), between.sqrt()
 
     def class_share(self) -> Tensor:
-        """The share of the variance over images that lies between classes, of the channels that
-        vary: (C',)."""
+        """Computes the share of the variance over images that lies between classes: (C',).
+
+        Channels that do not vary are left out.
+        """
         _, std, between = self.overall()
         varies = std > NEARLY_ZERO
         return (between[varies] / std[varies]).square()
 
 
-class Sums:
-    """Sums over the images of each class, of numbers (B, C) that come in batches.
+class _Sums:
+    """Adds up numbers (B, C) that come in batches, by the class of their image.
 
-    images come as is_class (classes, B), 1 where an image is of the class.
+    The classes come as is_class (classes, B), 1 where an image is of the class.
     """
 
     def __init__(self, first: Tensor, classes: int) -> None:
@@ -65,16 +66,14 @@ class Sums:
         self.sums += is_class.to(numbers) @ torch.stack([numbers, numbers.square()])
 
     def statistics(self, images: Tensor) -> GateStatistics:
-        """On the CPU; images (classes,) of each class."""
-        first, second = (
-            self.sums.cpu().double() / images[:, None]
-        )  # 0 / 0 is NaN: no image, no mean
+        """Divides the sums by how many images (classes,) there were; the result is on the CPU."""
+        first, second = self.sums.cpu().double() / images[:, None]  # no image: 0 / 0 is NaN
         variance = (second - first.square()).clamp(min=0)
         mean = first + self.origin.cpu().double()
         return GateStatistics(images.clone(), mean, variance.sqrt())
 
 
-class GateProbe:
+class GateProbe(Hooks):
     """Records the gates of all SE blocks of a model, in one pass over the images.
 
         with GateProbe(model, classes=10) as probe:
@@ -92,60 +91,51 @@ class GateProbe:
 
     def __init__(self, model: nn.Module, classes: int) -> None:
         self.model, self.classes = model, classes
-        found = [module for module in model.modules() if isinstance(module, SqueezeExcite)]
-        names = Counter(block.name for block in found)
-        if twice := [name for name, number in names.items() if number > 1]:
-            raise ValueError(f"two blocks are called {twice[0]!r}: give each a name of its own")
-        self.blocks = {block.name: block for block in found}
         self.images = torch.zeros(classes, dtype=torch.float64)
-        self.gates: dict[str, Sums] = {}  # by name of a block
-        self.descriptors: dict[str, Sums] = {}  # of what was squeezed
-        self.is_class: Tensor | None = None  # (classes, B) of the batch: 1 where it is the class
-        self.handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> Self:
-        for name, block in self.blocks.items():
-            self.handles.append(block.gate.register_forward_hook(self.recorder(self.gates, name)))
-            if not block.blind:
-                record = self.recorder(self.descriptors, name)
-                self.handles.append(block.squeeze[0].register_forward_hook(record))
-        return self
-
-    def __exit__(self, *_) -> None:
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
+        self.gates: dict[str, _Sums] = {}  # by name of a block
+        self.descriptors: dict[str, _Sums] = {}  # of what was squeezed
+        self.is_class = torch.empty(0)  # (classes, B) of the batch: 1 where it is the class
+        blocks = se_blocks(model).items()
+        gates = [(block.gate, self._recorder(self.gates, name)) for name, block in blocks]
+        squeezed = [
+            (block.squeeze[0], self._recorder(self.descriptors, name))
+            for name, block in blocks
+            if not block.blind
+        ]
+        super().__init__(*gates, *squeezed)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The model's output for images (B, ...) of classes `labels` (B,); records its gates."""
+        """Runs the model on images (B, ...) of classes `labels` (B,), and records its gates."""
         self.is_class = F.one_hot(labels, self.classes).T
         self.images += self.is_class.sum(1).cpu()
         return self.model(x)
 
-    def recorder(self, kept: dict[str, Sums], name: str):
+    def _recorder(self, kept: dict[str, _Sums], name: str) -> Hook:
         def record(module: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
             s = s.detach().to(torch.float32 if s.device.type == "mps" else torch.float64)
             if s.dim() == 3:  # (B, HW, C): a gate for each pixel
                 s = s.mean(1)
             if name not in kept:
-                kept[name] = Sums(s[0], self.classes)
+                kept[name] = _Sums(s[0], self.classes)
             kept[name].add(s, self.is_class)
 
         return record
 
     def statistics(self) -> dict[str, GateStatistics]:
-        """By the block's name, SE_stage_block, in the order of the network; on the CPU."""
+        """Gives the gates' by block name, SE_stage_block, in the network's order; on the CPU."""
         return {name: sums.statistics(self.images) for name, sums in self.gates.items()}
 
     def squeezed(self) -> dict[str, GateStatistics]:
-        """The same of what was squeezed, z, of the blocks that look at their input; of a squeeze
-        of two rows (avgmax) of the first."""
+        """Gives the same of what was squeezed, z, of the blocks that look at their input.
+
+        Of a squeeze of two rows (avgmax) it is the first's.
+        """
         return {name: sums.statistics(self.images) for name, sums in self.descriptors.items()}
 
 
-class GateHistograms:
-    """How the gates of each stage are distributed over images and channels.
+class GateHistograms(Hooks):
+    """Records how the gates of each stage are distributed over images and channels.
 
         with GateHistograms(model) as histograms:
             model(x)
@@ -161,22 +151,16 @@ class GateHistograms:
     IMAGES, BINS = 50, 20
 
     def __init__(self, model: nn.Module) -> None:
-        found = [module for module in model.modules() if isinstance(module, SqueezeExcite)]
-        self.blocks = [b for b in found if not b.blind or list(b.excite.parameters())]
         self.seen: dict[str, Tensor] = {}
-        self.handles: list[torch.utils.hooks.RemovableHandle] = []
+        super().__init__(
+            *(
+                (block.gate, self._recorder(name))
+                for name, block in se_blocks(model).items()
+                if not block.blind or list(block.excite.parameters())
+            )
+        )
 
-    def __enter__(self) -> Self:
-        for block in self.blocks:
-            self.handles.append(block.gate.register_forward_hook(self.recorder(block.name)))
-        return self
-
-    def __exit__(self, *_) -> None:
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
-
-    def recorder(self, name: str):
+    def _recorder(self, name: str) -> Hook:
         def record(gate: nn.Module, args: tuple[Tensor, ...], s: Tensor) -> None:
             if name not in self.seen:
                 s = s.detach()[: self.IMAGES].float()
@@ -185,7 +169,7 @@ class GateHistograms:
         return record
 
     def by_stage(self) -> dict[str, dict[str, float | list[int]]]:
-        """Stage -> mean, std, low, high, counts: of BINS bins of one width from low to high.
+        """Gives by stage mean, std, low, high, counts: of BINS bins of one width, low to high.
 
         A stage with a gate that is not finite is left out. Ready for JSON: six digits are kept.
         """
@@ -193,10 +177,10 @@ class GateHistograms:
         for name, s in self.seen.items():
             stages.setdefault(stage_of(name), []).append(s.flatten())
         gates = {stage: torch.cat(parts) for stage, parts in stages.items()}
-        return {stage: describe(s, self.BINS) for stage, s in gates.items() if s.isfinite().all()}
+        return {stage: _describe(s, self.BINS) for stage, s in gates.items() if s.isfinite().all()}
 
 
-def describe(s: Tensor, bins: int) -> dict[str, float | list[int]]:
+def _describe(s: Tensor, bins: int) -> dict[str, float | list[int]]:
     low, high = s.min().item(), s.max().item()
     if not low < high:  # gates that are all the same
         low, high = low - 0.01, high + 0.01

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +27,10 @@ Place = Callable[[str, int], nn.Module]  # (position, channels) -> the block the
 
 @dataclass(frozen=True)
 class Unit:
-    """What the residual units of a family have in common.
+    """Says what the residual units of a family have in common.
 
     kind       "basic": 3x3, 3x3; or "bottleneck": 1x1, 3x3, 1x1
-    order      of a convolution, its batch norm and its ReLU: a row of ORDERS
+    order      of the layers of a branch: a row of ORDERS
     expansion  channels that come out, as a multiple of the stage's width
     inner      channels of a bottleneck's 3x3, as a multiple of the stage's width
     halved     the first 1x1 has half as many (SENet-154)
@@ -53,22 +54,22 @@ class Unit:
 
 
 def conv(channels_in: int, channels: int, size: int, stride: int = 1, groups: int = 1):
-    """A size x size convolution without bias that keeps H x W at stride 1."""
-    padding = size // 2
-    return nn.Conv2d(channels_in, channels, size, stride, padding, groups=groups, bias=False)
+    """Makes a size x size convolution without bias that keeps H x W at stride 1."""
+    return nn.Conv2d(channels_in, channels, size, stride, size // 2, groups=groups, bias=False)
 
 
 # -- the branch -------------------------------------------------------------------------------
 
+# The layers of a bottleneck's branch; a basic unit's end before "se", where a block can stand.
 ORDERS = {
-    "post": "conv, norm, relu; the last relu comes after the sum (He et al. 2015)",
-    "pre": "norm, relu, conv (He et al. 2016)",
-    "relu": "relu, then conv, norm, relu without a last relu (Gastaldi 2017)",
+    "post": "conv1 norm1 relu1 conv2 norm2 se relu2 conv3 norm3",  # He et al. 2015
+    "pre": "norm1 relu1 conv1 norm2 relu2 conv2 se norm3 relu3 conv3",  # He et al. 2016
+    "relu": "relu0 conv1 norm1 relu1 conv2 norm2 se relu2 conv3 norm3",  # Gastaldi 2017
 }
 
 
-def convolutions(unit: Unit, channels_in: int, width: int, stride: int) -> list[nn.Conv2d]:
-    """The convolutions of one branch, first to last."""
+def _convolutions(unit: Unit, channels_in: int, width: int, stride: int) -> list[nn.Conv2d]:
+    """Makes the convolutions of one branch, first to last."""
     channels = unit.expansion * width
     if unit.kind == "basic":
         return [conv(channels_in, width, 3, stride), conv(width, channels, 3)]
@@ -82,27 +83,22 @@ def convolutions(unit: Unit, channels_in: int, width: int, stride: int) -> list[
     ]
 
 
-def branch(unit: Unit, channels_in: int, width: int, stride: int, place: Place) -> nn.Module:
-    """[+ SE at "3x3"] stands where a bottleneck can have a block:
-
-    post  1x1, norm, relu, 3x3, norm [+ SE], relu, 1x1, norm
-    pre   norm, relu, 1x1, norm, relu, 3x3 [+ SE], norm, relu, 1x1
-    """
+def _branch(unit: Unit, channels_in: int, width: int, stride: int, place: Place) -> nn.Sequential:
+    """Makes the branch of a unit: the layers that ORDERS names."""
+    convolutions = iter(_convolutions(unit, channels_in, width, stride))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    parts = convolutions(unit, channels_in, width, stride)
-    if unit.order == "relu":
-        layers["relu0"] = nn.ReLU()  # not in place: the shortcut reads its input, too
-    for number, part in enumerate(parts, 1):
-        norm = nn.BatchNorm2d(part.in_channels if unit.order == "pre" else part.out_channels)
-        if unit.order == "pre":
-            layers[f"norm{number}"], layers[f"relu{number}"] = norm, nn.ReLU(inplace=True)
-        layers[f"conv{number}"] = part
-        if unit.order != "pre":
-            layers[f"norm{number}"] = norm
-        if unit.kind == "bottleneck" and number == 2:
-            layers["se"] = place("3x3", part.out_channels)
-        if unit.order != "pre" and number < len(parts):
-            layers[f"relu{number}"] = nn.ReLU(inplace=True)
+    channels = channels_in
+    names = ORDERS[unit.order].split()
+    for name in names[: names.index("se")] if unit.kind == "basic" else names:
+        if name.startswith("conv"):
+            layers[name] = convolution = next(convolutions)
+            channels = convolution.out_channels
+        elif name.startswith("norm"):
+            layers[name] = nn.BatchNorm2d(channels)
+        elif name.startswith("relu"):
+            layers[name] = nn.ReLU(inplace=name != "relu0")  # the shortcut reads its input, too
+        else:
+            layers[name] = place("3x3", channels)
     return nn.Sequential(layers)
 
 
@@ -110,16 +106,16 @@ def branch(unit: Unit, channels_in: int, width: int, stride: int, place: Place) 
 
 
 class Shake(torch.autograd.Function):
-    """a x + (1 - a) y forward, with b in a's place backward; weights (B, 1, 1, 1)."""
+    """Computes a x + (1 - a) y, with b in a's place backward; weights (B, 1, 1, 1)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(b)
         return a * x + (1 - a) * y
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        (b,) = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (b,), (grad,) = ctx.saved_tensors, grads
         return b * grad, (1 - b) * grad, None, None
 
 
@@ -130,7 +126,7 @@ MIXES = {  # the weights of the backward pass
 
 
 class Mixed(nn.Module):
-    """Two branches, mixed with random weights for each image in training, evenly in evaluation."""
+    """Mixes two branches, with random weights for each image in training, else evenly."""
 
     def __init__(self, first: nn.Module, second: nn.Module, mix: str) -> None:
         super().__init__()
@@ -150,9 +146,9 @@ class Mixed(nn.Module):
 
 
 class Pad(nn.Module):
-    """The shortcut without parameters (He et al. 2015, option A).
+    """Takes every `stride`-th pixel and appends zero channels (He et al. 2015, option A).
 
-    Every `stride`-th pixel, then zero channels: (B, C_in, H, W) -> (B, C, H / stride, W / stride).
+    (B, C_in, H, W) -> (B, C, H / stride, W / stride), without parameters.
     """
 
     def __init__(self, channels_in: int, channels: int, stride: int, kernel: int) -> None:
@@ -163,14 +159,14 @@ class Pad(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
 
 
-def projection(channels_in: int, channels: int, stride: int, kernel: int) -> nn.Module:
-    """The shortcut with a convolution and a batch norm (He et al. 2015, option B)."""
+def _projection(channels_in: int, channels: int, stride: int, kernel: int) -> nn.Module:
+    """Makes a shortcut of a convolution and a batch norm (He et al. 2015, option B)."""
     part = conv(channels_in, channels, kernel if stride > 1 else 1, stride)
     return nn.Sequential(OrderedDict(conv=part, norm=nn.BatchNorm2d(channels)))
 
 
-def bare(channels_in: int, channels: int, stride: int, kernel: int) -> nn.Module:
-    """The shortcut with a 1x1 convolution alone (pre-activation and wide networks).
+def _bare(channels_in: int, channels: int, stride: int, kernel: int) -> nn.Module:
+    """Makes a shortcut of a 1x1 convolution alone (pre-activation and wide networks).
 
     It reads the unit's input as it is. The original code lets it share the branch's first norm and
     ReLU; then a block at "pre" could not have the branch to itself.
@@ -179,7 +175,7 @@ def bare(channels_in: int, channels: int, stride: int, kernel: int) -> nn.Module
 
 
 class Skewed(nn.Module):
-    """Two half-width paths, the second of them a pixel off (Gastaldi 2017)."""
+    """Joins two half-width paths, the second of them a pixel off (Gastaldi 2017)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, kernel: int) -> None:
         super().__init__()
@@ -195,14 +191,11 @@ class Skewed(nn.Module):
         return self.norm(torch.cat(paths, 1))
 
 
-SHORTCUTS = {"pad": Pad, "projection": projection, "conv": bare, "skewed": Skewed}
-
-
-# -- the unit ---------------------------------------------------------------------------------
+SHORTCUTS = {"pad": Pad, "projection": _projection, "conv": _bare, "skewed": Skewed}
 
 
 class ResidualUnit(nn.Module):
-    """A branch, a shortcut and their sum, with an SE block at one place or at none.
+    """Adds a branch to a shortcut, with an SE block at one place or at none.
 
     Slots that hold no block are `nn.Identity`: the parameters of the trunk have the same names
     with and without SE, at every position.
@@ -238,22 +231,15 @@ class ResidualUnit(nn.Module):
         def place(position: str, channels: int) -> nn.Module:
             if se is None or se.position != position:
                 return nn.Identity()
-            try:
-                return new_block(channels, se, name)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+            return new_block(channels, se, name)
 
-        def one_branch() -> nn.Module:
-            return branch(unit, channels_in, width, stride, place)
-
+        branch = partial(_branch, unit, channels_in, width, stride, place)
         same = stride == 1 and channels_in == channels
-        shortcut = choose("shortcut", unit.shortcut, SHORTCUTS)
+        new = choose("shortcut", unit.shortcut, SHORTCUTS)
         self.pre = place("pre", channels_in)
-        self.branch = Mixed(one_branch(), one_branch(), unit.mix) if unit.mix else one_branch()
+        self.branch = Mixed(branch(), branch(), unit.mix) if unit.mix else branch()
         self.standard = place("standard", channels)
-        self.shortcut = (
-            nn.Identity() if same else shortcut(channels_in, channels, stride, unit.kernel)
-        )
+        self.shortcut = nn.Identity() if same else new(channels_in, channels, stride, unit.kernel)
         self.identity = place("identity", channels)
         self.relu = nn.ReLU(inplace=True) if unit.order == "post" else nn.Identity()
         self.post = place("post", channels)

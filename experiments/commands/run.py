@@ -11,7 +11,7 @@ from rich.console import Console
 
 from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds, begin, refuse_rounds
-from experiments.data.datasets import DATASETS, Say, load, prepare_any
+from experiments.data.datasets import Say, check_trainable, load, prepare_any
 from experiments.data.holdout import held_out
 from experiments.launch.background import BackgroundProcess, Message
 from experiments.launch.choose import pick_launcher
@@ -22,7 +22,7 @@ from experiments.plan.options import PlanOptions, RetryOptions, RunOptions
 from experiments.plan.settle import settle as settle_arithmetic
 from experiments.plan.torch_process import prepare_step, refuse_unbuildable, seconds_of_an_image
 from experiments.records import record as records
-from experiments.records.config import ConfigError, checked
+from experiments.records.config import ConfigError
 from experiments.records.record import Record, failure, what_is_lost
 from experiments.records.text import duration
 from experiments.study.clash import refuse_clashes
@@ -32,7 +32,6 @@ from experiments.study.study import ALL, Runs, Study, expand
 from experiments.study.tuning import advance, resume
 from experiments.train import stale
 from experiments.train.environment import use
-from senet.config import choose
 from tracking.live import follow as follow_wandb
 from tracking.live import pick_mode
 from tracking.mirror import INSTALL, is_installed
@@ -59,7 +58,7 @@ def settle(options: PlanOptions) -> Machine:
     Raises ConfigError where a device or data set is not there.
     """
     slots = pick_launcher(options).slots(options)
-    checked(choose, "dataset", options.dataset, {"auto": None, **DATASETS})
+    check_trainable(options.dataset)
     short = "demo" if slots[0] == "cpu" else "fast"
     return Machine(slots, short if options.recipe == "auto" else options.recipe)
 

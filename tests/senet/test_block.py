@@ -14,8 +14,9 @@ from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from senet import SEConfig, SqueezeExcite
-from senet.block import BIASES, EXCITATIONS, GATES, SQUEEZES
+from senet.block import EXCITATIONS, GATES, SQUEEZES
 from senet.cost import count
+from senet.excitation import BIASES
 
 
 def random_block(channels: int, **config) -> SqueezeExcite:
@@ -62,6 +63,8 @@ def test_a_published_count_of_one_block():
     assert count(SqueezeExcite(64, SEConfig(bias="second"))) == 576
     assert count(SqueezeExcite(64, SEConfig(bias="both"))) == 580
     assert count(SqueezeExcite(64)) == 512
+    assert count(SqueezeExcite(64, ratio=8)) == 1024
+    assert count(SqueezeExcite(64, SEConfig(bias="both"), "SE_2_1", ratio=8)) == 1024 + 8 + 64
 
 
 @given(channels=st.integers(1, 300), ratio=st.integers(1, 300))
@@ -103,6 +106,13 @@ def test_nosqueeze_is_the_block_on_each_pixel_alone(excitation, gate):
     x = torch.randn(3, 8, 4, 5)
     alone = one(x.permute(0, 2, 3, 1).reshape(-1, 8, 1, 1))  # each pixel as an image
     torch.testing.assert_close(none(x), alone.reshape(3, 4, 5, 8).permute(0, 3, 1, 2))
+
+
+def test_settings_of_a_block_are_those_of_its_config():
+    block = SqueezeExcite(16, SEConfig(ratio=2, gate="tanh"), ratio=4)
+    assert block.config == SEConfig(ratio=4, gate="tanh")
+    with pytest.raises(TypeError, match="raito"):
+        SqueezeExcite(16, raito=4)
 
 
 def test_max_is_torchs_pooling():

@@ -138,6 +138,9 @@ def senet(*words: str) -> subprocess.CompletedProcess:
 def test_a_network_is_summed_up_for_people_and_for_programs(tmp_path):
     shown = senet("resnet50", "--set", "ratio=4")
     assert shown.returncode == 0 and "35,616,808" in shown.stdout, shown.stderr
+    assert "hidden unit decides" not in shown.stdout
+    narrow = senet("resnet20").stdout.splitlines()[-1]  # 16 channels, r = 16
+    assert narrow.startswith("note") and "in stage 2 one hidden unit decides" in narrow
     figures = __import__("json").loads(senet("resnet29b", "--no-se", "--json").stdout)
     assert figures["parameters"] == 313_114 and figures["se_parameters"] == 0
 

@@ -10,8 +10,9 @@ import torchvision
 from torch import nn
 
 from senet import SEConfig, SqueezeExcite, build, list_networks
-from senet.block import BIASES, EXCITATIONS, GATES, SQUEEZES
+from senet.block import EXCITATIONS, GATES, SQUEEZES
 from senet.cost import cost, count
+from senet.excitation import BIASES
 from senet.residual import POSITIONS, ResidualUnit, Unit
 
 

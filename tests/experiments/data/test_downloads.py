@@ -6,34 +6,39 @@ import pickle
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torchvision
+from scipy.io import savemat
 from test_data import SILENT, some
 
 from experiments.data import datasets, synthetic
-from experiments.data.datasets import DATASETS, Source, TooSlow, Unreachable, load, prepare
+from experiments.data.datasets import DATASETS, check_trainable, load, prepare
+from experiments.data.download import TooSlow, Unreachable, read
 from experiments.records.config import ConfigError
 
 
 class Handler(BaseHTTPRequestHandler):
-    def __init__(self, content, *args):
-        self.content = content
+    def __init__(self, folder, *args):
+        self.folder = folder
         super().__init__(*args)
 
     def do_GET(self):
+        content = (self.folder / self.path.split("/")[-1]).read_bytes()
+        content = content[::-1] if "other" in self.path else content
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        half = len(self.content) // 100
-        self.wfile.write(self.content[:half])
+        part = len(content) // 100
+        self.wfile.write(content[:part])
         if "slow" in self.path:
             time.sleep(0.4)
         if "broken" not in self.path:
-            self.wfile.write(self.content[half:])
+            self.wfile.write(content[part:])
 
     def log_message(self, *_):
         pass
@@ -49,7 +54,7 @@ def archive(tmp_path):
     for name in names:
         data = {"label_names": list("abcdefghij")} if name == "batches.meta" else rows
         (folder / name).write_bytes(pickle.dumps(data))
-    path = tmp_path / "made.tar.gz"
+    path = tmp_path / "made" / "cifar-10-python.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         tar.add(folder, folder.name)
     sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in names}
@@ -57,30 +62,90 @@ def archive(tmp_path):
 
 
 @pytest.fixture
-def server(archive, monkeypatch):
-    """Serves the archive; torchvision and the mirrors are told to find it here."""
-    path, sums = archive
-    content = path.read_bytes()
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, content))
+def home(tmp_path):
+    """Serves the files of `made`; what an address holds before a name spoils the download."""
+    (tmp_path / "made").mkdir(exist_ok=True)
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, tmp_path / "made"))
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    home = f"http://127.0.0.1:{httpd.server_port}"
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+
+
+def serve(monkeypatch, name, home, folder, *paths):
+    """Tells a row to find its files here, with the checksums that they have."""
+    files = []
+    for file in DATASETS[name].files:
+        content = (folder / file.name).read_bytes()
+        md5 = file.md5 and hashlib.md5(content).hexdigest()
+        addresses = tuple(f"{home}/{path}/{file.name}" for path in paths)
+        files.append(replace(file, md5=md5, addresses=addresses))
+    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], files=tuple(files)))
+
+
+@pytest.fixture
+def server(archive, home, monkeypatch):
+    """Serves the archive; torchvision is told the checksums of its parts."""
+    path, sums = archive
     official = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(official, "url", f"{home}/official")
-    monkeypatch.setattr(official, "tgz_md5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(official, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
     train = [[name, sums[name]] for name in sums if name.startswith("data")]
     monkeypatch.setattr(official, "train_list", train)
     monkeypatch.setattr(official, "test_list", [["test_batch", sums["test_batch"]]])
     meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
     monkeypatch.setattr(official, "meta", meta)
+    mirrors = partial(serve, monkeypatch, "cifar10", home, path.parent)
+    mirrors("fine")
+    return mirrors
 
-    def mirrors(*paths):
-        row = DATASETS["cifar10"]
-        new = Source(**vars(row) | {"mirrors": tuple(f"{home}/{path}" for path in paths)})
-        monkeypatch.setitem(DATASETS, "cifar10", new)
 
-    mirrors()
-    yield mirrors
-    httpd.shutdown()
+def test_the_addresses_and_checksums_of_cifar_are_torchvisions():
+    for name, theirs in (("cifar10", "CIFAR10"), ("cifar100", "CIFAR100")):
+        [file], official = DATASETS[name].files, getattr(torchvision.datasets, theirs)
+        assert (file.name, file.md5) == (official.filename, official.tgz_md5)
+        assert file.addresses[-1] == official.url
+        assert DATASETS[name].unpacked == official.base_folder
+    for file, split in zip(DATASETS["svhn"].files, ("train", "test"), strict=True):
+        url, name, md5 = torchvision.datasets.SVHN.split_list[split]
+        assert (file.name, file.md5, file.addresses) == (name, md5, (url,))
+
+
+def test_svhn_is_read_as_torchvision_reads_it(tmp_path, home, monkeypatch):
+    made, labels = tmp_path / "made", {"train": [1, 10, 9, 2], "test": [10, 5]}
+    for split, digits in labels.items():
+        x = some(len(digits))[0].transpose(1, 2, 3, 0)  # (32, 32, 3, N)
+        savemat(made / f"{split}_32x32.mat", {"X": x, "y": np.array(digits, np.uint8)[:, None]})
+    serve(monkeypatch, "svhn", home, made, "fine")
+    prepare("svhn", tmp_path / "data", SILENT)
+    data = load("svhn", tmp_path / "data")
+    monkeypatch.setattr(torchvision.datasets.SVHN, "_check_integrity", lambda self: True)
+    for split, images, digits in (("train", data.train_images, data.train_labels),
+                                  ("test", data.test_images, data.test_labels)):  # fmt: skip
+        theirs = torchvision.datasets.SVHN(made, split)
+        assert np.array_equal(images, theirs.data.transpose(0, 2, 3, 1))
+        assert np.array_equal(digits, theirs.labels) and digits.max() < 10
+    assert data.class_names == tuple("0123456789")
+
+
+def test_cifar10_1_is_a_test_set_that_nobody_can_train_on(tmp_path, home, monkeypatch):
+    made = tmp_path / "made"
+    images, labels = some(6)
+    np.save(made / "cifar10.1_v6_data.npy", images)
+    np.save(made / "cifar10.1_v6_labels.npy", labels.astype(np.int32))
+    serve(monkeypatch, "cifar10.1", home, made, "broken", "fine")
+    said = []
+    prepare("cifar10.1", tmp_path / "data", lambda text, style=None: said.append(text))
+    assert "bytes came" in " ".join(said), "without a checksum its length tells"
+    data = load("cifar10.1", tmp_path / "data")
+    assert np.array_equal(data.test_images, images) and np.array_equal(data.test_labels, labels)
+    assert data.train_images.shape == (0, 32, 32, 3) and data.class_names[9] == "truck"
+    with pytest.raises(ConfigError, match=r"'cifar10.1' is a test set only: train on one of cifar"):
+        check_trainable("cifar10.1")
+    for name in ("auto", "cifar10", "svhn"):
+        check_trainable(name)
+    (tmp_path / "data" / "cifar10.1.npz").unlink()
+    (tmp_path / "data" / "cifar10.1_v6_labels.npy").write_bytes(b"no array")
+    with pytest.raises(ConfigError, match=r"the cifar10.1 there is damaged"):
+        prepare("cifar10.1", tmp_path / "data", SILENT)
 
 
 def test_a_download_is_converted_once(tmp_path, server):
@@ -90,19 +155,22 @@ def test_a_download_is_converted_once(tmp_path, server):
     assert data.test_labels.tolist() == [0, 1, 9] and data.class_names == tuple("abcdefghij")
 
 
-def test_a_broken_mirror_leads_to_the_next_address(tmp_path, server):
-    server("broken", "fine")
+@pytest.mark.parametrize(
+    ("path", "message"), [("other", "has another checksum"), ("broken", "bytes came")]
+)
+def test_a_wrong_mirror_leads_to_the_next_address(tmp_path, server, path, message):
+    server(path, "fine")
     said = []
     prepare("cifar10", tmp_path / "data", lambda text, style=None: said.append(text))
-    assert "the file there has another checksum" in " ".join(said)
+    assert message in " ".join(said)
     assert len(load("cifar10", tmp_path / "data").train_labels) == 15
     assert not list((tmp_path / "data").glob(".*")), "nothing half loaded is left"
 
 
 def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):
-    row = Source(**vars(DATASETS["cifar10"]) | {"mirrors": ()})
-    monkeypatch.setitem(DATASETS, "cifar10", row)
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/nothing")
+    [file] = DATASETS["cifar10"].files
+    nowhere = replace(file, addresses=("http://127.0.0.1:9/nothing",))
+    monkeypatch.setitem(DATASETS, "cifar10", replace(DATASETS["cifar10"], files=(nowhere,)))
     with pytest.raises(Unreachable, match="cannot be downloaded"):
         prepare("cifar10", tmp_path, SILENT)
     said = []
@@ -114,11 +182,11 @@ def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):
     assert len(data.train_labels) == 15_000 and len(set(data.train_labels.tolist())) == 10
 
 
-def test_patience_ends_a_slow_download_and_only_with_patience(tmp_path, server):
-    address = f"{torchvision.datasets.CIFAR10.url}/slow"
+def test_patience_ends_a_slow_download_and_only_with_patience(tmp_path, archive, home):
+    address = f"{home}/slow/{archive[0].name}"
     with pytest.raises(TooSlow, match="too slow"):
-        datasets.read(address, io.BytesIO(), patience=0.01, first=0.1)
-    datasets.read(address, (file := io.BytesIO()), patience=None, first=0.1)
+        read(address, io.BytesIO(), patience=0.01, first=0.1)
+    read(address, (file := io.BytesIO()), patience=None, first=0.1)
     assert file.getvalue()
 
 
