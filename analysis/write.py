@@ -43,21 +43,21 @@ def compute_tables(study: Study) -> dict[str, Table]:
     }
     if study.done.get("ece", pd.Series(dtype=float)).notna().any():
         found[f"{study.name}-secondary"] = (
-            f"{study.asked['title']}: secondary outcomes", secondary.cells(study),
+            f"{study.asked.title}: secondary outcomes", secondary.cells(study),
             secondary.notes(study), secondary.numbers(study),
         )  # fmt: skip
     if len(differences := lengths.numbers(study)):
         found[f"{study.name}-slope"] = (
-            f"{study.asked['title']}: by length", lengths.cells(study), lengths.NOTES, differences
+            f"{study.asked.title}: by length", lengths.cells(study), lengths.NOTES, differences
         )  # fmt: skip
     if len(effects := crossed.effects(study)):
         text = crossed.notes(study, effects)
         found[f"{study.name}-effects"] = (
-            f"{study.asked['title']}: effects", crossed.cells(effects), text, effects
+            f"{study.asked.title}: effects", crossed.cells(effects), text, effects
         )  # fmt: skip
     if len(rises := replaced.rises(study)):
         found[f"{study.name}-interventions"] = (
-            f"{study.asked['title']}: what is lost with other gates", replaced.cells(rises),
+            f"{study.asked.title}: what is lost with other gates", replaced.cells(rises),
             replaced.notes(study, rises), rises,
         )  # fmt: skip
     return found

@@ -154,7 +154,7 @@ def cost(study: Study) -> Figure:
     axes[0, 0].set_ylabel("test error (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    return entitled(figure, study, f"{study.asked['title']}: error against cost")
+    return entitled(figure, study, f"{study.asked.title}: error against cost")
 
 
 def plain_rows(study: Study) -> list[str]:

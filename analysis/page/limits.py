@@ -71,7 +71,7 @@ def training(study: Study, done: pd.DataFrame) -> Limit:
     """How long a training is."""
     images, epochs = several(done.train_images), several(done.epochs)
     text = (
-        f"{study.asked['training'].removeprefix('recipe ')}. In the records: training "
+        f"{study.asked.training.removeprefix('recipe ')}. In the records: training "
         f"images {images}, epochs {epochs}. What a longer training would show, these runs do not."
     )
     return "Recipe", text
@@ -150,7 +150,7 @@ def paper(group: Group, studies: Sequence[Study]) -> Limit:
     settings = list(dict.fromkeys(s.paper_of for s in studies if s.paper.top1.notna().any()))
     theirs = "; ".join(settings) or "other networks and data"
     tables = yaml.safe_load(PUBLISHED.read_bytes())
-    of = [tables[study.asked["table"]] for study in studies if study.asked["table"] in tables]
+    of = [tables[study.asked.table] for study in studies if study.asked.table in tables]
     how = list(dict.fromkeys(table["trained"] for table in of))
     dataset, network, recipe = group
     ours = "several networks" if network == "all" else network

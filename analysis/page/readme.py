@@ -18,8 +18,8 @@ from analysis.page.limits import Limit, brief, limits, seeds_of, trainings
 from analysis.statistics.claims import Verdict, notes
 from analysis.statistics.lengths import series
 from analysis.write import verdicts
-from experiments.records.config import ConfigError
 from experiments.records.files import write_text
+from experiments.records.parsing import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"

@@ -26,8 +26,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from experiments.records.config import ConfigError, checked
 from experiments.records.files import write_atomically
+from experiments.records.parsing import ConfigError, checked
 from senet.config import choose
 
 if TYPE_CHECKING:

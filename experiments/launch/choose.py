@@ -21,7 +21,7 @@ from experiments.launch.ray.driver import Ray
 from experiments.launch.shared_gpu import shareable
 from experiments.launch.slurm.driver import Slurm
 from experiments.plan.options import PlanOptions, RunOptions
-from experiments.records.config import ConfigError, checked
+from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
 from experiments.train.environment import pick_devices, pick_slots
 from senet.config import choose

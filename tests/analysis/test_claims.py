@@ -16,7 +16,7 @@ from analysis.statistics.claims import MEASURES, Part, decide, judge, list_claim
 from analysis.statistics.comparisons import MARGINS, against_reference, answers, verdict
 from analysis.statistics.stats import Difference
 from analysis.tables.notes import notes
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 from experiments.study.grid import list_grids
 from experiments.study.study import expand
 from senet.networks import list_networks
@@ -90,7 +90,7 @@ def test_what_proves_nothing_feeds_no_claim(change):
 
 
 def test_one_seed_decides_nothing():
-    one = {row["label"]: [9.0] for row in expand("gate", **GROUP).record()["rows"]}
+    one = {row.label: [9.0] for row in expand("gate", **GROUP).record().rows}
     assert set(words([made("gate", one, seeds=1)]).values()) == {"not decided"}
 
 

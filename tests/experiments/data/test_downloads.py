@@ -15,7 +15,7 @@ from test_data import SILENT, some
 
 from experiments.data import datasets, synthetic
 from experiments.data.datasets import DATASETS, Source, TooSlow, Unreachable, load, prepare
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 
 class Handler(BaseHTTPRequestHandler):
