@@ -108,8 +108,8 @@ gpu-check: $(READY) ## find out in about ten minutes whether the captured step h
 simulate: $(READY) ## simulate what the verdicts get wrong and what DECIDE=1 costs: docs/STATISTICS.md
 	@$(PYTHON) -m benchmarks.verdicts
 
-lint: $(READY) ## check style and formatting
-	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+lint: $(READY) ## check style, formatting and types
+	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m pyright
 
 format: $(READY) ## mend style and formatting
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .

@@ -15,10 +15,11 @@ import yaml
 
 from analysis.statistics.calibration import measure_calibration
 from analysis.statistics.pool import Pool
-from experiments.records.config import ConfigError
 from experiments.records.gates import Gates, unpack
-from experiments.records.record import failure, read_result, read_timings, seeds_of_cells, state
-from experiments.records.study_file import read_studies
+from experiments.records.parsing import ConfigError
+from experiments.records.results import read_result, read_timings
+from experiments.records.states import State, failure, state
+from experiments.records.study_file import Group, StudyFile, read_studies, seeds_of_cells
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
@@ -26,26 +27,24 @@ OUTCOMES = ("test_error", "test_loss", "ece", "test_brier")  # the primary one, 
 FIRST = ("budget", "control")  # the grids that the answer begins with
 PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 
-Group = tuple[str, str, str]  # data set, network, recipe
-
 
 @dataclass(frozen=True)
 class Study:
     """One grid on one data set, network and recipe, as it was asked for and as it stands.
 
-    asked     what `experiments run` wrote of it: title, table, rows, seeds, ...
+    asked     what `experiments run` wrote of it
     runs      one row a run: row, seed, state, reason, path; of those that are done test_error and
               the rest of the summary, `config.*`, `env.*`, and `pace`: seconds that an image
               takes in training, in the fastest epoch, as what else the machine does can only make
               one longer; `delay`: how many times as long it takes in the median epoch. What was
-              trained on other data than most of them is in the state "other data", and in no mean
+              trained on other data than most of them is in the state OTHER_DATA, and in no mean
     curves    one row an epoch: row, seed, epoch, train_error, val_error, ...
     paper     the published row of each row that has one: top1, top5, gflops, mparams
     paper_of  what the published rows were measured on
     shared    outcome -> that of all cells of its group (`with_pools`); None takes its own alone
     """
 
-    asked: dict[str, Any]
+    asked: StudyFile
     runs: pd.DataFrame
     curves: pd.DataFrame
     paper: pd.DataFrame
@@ -69,30 +68,30 @@ class Study:
     @property
     def cells(self) -> dict[str, str]:
         """Row -> its cell: the name of the config, which several studies may share."""
-        return {row["label"]: row["cell"] for row in self.asked["rows"]}
+        return {row.label: row.cell for row in self.asked.rows}
 
     @cached_property
     def digest(self) -> str:
         """Changes with everything that a table or a figure of the study is made of."""
         pools = [self.pool_in(outcome) for outcome in OUTCOMES]
         pooled = json.dumps([[sorted(p.values.items()), sorted(p.watched)] for p in pools])
-        asked, paper = json.dumps(self.asked, sort_keys=True), self.paper.to_csv()
+        asked, paper = json.dumps(self.asked.plain(), sort_keys=True), self.paper.to_csv()
         runs = self.runs.drop(columns="path").to_csv()
         text = "\n".join([asked, runs, self.curves.to_csv(), paper, self.paper_of, pooled])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        return self.asked["name"]
+        return self.asked.name
 
     @property
     def rows(self) -> list[str]:
-        return [row["label"] for row in self.asked["rows"]]
+        return [row.label for row in self.asked.rows]
 
     @property
     def references(self) -> dict[str, str]:
         """Row -> the row that it is compared with, for those that are compared."""
-        pairs = {row["label"]: row.get("reference") for row in self.asked["rows"]}
+        pairs = {row.label: row.reference for row in self.asked.rows}
         return {row: other for row, other in pairs.items() if other and other != row}
 
     @property
@@ -111,7 +110,7 @@ class Study:
     @property
     def levels(self) -> dict[str, dict[str, str]]:
         """Row -> what is varied, and its value there."""
-        return {row["label"]: row.get("levels", {}) for row in self.asked["rows"]}
+        return {row.label: row.levels for row in self.asked.rows}
 
     @property
     def varied(self) -> list[str]:
@@ -121,11 +120,11 @@ class Study:
     @property
     def damaged(self) -> list[str]:
         """What is wrong with the records that cannot be trusted, and are left out."""
-        return list(self.runs[self.runs.state == "damaged"].reason)
+        return list(self.runs[self.runs.state == State.DAMAGED].reason)
 
     @property
     def done(self) -> pd.DataFrame:
-        return self.runs[self.runs.state == "done"]
+        return self.runs[self.runs.state == State.DONE]
 
     @property
     def is_of_one_machine(self) -> bool:
@@ -138,7 +137,7 @@ class Study:
 
     def lost(self, row: str) -> int:
         """Counts the runs of a row without a number: a mean over the others may flatter it."""
-        return sum(state != "done" for state in self.states(row))
+        return sum(state != State.DONE for state in self.states(row))
 
     def precisions(self, *rows: str) -> set[str]:
         """What the runs of some rows were computed in."""
@@ -166,18 +165,16 @@ def by_group(studies: Iterable[Study]) -> dict[Group, list[Study]]:
     """(data set, network, recipe) -> its studies. Those with changed settings are left out."""
     groups: dict[Group, list[Study]] = {}
     for study in sorted(studies, key=in_the_papers_order):
-        if not study.asked["settings"]:
-            key = tuple(study.asked[name] for name in ("dataset", "network", "recipe"))
-            groups.setdefault(key, []).append(study)
+        if not study.asked.settings:
+            groups.setdefault(study.asked.group, []).append(study)
     return dict(sorted(groups.items()))
 
 
 def in_the_papers_order(study: Study) -> tuple[float, str]:
     """What SE is judged against comes first, then by the table's number, then what has none."""
-    first = (
-        FIRST.index(study.asked["grid"]) - len(FIRST) if study.asked["grid"] in FIRST else math.inf
-    )
-    return float(study.asked["table"] or first), study.name
+    grid = study.asked.grid
+    first = FIRST.index(grid) - len(FIRST) if grid in FIRST else math.inf
+    return float(study.asked.table or first), study.name
 
 
 Measure = Callable[[Study, str], list[float]]
@@ -199,8 +196,9 @@ def pool_of(studies: Iterable[Study], measure: Measure) -> Pool:
                 values[cell] = tuple(map(float, measure(study, row)))
                 if len(runs := study.of(row)) and "steps" in runs:
                     steps[cell] = int(runs.steps.iloc[0])
-        looks = study.asked.get("looks", [])
-        rows = {row for look in looks for row in look["rows"]}  # also some that the grid had once
+        rows = {
+            row for look in study.asked.looks for row in look.rows
+        }  # also some that the grid had once
         watched |= {cell for row, cell in study.cells.items() if row in rows}
     return Pool(values, frozenset(watched), steps)
 
@@ -218,8 +216,7 @@ def with_pools(studies: Sequence[Study]) -> list[Study]:
 
 
 def group_key(study: Study) -> str:
-    names = ("dataset", "network", "recipe", "settings")
-    return json.dumps([study.asked[name] for name in names], sort_keys=True)
+    return json.dumps([*study.asked.group, study.asked.settings], sort_keys=True)
 
 
 def find_studies(results: Path | str, names: Sequence[str] = ()) -> list[Study]:
@@ -232,20 +229,18 @@ def find_studies(results: Path | str, names: Sequence[str] = ()) -> list[Study]:
     if not asked:
         raise ConfigError(f"{results} holds no study: begin with `python -m experiments run ratio`")
     for name in names:
-        if not any(name in (study["name"], study["grid"]) for study in asked):
-            grids = ", ".join(dict.fromkeys(study["grid"] for study in asked))
+        if not any(name in (study.name, study.grid) for study in asked):
+            grids = ", ".join(dict.fromkeys(study.grid for study in asked))
             raise ConfigError(f"no study {name!r} in {results}: there are studies of {grids}")
     runs: dict[Path, dict[str, Any]] = {}  # read once, though several studies share them
     seeds = seeds_of_cells(asked)
     found = with_pools([load(results, study, runs, seeds) for study in asked])
-    return [
-        study for study in found if not names or study.name in names or study.asked["grid"] in names
-    ]
+    return [s for s in found if not names or s.name in names or s.asked.grid in names]
 
 
 def load(
     results: Path,
-    asked: dict[str, Any],
+    asked: StudyFile,
     known: dict[Path, dict[str, Any]] | None = None,
     seeds: dict[str, int] | None = None,
 ) -> Study:
@@ -257,10 +252,10 @@ def load(
     known = {} if known is None else known
     seeds = seeds_of_cells([asked]) if seeds is None else seeds
     runs, curves = [], []
-    for row in asked["rows"]:
-        for seed in range(seeds[row["cell"]]):
-            path = results / "runs" / row["cell"] / f"seed{seed}"
-            who = {"row": row["label"], "seed": seed}
+    for row in asked.rows:
+        for seed in range(seeds[row.cell]):
+            path = results / "runs" / row.cell / f"seed{seed}"
+            who = {"row": row.label, "seed": seed}
             if path not in known:
                 known[path] = read_run(path)
             run = known[path]
@@ -271,11 +266,11 @@ def load(
     columns += [f"env.{key}" for key in ("data", "processor", "device", "precision", "step")]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
-    of_data = frame[frame.state == "done"]["env.data"].value_counts()
+    of_data = frame[frame.state == State.DONE]["env.data"].value_counts()
     if len(of_data) > 1:
         most = of_data.index[0]
-        is_other = (frame.state == "done") & (frame["env.data"] != most)
-        frame.loc[is_other, "state"] = "other data"
+        is_other = (frame.state == State.DONE) & (frame["env.data"] != most)
+        frame.loc[is_other, "state"] = State.OTHER_DATA
     curve_frame = pd.DataFrame(curves, columns=None if curves else ["row", "seed", "epoch"])
     return Study(asked, frame, curve_frame, *published(asked))
 
@@ -285,24 +280,26 @@ def read_run(path: Path) -> dict[str, Any]:
     try:
         is_over = (path / "summary.json").exists()
     except OSError as error:  # another user's folder: no reason to show nothing of the others
-        return {"state": "damaged", "reason": f"{path}: {error.strerror}", "path": path}
+        return {"state": State.DAMAGED, "reason": f"{path}: {error.strerror}", "path": path}
     if not is_over:
-        is_failed = state(path) == "failed"
-        how = ("failed", failure(path)) if is_failed else ("missing", "")
-        return dict(zip(("state", "reason"), how, strict=True)) | {"path": path}
+        is_failed = state(path) == State.FAILED
+        reason = failure(path) if is_failed else ""
+        now = State.FAILED if is_failed else State.MISSING
+        return {"state": now, "reason": reason, "path": path}
     try:
         result = read_result(path)
+        summary = result.summary
         timings = read_timings(path)
         if (path / "gates.npz").exists():
             unpack(path / "gates.npz")
-        if result.summary["state"] == "done" and not math.isfinite(result.summary["test_error"]):
+        if summary["state"] == State.DONE and not math.isfinite(summary["test_error"]):
             raise ConfigError(f"{path / 'summary.json'}: done, and its test error is no number")
     except ConfigError as error:
-        return {"state": "damaged", "reason": str(error), "path": path}
+        return {"state": State.DAMAGED, "reason": str(error), "path": path}
     # No table or figure is of the gates by epoch, which would be most of the memory.
     metrics = [{k: v for k, v in line.items() if k != "gates"} for line in result.metrics]
-    run = {"path": path, "metrics": metrics} | result.summary
-    run["hidden"] = hidden_text(result.summary["hidden"])
+    run = {"path": path, "metrics": metrics} | summary
+    run["hidden"] = hidden_text(summary["hidden"])
     paces = [line["seconds"] / line["images"] for line in timings]
     run["ece"] = measure_calibration(path / "predictions.npz")
     run["pace"] = min(paces) if paces else None
@@ -312,10 +309,10 @@ def read_run(path: Path) -> dict[str, Any]:
     return run | {f"env.{key}": value for key, value in env.items()}
 
 
-def published(asked: dict[str, Any]) -> tuple[pd.DataFrame, str]:
+def published(asked: StudyFile) -> tuple[pd.DataFrame, str]:
     """The paper's rows for this study, in the study's order, and what they were measured on."""
-    table = yaml.safe_load(PUBLISHED.read_bytes()).get(asked["table"], {"of": "", "rows": {}})
-    rows = {row["label"]: table["rows"].get(row["label"], {}) for row in asked["rows"]}
+    table = yaml.safe_load(PUBLISHED.read_bytes()).get(asked.table, {"of": "", "rows": {}})
+    rows = {row.label: table["rows"].get(row.label, {}) for row in asked.rows}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame.reindex(columns=PAPER, index=list(rows)), table["of"]
 

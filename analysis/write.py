@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.figures.drawing import Drawing, draw
 from analysis.figures.subjects import subjects
-from analysis.load import Group, Study, by_group
+from analysis.load import Study, by_group
 from analysis.statistics import claims as claimed
 from analysis.statistics import effects as crossed
 from analysis.statistics import interventions as replaced
@@ -15,6 +15,7 @@ from analysis.statistics import lengths, secondary
 from analysis.tables import study as tabled
 from analysis.tables.notes import notes
 from experiments.records.files import write_text
+from experiments.records.study_file import Group
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
 Known = dict[str, dict[str, Table]]  # name of a study -> its tables
@@ -43,21 +44,21 @@ def compute_tables(study: Study) -> dict[str, Table]:
     }
     if study.done.get("ece", pd.Series(dtype=float)).notna().any():
         found[f"{study.name}-secondary"] = (
-            f"{study.asked['title']}: secondary outcomes", secondary.cells(study),
+            f"{study.asked.title}: secondary outcomes", secondary.cells(study),
             secondary.notes(study), secondary.numbers(study),
         )  # fmt: skip
     if len(differences := lengths.numbers(study)):
         found[f"{study.name}-slope"] = (
-            f"{study.asked['title']}: by length", lengths.cells(study), lengths.NOTES, differences
+            f"{study.asked.title}: by length", lengths.cells(study), lengths.NOTES, differences
         )  # fmt: skip
     if len(effects := crossed.effects(study)):
         text = crossed.notes(study, effects)
         found[f"{study.name}-effects"] = (
-            f"{study.asked['title']}: effects", crossed.cells(effects), text, effects
+            f"{study.asked.title}: effects", crossed.cells(effects), text, effects
         )  # fmt: skip
     if len(rises := replaced.rises(study)):
         found[f"{study.name}-interventions"] = (
-            f"{study.asked['title']}: what is lost with other gates", replaced.cells(rises),
+            f"{study.asked.title}: what is lost with other gates", replaced.cells(rises),
             replaced.notes(study, rises), rises,
         )  # fmt: skip
     return found

@@ -20,8 +20,8 @@ import typer
 from experiments.launch.proof import CHECKS
 from experiments.processes import command
 from experiments.processes.output import say
-from experiments.records.config import ConfigError
 from experiments.records.files import read_json, write_json, write_text
+from experiments.records.parsing import ConfigError
 from experiments.train.environment import ROOT, git, pick_devices
 from experiments.train.trust import asked, gpu_facts
 

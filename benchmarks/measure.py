@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.data.images import Images
-from experiments.records.config import Recipe, parse
+from experiments.records.config import Recipe
+from experiments.records.parsing import parse
 from experiments.train.environment import keep_freed_memory, peak_memory, pick_precision
 from experiments.train.epoch import Captured
 from experiments.train.optimization import arithmetic, new_forward, new_optimizer, train_step

@@ -5,8 +5,10 @@ from pathlib import Path
 from random import Random
 from shutil import copyfile
 
-from experiments.records.config import RunConfig, recipe_row
-from experiments.records.record import Record, write_study
+from experiments.records.config import RunConfig
+from experiments.records.recipes import recipe_row
+from experiments.records.record import Record
+from experiments.records.study_file import write_study
 from experiments.study.study import Study, expand
 
 ASKED = {"dataset": "synthetic", "network": "resnet29b", "recipe": "fast"}

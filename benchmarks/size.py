@@ -28,8 +28,8 @@ from benchmarks.usage import Usage, usage
 from experiments.data.datasets import prepare_any
 from experiments.launch.cluster import SlurmSettings, check_slurm
 from experiments.launch.slurm import squeue
-from experiments.records.config import ConfigError
 from experiments.records.files import write_json
+from experiments.records.parsing import ConfigError
 
 ROW = len(study_of(1).cells)  # runs of a seed
 PAGE = ROOT / "docs" / "cluster.md"

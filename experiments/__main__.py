@@ -47,8 +47,10 @@ from experiments.plan.options import (
 from experiments.processes import command
 from experiments.processes.output import console, say, waiting_for_nobody
 from experiments.records import record as records
-from experiments.records.config import checked, recipes
-from experiments.records.study_file import read_studies
+from experiments.records.parsing import checked
+from experiments.records.recipes import recipes
+from experiments.records.states import MISSING
+from experiments.records.study_file import StudyFile, read_studies, runs_of
 from experiments.records.text import duration
 from experiments.study.grid import list_grids
 from experiments.study.study import Study
@@ -122,7 +124,7 @@ def plan(options: ForecastOptions) -> None:
         say("\n".join(f"{head}{text}" for head, text in texts.items() if text))
     names = runner.name_runs(studies, results, Study.forecast)
     states = {record: record.state for record in names}
-    missing = [record for record, state in states.items() if state in records.MISSING]
+    missing = [record for record, state in states.items() if state in MISSING]
     say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
     if missing:
         device, workers = machine.device, workers or len(machine.slots)
@@ -156,16 +158,16 @@ def status(
     for key, value in wanted.items():
         if known[key]:
             checked(choose, key, value, known[key])
-    asked = {study["grid"]: None for study in read_studies(results)}
+    asked = {study.grid: None for study in read_studies(results)}
     for grid in grids:
         checked(choose, "grid", grid, {**list_grids(), **asked})
 
-    def studies() -> list[dict]:
+    def studies() -> list[StudyFile]:
         return [
             study
             for study in read_studies(results)
-            if (not grids or study["grid"] in grids)
-            and all(study[key] == value for key, value in wanted.items())
+            if (not grids or study.grid in grids)
+            and all(getattr(study, key) == value for key, value in wanted.items())
         ]
 
     def picture() -> Group:
@@ -181,7 +183,7 @@ def status(
             return
     if not studies():
         say(f"nothing of this was asked for yet in {results}: begin with `run`")
-    cells = stale.by_cell(path for s in studies() for path in records.runs_of(s, results))
+    cells = stale.by_cell(path for s in studies() for path in runs_of(s, results))
     findings = {
         finding.path: finding
         for cell in (track(cells, "verifying", console=console) if verify else ())

@@ -21,9 +21,11 @@ from filelock import FileLock
 from analysis import __main__ as analysis
 from experiments import __main__ as cli
 from experiments.launch.local import Local
-from experiments.records.config import RunConfig, parse
+from experiments.records.config import RunConfig
 from experiments.records.lock import holder
-from experiments.records.record import Record, write_study
+from experiments.records.parsing import parse
+from experiments.records.record import Record
+from experiments.records.study_file import StudyFile, write_study
 from experiments.study.settings import parse_settings
 from experiments.study.study import Study, expand
 
@@ -139,6 +141,11 @@ def tiny_study(grid: str, seeds: int = 1, **changes) -> Study:
     return expand(grid, **asked, settings=settings)
 
 
+def with_changes(study: StudyFile, **changes) -> StudyFile:
+    """What was asked for, with other values of some keys."""
+    return parse(StudyFile, study.plain() | changes)
+
+
 def train_study(study: Study, results: Path, data_dir: Path) -> None:
     """Trains what `run` would, and draws nothing."""
     write_study(results, study.record())
@@ -239,8 +246,8 @@ def start(
 
 def workers(results: Path, steps: int = 0) -> list[int]:
     """The processes that train, and have done some steps."""
-    who = [holder(path.parent) or {} for path in results.glob("runs/*/*/lock")]
-    return [facts["pid"] for facts in who if "pid" in facts and facts.get("step", 0) >= steps]
+    found = [holder(path.parent) for path in results.glob("runs/*/*/lock")]
+    return [signs.pid for signs in found if signs and signs.pid and signs.step >= steps]
 
 
 def wrong(capsys, *words: str) -> str:

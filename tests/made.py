@@ -1,33 +1,33 @@
 """Studies in memory, made of numbers that are known."""
 
 import pandas as pd
+from conftest import with_changes
 
-from analysis.load import PLAIN, Study
+from analysis.load import Study
 from experiments.study.study import expand
+from experiments.train.fingerprint import PLAIN
 
 GROUP = {"dataset": "cifar10", "recipe": "medium"}
 
 
 def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
     """A study in memory, whose runs end in these errors; 9 % for the rows that are not named."""
-    asked = expand(grid, **GROUP).record() | {"seeds": 3} | changes
+    asked = with_changes(expand(grid, **GROUP).record(), **{"seeds": 3} | changes)
     rows = []
-    for row in asked["rows"]:
-        for seed, error in enumerate(errors.get(row["label"], [8.9, 9.0, 9.1])):
-            has_se = row["label"] not in (PLAIN, "gate fixed at 1/2")
+    for row in asked.rows:
+        for seed, error in enumerate(errors.get(row.label, [8.9, 9.0, 9.1])):
+            has_se = row.label not in (PLAIN, "gate fixed at 1/2")
             rows.append({
-                "row": row["label"], "seed": seed, "state": "done", "reason": "",
+                "row": row.label, "seed": seed, "state": "done", "reason": "",
                 "test_error": error, "test_images": 10_000, "interventions": {},
                 "parameters": 110 if has_se else 100,
-                "multiply_adds": 1005 if row["label"] == "NoSqueeze" else 1001 if has_se else 1000,
+                "multiply_adds": 1005 if row.label == "NoSqueeze" else 1001 if has_se else 1000,
                 "pace": (1.05 if has_se else 1.0) + 0.001 * seed, "delay": 1.1,
                 "hidden": "",
                 "env.processor": "p", "env.device": "d", "env.data": "x", "env.precision": "bf16",
-                "env.step": "plain", "path": f"{row['label']}/seed{seed}",
+                "env.step": "plain", "path": f"{row.label}/seed{seed}",
             })  # fmt: skip
-    paper = pd.DataFrame(
-        index=[row["label"] for row in asked["rows"]], columns=["top1"], dtype=float
-    )
+    paper = pd.DataFrame(index=[row.label for row in asked.rows], columns=["top1"], dtype=float)
     return Study(
         asked, pd.DataFrame(rows), pd.DataFrame(columns=["row", "seed", "epoch"]), paper, ""
     )

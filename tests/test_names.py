@@ -8,8 +8,9 @@ from conftest import call, tiny, tiny_words, wrong
 
 from analysis.tables.study import csv, markdown
 from experiments.commands.run import expand_all
-from experiments.records.config import ConfigError, RunConfig, parse
-from experiments.records.record import write_study
+from experiments.records.config import RunConfig
+from experiments.records.parsing import ConfigError, parse
+from experiments.records.study_file import write_study
 from experiments.study.grid import read_grid
 from experiments.study.study import expand
 from senet.block import GATES

@@ -10,9 +10,8 @@ import pytest
 import typer
 
 from experiments.plan.measure import check
-from experiments.records.config import recipes
-from experiments.records.record import write_study
-from experiments.records.study_file import read_studies
+from experiments.records.recipes import recipes
+from experiments.records.study_file import read_studies, write_study
 from experiments.study.grid import list_grids
 from experiments.study.study import expand
 from senet.custom import check_own

@@ -18,7 +18,7 @@ def test_imports_go_one_way(module):
         ("experiments.train.train", "def f():\n    from analysis import load\n", ["analysis.load"]),
         ("experiments.records.lock", "import experiments.plan.rates", ["experiments.plan.rates"]),
         ("analysis.load", "if True:\n    import tracking.mirror", ["tracking.mirror"]),
-        ("analysis.load", "from experiments.records.config import parse", []),
+        ("analysis.load", "from experiments.records.parsing import parse", []),
     ],
 )
 def test_an_import_in_the_wrong_place_is_found_in_a_function_too(module, source, found):

@@ -10,10 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError
 from experiments.records.files import read_json, write_json
-from experiments.records.record import seeds_of_cells
-from experiments.records.study_file import read_studies
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import StudyFile, read_studies, seeds_of_cells
 from senet.config import SEConfig
 from senet.networks import NETWORKS
 
@@ -28,17 +27,15 @@ except ImportError:
         "the dashboard needs wandb-workspaces: pip install wandb-workspaces"
     ) from None
 
-Asked = dict[str, Any]  # a study, as `read_studies` returns it
-
 KEYS = {"network": "network", "width": "width"} | {f.name: f"se_{f.name}" for f in fields(SEConfig)}
 OPEN = ("Errors", "Error against what was varied", "Table", "Figures")  # sections, from the start
 COLUMNS = [f"summary:{key}" for key in ("test/error", "parameters", "multiply_adds", "state")]
 SYMBOLS = ("So", "Sk", "Sm", "Sc", "Cs")  # the library refuses them in names: = and + among them
 IDENTITY = {wr.Report: ("id",), ws.Workspace: ("_internal_id", "_internal_name")}
-WARNINGS: dict[str, Callable[[Asked], bool]] = {  # what a study must not be taken for
-    "SYNTHETIC DATA: nothing follows for CIFAR.": lambda study: study["dataset"] == "synthetic",
-    "A DEMONSTRATION, too short: rank nothing by it.": lambda study: study["demonstration"],
-    "ONE SEED: no difference can be told from chance.": lambda study: study["seeds"] == 1,
+WARNINGS: dict[str, Callable[[StudyFile], bool]] = {  # what a study must not be taken for
+    "SYNTHETIC DATA: nothing follows for CIFAR.": lambda study: study.dataset == "synthetic",
+    "A DEMONSTRATION, too short: rank nothing by it.": lambda study: study.demonstration,
+    "ONE SEED: no difference can be told from chance.": lambda study: study.seeds == 1,
 }
 ASKED = "Which parts of a Squeeze-and-Excitation block matter, and which only seem to?"
 SOURCES = """Every number is copied here from the record of a run, sealed by checksums. Test \
@@ -46,16 +43,16 @@ errors are read after the last epoch; nothing was selected by them. Lines are me
 bands go from the lowest seed to the highest and are no confidence intervals. To draw it again:"""
 
 
-def varied(study: Asked) -> list[str]:
+def varied(study: StudyFile) -> list[str]:
     """The levels that have several values in this study."""
-    levels = [level for row in study["rows"] for level in row.get("levels", {}).items()]
+    levels = [level for row in study.rows for level in row.levels.items()]
     names = dict.fromkeys(name for name, _ in levels)
     return [name for name in names if len({value for n, value in levels if n == name}) > 1]
 
 
-def stages(study: Asked) -> range:
+def stages(study: StudyFile) -> range:
     """The paper's numbers of the stages: 2 to 4 on CIFAR, 2 to 5 of a network for ImageNet."""
-    names = [study["network"], *(row.get("levels", {}).get("network") for row in study["rows"])]
+    names = [study.network, *(row.levels.get("network") for row in study.rows)]
     counts = [len(NETWORKS[name].blocks) for name in names if name in NETWORKS]
     return range(2, 2 + max(counts, default=3))
 
@@ -66,29 +63,29 @@ def among(key: str, texts: Sequence[str]) -> str:
     return f"{key} in [" + ", ".join(f'"{code}"' for code in codes) + "]"
 
 
-def filters(study: Asked) -> tuple[str, str]:
+def filters(study: StudyFile) -> tuple[str, str]:
     """For the training runs, by cell as other data sets share the tag; for the analysis's run."""
-    cells = [row["cell"] for row in study["rows"]]
-    return among('Config("cell")', cells), among('Metric("Name")', [study["name"]])
+    cells = [row.cell for row in study.rows]
+    return among('Config("cell")', cells), among('Metric("Name")', [study.name])
 
 
-def folded(study: Asked) -> dict[str, Any]:
+def folded(study: StudyFile) -> dict[str, Any]:
     """What folds the seeds of a cell into their mean, and a band from the lowest to the highest."""
     grouped = {"groupby": wr.Config("cell"), "groupby_aggfunc": "mean"}
     shown = sum(seeds_of_cells([study]).values())
     return grouped | {"groupby_rangefunc": "minmax", "max_runs_to_show": shown}
 
 
-def line(study: Asked, title: str, metric: str) -> wr.LinePlot:
+def line(study: StudyFile, title: str, metric: str) -> wr.LinePlot:
     return wr.LinePlot(title=title, x="epoch", y=[metric], smoothing_type="none", **folded(study))
 
 
-def bars(study: Asked, title: str, *metrics: str) -> wr.BarPlot:
-    most = len(study["rows"]) * len(metrics)
+def bars(study: StudyFile, title: str, *metrics: str) -> wr.BarPlot:
+    most = len(study.rows) * len(metrics)
     return wr.BarPlot(title=title, metrics=list(metrics), max_bars_to_show=most, **folded(study))
 
 
-def against(study: Asked) -> wr.ScatterPlot:
+def against(study: StudyFile) -> wr.ScatterPlot:
     """Test error against the ratio where it is varied, else against the parameters."""
     x, name, is_of_ratio = wr.SummaryMetric("parameters"), "parameters", "ratio" in varied(study)
     if is_of_ratio:
@@ -97,7 +94,7 @@ def against(study: Asked) -> wr.ScatterPlot:
     return wr.ScatterPlot(title=title, x=x, y=error, log_x=is_of_ratio)
 
 
-def gates(study: Asked) -> list[Any]:
+def gates(study: StudyFile) -> list[Any]:
     """By stage: mean and spread over the epochs, and the histogram, which W&B draws of one run."""
     panels, one = [], {"groupby": "None", "aggregate": False, "max_runs_to_show": 1}
     for of in (f"stage {number}" for number in stages(study)):
@@ -109,7 +106,7 @@ def gates(study: Asked) -> list[Any]:
     return panels
 
 
-def of_training(study: Asked) -> dict[str, list[Any]]:
+def of_training(study: StudyFile) -> dict[str, list[Any]]:
     """Panels of the training runs, by section."""
     kinds = [f"intervention/{kind}" for kind in ("mean", "another", "half", "one")]
     replaced = "Test error (%), each gate replaced by its mean, another image's, 1/2, 1"
@@ -139,7 +136,7 @@ def of_training(study: Asked) -> dict[str, list[Any]]:
     }
 
 
-def of_analysis(study: Asked) -> dict[str, list[Any]]:
+def of_analysis(study: StudyFile) -> dict[str, list[Any]]:
     """Panels of the run that holds the table, and the figures that fit the study, by section."""
     names = varied(study)
     fits = {"ratio": "ratio" in names, "figure4": "network" in names, "factorial": len(names) > 1}
@@ -150,14 +147,14 @@ def of_analysis(study: Asked) -> dict[str, list[Any]]:
     return {"Table": shown, "Figures": [wr.MediaBrowser(**figures, layout=wr.Layout(w=24, h=12))]}
 
 
-def workspace(study: Asked, entity: str, project: str) -> ws.Workspace:
+def workspace(study: StudyFile, entity: str, project: str) -> ws.Workspace:
     """The view of one study: its own runs, seeds of a cell folded into one. It is not saved yet.
 
     Args:
-        study: as `read_studies` returns it.
+        study: what was asked for.
         entity, project: where its runs are; the entity is a user or a team.
     """
-    title = f"{study['title']}: {study['name']}"
+    title = f"{study.title}: {study.name}"
     levels = [f"config:{KEYS[name]}.value" for name in varied(study) if name in KEYS]
     sections = of_training(study) | of_analysis(study)
     return ws.Workspace(
@@ -165,7 +162,7 @@ def workspace(study: Asked, entity: str, project: str) -> ws.Workspace:
         project=project,
         name="".join(" " if unicodedata.category(c) in SYMBOLS else c for c in title),
         sections=[ws.Section(name, panels, name in OPEN) for name, panels in sections.items()],
-        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=len(study["rows"]) + 1),
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=len(study.rows) + 1),
         runset_settings=ws.RunsetSettings(
             filters=" or ".join(filters(study)),
             groupby=[ws.Config("cell")],
@@ -175,29 +172,29 @@ def workspace(study: Asked, entity: str, project: str) -> ws.Workspace:
     )
 
 
-def chapter(study: Asked) -> list[Any]:
+def chapter(study: StudyFile) -> list[Any]:
     """A study in the report: what is asked, what is expected, how it is trained, what came out."""
-    data, training = f"Data {study['dataset']}, network {study['network']}", study["training"]
+    data, training = f"Data {study.dataset}, network {study.network}", study.training
     cells, name = filters(study)
     runs = wr.Runset(name="training runs", filters=cells, groupby=["config.cell"])
     found = wr.Runset(name="analysis", filters=name)
     return [
-        wr.H2(f"{study['title']} ({study['dataset']})"),
-        wr.P((f"Table {study['table']} of the paper. " if study["table"] else "") + study["about"]),
+        wr.H2(f"{study.title} ({study.dataset})"),
+        wr.P((f"Table {study.table} of the paper. " if study.table else "") + study.about),
         *(wr.CalloutBlock(text) for text, holds in WARNINGS.items() if holds(study)),
-        wr.P(f"Expected before any run: {study['expected']}"),
-        wr.P(f"{data}, {training}. Seeds: {study['seeds']}."),
-        wr.CodeBlock(study["command"], language=None),
+        wr.P(f"Expected before any run: {study.expected}"),
+        wr.P(f"{data}, {training}. Seeds: {study.seeds}."),
+        wr.CodeBlock(study.command, language=None),
         wr.PanelGrid(runsets=[found], panels=[*chain(*of_analysis(study).values())]),
         wr.PanelGrid(runsets=[runs], panels=[*chain(*of_training(study).values())]),
     ]
 
 
-def report(studies: Sequence[Asked], entity: str, project: str) -> wr.Report:
+def report(studies: Sequence[StudyFile], entity: str, project: str) -> wr.Report:
     """One report of all studies: words, table, figures, panels of each. It is not saved yet.
 
     Args:
-        studies: as `read_studies` returns them.
+        studies: what was asked for.
         entity, project: where it is kept; the panels show runs of the report's own project.
     """
     blocks = [wr.P(ASKED), wr.TableOfContents(), *chain(*map(chapter, studies))]
@@ -231,7 +228,7 @@ def publish(results: Path, entity: str, project: str) -> list[str]:
     if not studies:
         raise ConfigError(f"{results} holds no study: begin with `python -m experiments run ratio`")
     views = {"report": report(studies, entity, project)}
-    views |= {study["name"]: workspace(study, entity, project) for study in studies}
+    views |= {study.name: workspace(study, entity, project) for study in studies}
     path = results / "wandb" / "dashboard.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = read_json(path) if path.exists() else {}

@@ -13,7 +13,7 @@ from experiments.launch.background import Message
 from experiments.launch.failures import first_line
 from experiments.processes.child import printing_into
 from experiments.processes.scratch import scratch
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 from tracking import mirror as tracking
 
 LOOK_EVERY = 1.0  # seconds between two looks at the records of the runs that are under way

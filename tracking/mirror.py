@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.launch.failures import first_line
-from experiments.records.config import ConfigError
 from experiments.records.files import read_lines
 from experiments.records.gates import unpack
-from experiments.records.record import load, read_result, read_timings, state
+from experiments.records.parsing import ConfigError
+from experiments.records.record import load
+from experiments.records.results import read_result, read_timings
+from experiments.records.states import FINISHED, State, state
 from experiments.records.study_file import read_studies
 from tracking.naming import METRICS, machine_of, settings_of, summary_of
 from tracking.sent import (
@@ -40,7 +42,6 @@ PROJECT = "se-ablation"  # unless WANDB_PROJECT says otherwise
 INSTALL = "W&B is not installed: `pip install wandb`, or go on without it (`--track off`)"
 CONNECT = 15  # seconds for the service to answer in, and to take the rest of a run at its end
 TAG = 64  # characters of a tag at most
-ENDED = ("done", "diverged")  # states of a run that W&B gets all of
 
 
 def is_installed() -> bool:
@@ -211,7 +212,7 @@ class Mirror:
         digest = None
         try:
             self.catch_up()
-            if (now := state(self.path)) in (*ENDED, "damaged"):
+            if (now := state(self.path)) in (*FINISHED, State.DAMAGED):
                 read_result(self.path)  # which names what is damaged
                 self.run.log(dict(pictures(self.path)) | {"epoch": self.told}, step=self.told + 1)
                 self.run.summary.update(summary_of(self.path))
@@ -286,9 +287,9 @@ def tell_study(results: Path, name: str, mode: str) -> None:
         id=study_id(name),
         name=name,
         job_type="analysis",
-        tags=[asked["grid"][:TAG]],
-        config={key: asked[key] for key in keys},
-        notes="\n\n".join(filter(None, [asked["about"], asked["expected"]])),
+        tags=[asked.grid[:TAG]],
+        config={key: getattr(asked, key) for key in keys},
+        notes="\n\n".join(filter(None, [asked.about, asked.expected])),
     )
     told = {}
     for table, (_, shown, _, _) in found.items():

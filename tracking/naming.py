@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError, RunConfig, variant
+from experiments.records.config import RunConfig, variant
 from experiments.records.files import read_sealed
+from experiments.records.parsing import ConfigError
 
 # A column of metrics.jsonl -> what W&B calls it; a slash makes a section of panels.
 METRICS = {

@@ -14,10 +14,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from experiments.records.config import ConfigError, RunConfig
+from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, read_json, write_json
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import StudyFile
 
 
 def folder_of(results: Path) -> Path:
@@ -32,24 +33,21 @@ def study_id(name: str) -> str:
     return f"analysis-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
-def grids_of(cell: str, studies: Sequence[dict[str, Any]]) -> list[str]:
+def grids_of(cell: str, studies: Sequence[StudyFile]) -> list[str]:
     """The grids that a row of this name stands in."""
-    return sorted(
-        {study["grid"] for study in studies if any(row["cell"] == cell for row in study["rows"])}
-    )
+    return sorted({study.grid for study in studies if any(row.cell == cell for row in study.rows)})
 
 
-def digest_of_run(path: Path, studies: Sequence[dict[str, Any]]) -> str:
+def digest_of_run(path: Path, studies: Sequence[StudyFile]) -> str:
     """Changes with a run's result, and with the grids that it belongs to."""
     parts = [digest_of_file(path / "summary.json"), *grids_of(path.parent.name, studies)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def figures_of(results: Path, asked: dict[str, Any]) -> list[Path]:
+def figures_of(results: Path, asked: StudyFile) -> list[Path]:
     """The PNGs of a study, and the forest plot that it is part of."""
-    group = "-".join(asked[key] for key in ("dataset", "network", "recipe"))
-    forest = results / "figures" / f"forest-{group}.png"
-    own = files_of(results / "figures", asked["name"], "png")
+    forest = results / "figures" / f"forest-{'-'.join(asked.group)}.png"
+    own = files_of(results / "figures", asked.name, "png")
     return [*own, *([forest] if forest.exists() else [])]
 
 
@@ -59,11 +57,11 @@ def files_of(folder: Path, name: str, ending: str) -> list[Path]:
     return sorted(path for path in folder.glob(f"*.{ending}") if own.fullmatch(path.name))
 
 
-def digest_of_study(results: Path, asked: dict[str, Any]) -> str:
+def digest_of_study(results: Path, asked: StudyFile) -> str:
     """Changes with the study's tables and figures."""
-    files = files_of(results / "tables", asked["name"], "csv")
+    files = files_of(results / "tables", asked.name, "csv")
     parts = [digest_of_file(path) for path in files + figures_of(results, asked)]
-    return hashlib.sha256(" ".join([asked["name"], *parts]).encode()).hexdigest()
+    return hashlib.sha256(" ".join([asked.name, *parts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.launch.failures import first_line
-from experiments.records.config import ConfigError
-from experiments.records.record import load, pilots_of, read_result, runs_of, state
-from experiments.records.study_file import read_studies
+from experiments.processes.scratch import scratch
+from experiments.records.parsing import ConfigError
+from experiments.records.record import load
+from experiments.records.results import read_result
+from experiments.records.states import FINISHED, State, state
+from experiments.records.study_file import pilots_of, read_studies, runs_of
 from tracking import mirror as tracking
-from tracking.live import scratch
 from tracking.sent import (
     digest_of_run,
     digest_of_study,
@@ -60,7 +62,7 @@ def items(results: Path) -> Iterator[Item]:
         raise ConfigError(f"{results} holds no study: begin with `run`")
     paths = (p for s in studies for p in (*runs_of(s, results), *pilots_of(s, results)))
     for path in dict.fromkeys(paths):
-        if state(path) not in (*tracking.ENDED, "damaged"):
+        if state(path) not in (*FINISHED, State.DAMAGED):
             continue
         try:
             load(path).summary()
@@ -70,9 +72,9 @@ def items(results: Path) -> Iterator[Item]:
         else:
             yield Item(path, name, state_of(folder, name, digest_of_run(path, studies)))
     for study in studies:
-        name = study_id(study["name"])
-        if list((results / "tables").glob(f"{study['name']}.*")):
-            yield Item(study["name"], name, state_of(folder, name, digest_of_study(results, study)))
+        name = study_id(study.name)
+        if list((results / "tables").glob(f"{study.name}.*")):
+            yield Item(study.name, name, state_of(folder, name, digest_of_study(results, study)))
 
 
 def sync(results: Path, dry_run: bool, say: Say, console: Console) -> int:

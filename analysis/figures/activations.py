@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import PALETTE
-from experiments.records.config import ConfigError, checked
 from experiments.records.gates import Block, Gates, spaced
+from experiments.records.parsing import ConfigError, checked
 from senet.config import choose, stage_of
 
 # The paper shows goldfish, pug, plane and cliff; here what is closest to them.

@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import OURS, PAPER, STYLE, marks, write
-from analysis.load import Study
+from analysis.figures.style import STYLE, marks, write
+from analysis.load import PAPER, Study
+from analysis.statistics.claims import OURS
 from analysis.statistics.comparisons import MARGINS, against_reference, pair, verdict
 from analysis.statistics.stats import Difference
+from experiments.records.states import State
 
 FEWEST_POINTS = 1.5  # of the axis, to each side
 
@@ -36,12 +38,12 @@ def compared(studies: Sequence[Study]) -> dict[str, list[tuple[Study, str]]]:
     for study in studies:
         for row, found in against_reference(study).items():
             both = study.cells[row], study.cells[study.references[row]]
-            is_over = {"diverged", "failed"} & set(study.states(row))
+            is_over = {State.DIVERGED, State.FAILED} & set(study.states(row))
             if both in seen or (math.isnan(found.estimate) and not is_over):
                 continue
             seen.add(both)
             against = study.reference or study.references_in_words
-            name = f"{study.asked['title']} (minus {against})"
+            name = f"{study.asked.title} (minus {against})"
             blocks.setdefault(name, []).append((study, row))
     return blocks
 
@@ -58,7 +60,7 @@ def line(study: Study, row: str) -> Line:
     reference = study.references[row]
     found, word = pair(study, row, reference), verdict(study, row)
     if math.isnan(found.estimate):  # no run of it ended in a number
-        word = "diverged" if "diverged" in set(study.states(row)) else "failed"
+        word = State.DIVERGED if State.DIVERGED in study.states(row) else State.FAILED
     paper = study.paper.top1[row] - study.paper.top1[reference]
     seeds = min(len(study.errors(row)), len(study.errors(reference)))
     return Line(row, found, paper, word, seeds)
@@ -74,7 +76,7 @@ def forest(studies: Sequence[Study]) -> Figure:
     height = 1.5 + 0.21 * sum(1.25 + len(block) for block in blocks.values())
     figure = Figure(figsize=(7.2, height))
     ax = figure.subplots()
-    margin = MARGINS.get(studies[0].asked["dataset"], 0.0)
+    margin = MARGINS.get(studies[0].asked.dataset, 0.0)
     limit = reach([line for block in blocks.values() for line in block])
     ax.axvspan(-margin, margin, color="0.92", zorder=0)
     ax.axvline(0, color="0.4", lw=1, zorder=1)
@@ -88,8 +90,8 @@ def forest(studies: Sequence[Study]) -> Figure:
     ax.set_xlim(-limit, limit)
     ax.set_xlabel("test error minus that of the reference (points); left is better")
     asked = studies[0].asked
-    network = next((s.asked["network"] for s in studies if s.asked["network"] != "all"), "")
-    where = f"{network} on {asked['dataset']}" if network else asked["dataset"]
+    network = next((s.asked.network for s in studies if s.asked.network != "all"), "")
+    where = f"{network} on {asked.dataset}" if network else asked.dataset
     figure.suptitle(f"Every variant against its reference · {where}, {marks(studies[0])}")
     handles = [
         ax.errorbar([], [], xerr=[], fmt="D", color=OURS, ms=4, capsize=2,

@@ -13,6 +13,7 @@ from analysis.statistics.comparisons import MARGINS, against_reference, shown
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.statistics.stats import Difference
 from analysis.tables.notes import SETTINGS
+from experiments.records.study_file import Tune
 
 APART = 1.02  # marks of different networks stand so far from each other, on the axis of lengths
 
@@ -78,7 +79,7 @@ def draw_declared(study: Study, ax: Axes) -> None:
     halves = [0 if math.isnan(d.low) else d.high - d.estimate for d in found.values()]
     values = [d.estimate for d in found.values()]
     ax.errorbar(list(found), values, yerr=halves, fmt="D", color="0.15", ms=5, capsize=3)
-    if margin := MARGINS.get(study.asked["dataset"]):
+    if margin := MARGINS.get(study.asked.dataset):
         ax.axhspan(-margin, margin, color="0.93", zorder=0)
     ax.axhline(0, color="0.5", lw=1)
     lines = [(s.ends, study.pool.contrast(s.of_cells(study.cells))) for s in declared]
@@ -89,7 +90,7 @@ def draw_declared(study: Study, ax: Axes) -> None:
 
 def tuning(study: Study) -> Figure:
     """Held-out error of the pilots against the value that they tried; a panel a length."""
-    tune = study.asked["tune"]
+    tune = study.asked.tune
     networks = series(study) or {row: {0: row} for row in study.rows}
     lengths = sorted({length for rows in networks.values() for length in rows})
     lengths = [x for x in lengths if any(known(tune, rows.get(x)) for rows in networks.values())]
@@ -105,7 +106,8 @@ def tuning(study: Study) -> Figure:
             errors = known(tune, found.get(length))
             ax.plot(list(errors), list(errors.values()), marker=mark, mfc="w", color=color, ms=5,
                     lw=1.2, label=network)  # fmt: skip
-            if (chosen := tune["rows"].get(found.get(length), {}).get("chosen")) in errors:
+            row = found.get(length)
+            if row in tune.rows and (chosen := tune.rows[row].chosen) in errors:
                 ax.plot(chosen, errors[chosen], marker=mark, color=color, ms=6)
         ax.set_xscale("log")
         values = sorted({x for rows in networks.values() for x in known(tune, rows.get(length))})
@@ -114,20 +116,20 @@ def tuning(study: Study) -> Figure:
         ax.grid(color="0.9")
         if length:
             ax.set_title(f"{length:,} {UNITS[unit(study)]}")
-    figure.supxlabel(f"{SETTINGS.get(tune['key'], tune['key'])}; filled: chosen", fontsize=9)
+    figure.supxlabel(f"{SETTINGS.get(tune.key, tune.key)}; filled: chosen", fontsize=9)
     figure.supylabel("error on held-out images (%)", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    return entitled(figure, study, f"{study.asked['title']}: what the pilots tried")
+    return entitled(figure, study, f"{study.asked.title}: what the pilots tried")
 
 
 def any_known(study: Study) -> bool:
     """Tells whether a pilot of the study has ended in a number."""
-    tune = study.asked.get("tune", {"rows": {}})
-    return any(known(tune, row) for row in tune["rows"])
+    tune = study.asked.tune
+    return tune is not None and any(known(tune, row) for row in tune.rows)
 
 
-def known(tune: dict, row: str | None) -> dict[float, float]:
+def known(tune: Tune, row: str | None) -> dict[float, float]:
     """Value -> error of those pilots of a row that ended in a number."""
-    tried = tune["rows"].get(row, {}).get("tried", [])
+    tried = tune.rows[row].tried if row in tune.rows else ()
     return {value: error for value, error in tried if error is not None}

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from analysis.figures.style import MARKS
 from analysis.statistics.interventions import WORDS
 from analysis.statistics.stats import interval
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 TICKS = [-50, -10, -2, -1, 0, 1, 2, 10, 50]  # of a rise in points
 

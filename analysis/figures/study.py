@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.lengths import any_known, budget, tuning
-from analysis.figures.style import CONTROLS, OURS, PAPER, STYLE, entitled, seeds_text, where, write
+from analysis.figures.style import CONTROLS, STYLE, entitled, seeds_text, where, write
 from analysis.figures.training import curves, figure4, has_curves, pairs
-from analysis.load import Study
+from analysis.load import PAPER, Study
+from analysis.statistics.claims import OURS
 from analysis.statistics.effects import effects
 from analysis.statistics.lengths import series
 from analysis.tables.study import numbers
@@ -154,7 +155,7 @@ def cost(study: Study) -> Figure:
     axes[0, 0].set_ylabel("test error (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    return entitled(figure, study, f"{study.asked['title']}: error against cost")
+    return entitled(figure, study, f"{study.asked.title}: error against cost")
 
 
 def plain_rows(study: Study) -> list[str]:

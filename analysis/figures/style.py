@@ -43,15 +43,15 @@ def seeds_text(study: Study) -> str:
 def marks(study: Study) -> str:
     """What a figure must not be taken for."""
     asked = study.asked
-    found = [f"recipe {asked['recipe']}"]
-    found += ["SYNTHETIC DATA"] if asked["dataset"] == "synthetic" else []
-    found += ["a demonstration"] if asked["demonstration"] else []
+    found = [f"recipe {asked.recipe}"]
+    found += ["SYNTHETIC DATA"] if asked.dataset == "synthetic" else []
+    found += ["a demonstration"] if asked.demonstration else []
     return ", ".join(found)
 
 
 def where(study: Study) -> str:
-    network = study.asked["network"]
-    return f"{'' if network == 'all' else f'{network} on '}{study.asked['dataset']}"
+    network = study.asked.network
+    return f"{'' if network == 'all' else f'{network} on '}{study.asked.dataset}"
 
 
 def entitled(figure: Figure, study: Study, text: str | None = None) -> Figure:

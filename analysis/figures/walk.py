@@ -8,8 +8,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from analysis.figures.activations import gate_limits
 from analysis.figures.style import MARKS
-from experiments.records.config import ConfigError
 from experiments.records.gates import Gates
+from experiments.records.parsing import ConfigError
 
 
 def walk(gates: Gates) -> Figure:

@@ -17,6 +17,7 @@ from analysis.statistics.comparisons import (
 from analysis.statistics.contrasts import read_contrasts
 from analysis.statistics.interventions import rises
 from analysis.statistics.lengths import longest, series
+from experiments.records.states import REFUSED, State
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 CONTROL = "control"
@@ -38,7 +39,7 @@ def headline(studies: Sequence[Study]) -> Group | None:
     """
     groups = by_group([study for study in studies if is_judged(study)])
     declared = read_contrasts().groups
-    done = [group for group in groups if runs(groups[group], "done")]
+    done = [group for group in groups if runs(groups[group], State.DONE)]
     if not any(map(says_something, groups.get(declared.confirmatory, []))):
         done = [group for group in done if group != declared.confirmatory]
     for group in (declared.confirmatory, declared.exploratory, *done):
@@ -70,7 +71,7 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
     ours = "several networks" if network == "all" else f"`{network}`"
     where = f"On {NAMES.get(dataset, dataset)} with {ours} and the recipe `{recipe}`"
     first = first_of(studies) or studies[0]
-    finding = found(first, every=first.asked["grid"] not in FIRST)
+    finding = found(first, every=first.asked.grid not in FIRST)
     start = finding if finding.startswith(("SE", "`")) else finding[0].lower() + finding[1:]
     text = [f"{where}: {start}", *status(group)]
     return [*text, of_claims(verdicts), *unfinished(studies)]
@@ -93,7 +94,7 @@ def found(study: Study, every: bool = False) -> str:
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
-    rest = "" if study.asked["grid"] == CONTROL else by_chance(study, is_named=True)
+    rest = "" if study.asked.grid == CONTROL else by_chance(study, is_named=True)
     return " ".join([*texts, *([rest] if rest else []), *dependence(study)])
 
 
@@ -101,7 +102,7 @@ def sentence(study: Study, one: Answer) -> str:
     """`SE ends 1.30 points lower than the plain network (-1.30 [-2.26, -0.35]).`"""
     who, than = one.comparison.who, one.comparison.than
     measured, by = shown(one.found), abs(one.found.estimate)
-    word, margin = one.verdict.split(":")[0].split(",")[0], MARGINS.get(study.asked["dataset"], 0)
+    word, margin = one.verdict.split(":")[0].split(",")[0], MARGINS.get(study.asked.dataset, 0)
     rest = one.verdict.partition(word)[2].lstrip(":, ")
     more = f"; {rest}" if rest else ""
     if one.comparison.over:
@@ -140,7 +141,7 @@ def dependence(study: Study) -> list[str]:
     """What the trained network needs of its gates, which is not what its training gained."""
     table = rises(study)
     table = table[(table.row == "SE") & (table["where"] == "all") & (table.how == "mean")]
-    if study.asked["grid"] != CONTROL or table.empty:
+    if study.asked.grid != CONTROL or table.empty:
         return []
     rise, half = table.iloc[0].rise, table.iloc[0].half_width
     width = "" if math.isnan(half) else f" ± {half:.2f}"
@@ -152,7 +153,7 @@ def dependence(study: Study) -> list[str]:
 
 def first_of(studies: Sequence[Study]) -> Study | None:
     """The study that the answer begins with: of several that are begun the first of FIRST."""
-    found = [s for s in studies if s.asked["grid"] in FIRST and any(map(s.errors, s.rows))]
+    found = [s for s in studies if s.asked.grid in FIRST and any(map(s.errors, s.rows))]
     return min(found, key=in_the_papers_order, default=None)
 
 
@@ -215,7 +216,7 @@ def enumerated(parts: Sequence[str]) -> str:
 
 def unfinished(studies: Sequence[Study]) -> list[str]:
     """A sentence where a run that was asked for has no result that can be averaged."""
-    asked, done = runs(studies), runs(studies, "done")
+    asked, done = runs(studies), runs(studies, State.DONE)
     if asked == done:
         return []
     others = [(state, len(runs(studies, state) - done)) for state in NOT_DONE]
@@ -223,7 +224,7 @@ def unfinished(studies: Sequence[Study]) -> list[str]:
     return [f"The study is not finished: {len(done)} of {len(asked)} runs are done ({counts})."]
 
 
-NOT_DONE = ("missing", "diverged", "failed", "damaged", "other data")
+NOT_DONE = (State.MISSING, State.DIVERGED, *REFUSED)
 
 
 def words(verdicts: Sequence[Verdict]) -> str:

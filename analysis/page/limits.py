@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import pandas as pd
 import yaml
 
-from analysis.load import PUBLISHED, Group, Study
+from analysis.load import PUBLISHED, Study
 from analysis.statistics.claims import Verdict, list_claims
 from analysis.statistics.comparisons import MARGINS
 from analysis.statistics.power import shown
 from analysis.statistics.stats import seeds_for_difference, seeds_for_likeness
 from analysis.statistics.stats import smallest_difference as smallest
 from experiments.records.origin import origin
+from experiments.records.study_file import Group
 
 BUSY = 1.25  # a run's median epoch over its fastest; less is noise
 Limit = tuple[str, str]  # what it is about, and a sentence or two
@@ -71,7 +72,7 @@ def training(study: Study, done: pd.DataFrame) -> Limit:
     """How long a training is."""
     images, epochs = several(done.train_images), several(done.epochs)
     text = (
-        f"{study.asked['training'].removeprefix('recipe ')}. In the records: training "
+        f"{study.asked.training.removeprefix('recipe ')}. In the records: training "
         f"images {images}, epochs {epochs}. What a longer training would show, these runs do not."
     )
     return "Recipe", text
@@ -150,7 +151,7 @@ def paper(group: Group, studies: Sequence[Study]) -> Limit:
     settings = list(dict.fromkeys(s.paper_of for s in studies if s.paper.top1.notna().any()))
     theirs = "; ".join(settings) or "other networks and data"
     tables = yaml.safe_load(PUBLISHED.read_bytes())
-    of = [tables[study.asked["table"]] for study in studies if study.asked["table"] in tables]
+    of = [tables[study.asked.table] for study in studies if study.asked.table in tables]
     how = list(dict.fromkeys(table["trained"] for table in of))
     dataset, network, recipe = group
     ours = "several networks" if network == "all" else network

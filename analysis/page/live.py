@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records.lock import holder
-from experiments.records.record import pilots_of, runs_of
-from experiments.records.study_file import read_studies
+from experiments.records.study_file import pilots_of, read_studies, runs_of
 
 REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
 QUIET = 30.0  # seconds without a message after which a write is worth it: the percent go on
@@ -70,7 +69,7 @@ def _read(inbox: Any, rest: float, quiet: float | None) -> list:
 def studies_under_way(results: Path) -> list[str]:
     """The names of the studies of which a process trains a run now."""
     return [
-        study["name"]
+        study.name
         for study in read_studies(results)
         if any(map(holder, [*runs_of(study, results), *pilots_of(study, results)]))
     ]

@@ -22,16 +22,14 @@ from analysis.load import Study, load, with_pools
 from analysis.page import report
 from analysis.page.report import Picture
 from analysis.write import Known, Table, tables_of
-from experiments.records.config import ConfigError
 from experiments.records.files import read_lines
 from experiments.records.lock import holder
-from experiments.records.record import failure, runs_of, seeds_of_cells, state
-from experiments.records.study_file import read_study
-from experiments.records.text import duration
+from experiments.records.parsing import ConfigError
+from experiments.records.signs import Signs
+from experiments.records.states import BEGUN, FINISHED, LEFT, State, how_it_was_left, state
+from experiments.records.study_file import read_study, runs_of, seeds_of_cells
 
-THERE = ("done", "diverged", "other data")  # states with a result
-# States with curves that are not in `Study.curves`.
-GOES_ON = ("running", "interrupted", "cancelled")
+THERE = (*FINISHED, State.OTHER_DATA)  # states with a result
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Run:
     lines  what there is to say beside the state
     """
 
-    state: str
+    state: State
     share: float | None
     lines: list[str]
 
@@ -127,7 +125,7 @@ class Page:
             studies=[item for item in progress if item],
             troubles=self.troubles,
         )
-        self.is_training = "running" in under_way.counts
+        self.is_training = State.RUNNING in under_way.counts
         figures = report.figures_there(usable, self.results)
         above = None if what == "whole" else under_way
         report.write(usable, self.results, figures, self.tables, above)
@@ -174,14 +172,14 @@ class Page:
         """What the tables of a study are made of: they change with it."""
         stamps = [self.stamps.get(path) for path in study.runs.path]
         states = study.runs[["state", "reason"]].values.tolist()
-        return json.dumps([study.asked, stamps, sorted(study.pool.values.items()), *states])
+        return json.dumps([study.asked.plain(), stamps, sorted(study.pool.values.items()), *states])
 
     def progress(self, study: Study, runs: dict[Path, Run]) -> Progress:
         tables = self.attempt(tables_of, study, self.tables) or {}
         of_row = study.runs.groupby("row").path
         return Progress(
             name=study.name,
-            title=study.asked["title"],
+            title=study.asked.title,
             seeds=int(of_row.size().max()),
             rows={row: [runs[path] for path in of_row.get_group(row)] for row in study.rows},
             curves=self.attempt(self.curves, study),
@@ -201,11 +199,11 @@ class Page:
 
 def with_curves_so_far(study: Study) -> Study:
     """The study with the curves of runs that are not finished, which no table knows of."""
-    unfinished = study.runs[study.runs.state == "missing"][["row", "seed", "path"]]
+    unfinished = study.runs[study.runs.state == State.MISSING][["row", "seed", "path"]]
     lines = [
         {"row": row, "seed": seed} | line
         for row, seed, path in unfinished.values.tolist()
-        if state(path) in GOES_ON
+        if state(path) in BEGUN
         for line in read_lines(path / "metrics.jsonl", cut_short=True)
     ]
     columns = ["row", "seed", "epoch", *COLUMNS]
@@ -228,32 +226,15 @@ def facts_of(study: Study) -> list[list]:
 
 
 def run_of(path: Path, now: str, error: float | None, reason: str | None) -> Run:
-    now = state(path) if now == "missing" else now
-    if now == "running":
-        return Run(now, *running(holder(path) or {}))
-    if now in ("interrupted", "cancelled"):
-        epochs = len(read_lines(path / "metrics.jsonl", cut_short=True))
-        return Run(now, None, [f"after {epochs} epochs", *filter(None, [failure(path)])])
-    has_error = isinstance(error, float) and math.isfinite(error) and now != "diverged"
+    now = state(path) if now == State.MISSING else now
+    if now == State.RUNNING:
+        signs = holder(path) or Signs()
+        return Run(now, signs.share, signs.words)
+    if now in LEFT:
+        return Run(now, None, how_it_was_left(path))
+    has_error = isinstance(error, float) and math.isfinite(error) and now != State.DIVERGED
     lines = [f"{error:.2f} % test error"] if has_error else []
     return Run(now, None, lines + ([reason] if isinstance(reason, str) and reason else []))
-
-
-def running(who: dict[str, Any]) -> tuple[float | None, list[str]]:
-    """(share, in words) of what the process that trains a run says of itself."""
-    if not who.get("steps"):
-        return None, ["it starts"]
-    share = who["step"] / who["steps"]
-    if share >= 1:
-        return share, ["it reads the test set"]
-    error, pace, left = (who.get(key) for key in ("error", "images_per_second", "seconds_left"))
-    lines = [
-        f"{share * 100:.0f} %, epoch {who['epoch'] + 1}",
-        f"{error:.1f} % held-out error" if error is not None else None,
-        f"{pace:,.0f} images/s" if pace else None,
-        f"about {duration(left)} left" if left is not None else None,
-    ]
-    return share, [line for line in lines if line]
 
 
 def written(path: Path) -> int | None:

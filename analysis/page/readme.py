@@ -12,14 +12,15 @@ import pandas as pd
 
 from analysis.figures.forest import lines
 from analysis.figures.kinds import CAPTION
-from analysis.load import Group, Study, by_group
+from analysis.load import Study, by_group
 from analysis.page import answer
 from analysis.page.limits import Limit, brief, limits, seeds_of, trainings
 from analysis.statistics.claims import Verdict, notes
 from analysis.statistics.lengths import series
 from analysis.write import verdicts
-from experiments.records.config import ConfigError
 from experiments.records.files import write_text
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import Group
 
 ROOT = Path(__file__).resolve().parents[2]
 README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"

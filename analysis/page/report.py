@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.figures.kinds import BEHIND, CAPTION, KINDS
 from analysis.figures.subjects import subjects
-from analysis.load import Group, Study, by_group, in_the_papers_order
+from analysis.load import Study, by_group, in_the_papers_order
 from analysis.page.answer import found, sentences
 from analysis.page.limits import Limit, limits
 from analysis.statistics import claims
@@ -19,6 +19,8 @@ from analysis.statistics.claims import Verdict
 from analysis.statistics.comparisons import MARGINS
 from analysis.write import Known, Table, tables_of, verdicts
 from experiments.records.files import write_atomically
+from experiments.records.states import FINISHED
+from experiments.records.study_file import Group
 
 if TYPE_CHECKING:
     from analysis.page.progress import UnderWay
@@ -102,7 +104,7 @@ def render(
     )
     there = {path.stem: path for path in figures if path.suffix == ".png"}
     known = {} if known is None else known
-    changed = [s for s in sorted(studies, key=in_the_papers_order) if s.asked["settings"]]
+    changed = [s for s in sorted(studies, key=in_the_papers_order) if s.asked.settings]
     return environment.get_template(TEMPLATE).render(
         under_way=under_way,
         refresh=REFRESH,
@@ -120,7 +122,7 @@ def chapter(
     gates = [
         Section(
             f"gates-{cell}",
-            f"The gates of {row!r} ({study.asked['title']})",
+            f"The gates of {row!r} ({study.asked.title})",
             {},
             [],
             pictures(figures, cell),
@@ -149,14 +151,14 @@ def chapter(
 
 def section(study: Study, figures: dict[str, Path], known: Known) -> Section:
     asked = {
-        "Asked": study.asked["about"],
-        "Expected": study.asked["expected"],
+        "Asked": study.asked.about,
+        "Expected": study.asked.expected,
         "Found": found(study),
-        "Command": study.asked["command"],
+        "Command": study.asked.command,
     }
     return Section(
         study.name,
-        study.asked["title"],
+        study.asked.title,
         {key: text for key, text in asked.items() if text},
         list(tables_of(study, known).values()),
         pictures(figures, study.name),
@@ -190,7 +192,7 @@ def figures_there(studies: Sequence[Study], results: Path) -> list[Path]:
 
 def provenance(studies: Sequence[Study]) -> pd.DataFrame:
     """Where the numbers come from: what the runs' env.json say, each value with its runs."""
-    frames = [study.runs[study.runs.state.isin(["done", "diverged"])] for study in studies]
+    frames = [study.runs[study.runs.state.isin(FINISHED)] for study in studies]
     runs = pd.concat(frames)
     runs = runs[~runs.path.duplicated()]
     if runs.empty:

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis.load import Group, Study, by_group, pool_of
+from analysis.load import Study, by_group, pool_of
 from analysis.statistics.comparisons import CHANCE, MARGINS, is_judged, shown
 from analysis.statistics.contrasts import CIFAR, Comparison, check_rows
 from analysis.statistics.pool import Pool
 from analysis.statistics.stats import LEVEL, PRIOR, Difference
-from experiments.records.config import Strict, checked, parse
+from experiments.records.parsing import Strict, checked, parse
+from experiments.records.study_file import Group
 from senet.config import choose, stage_of
 
 Word = Literal["confirmed", "contradicted", "not decided"]
@@ -185,7 +186,7 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
     usable = [study for study in studies if is_judged(study)]
     verdicts = []
     for group, members in by_group(usable).items():
-        by_grid = {study.asked["grid"]: study for study in members}
+        by_grid = {study.asked.grid: study for study in members}
         pools = Pools(members)
         for claim in list_claims():
             parts = [part for part in claim.parts if part.dataset in (None, group[0])]

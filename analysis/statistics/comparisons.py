@@ -10,6 +10,7 @@ from analysis.load import Study
 from analysis.statistics.contrasts import Declared, declared, own_comparison
 from analysis.statistics.pool import Pool, Weights
 from analysis.statistics.stats import Difference, diverges_more
+from experiments.records.states import State
 
 # Points of test error within which two networks count as alike, by data set: stated before any run.
 MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
@@ -53,13 +54,11 @@ def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
     those of its own grid."""
     asked = study.asked
     ours = [
-        (one, weights if one.grid != asked["grid"] else one.of_cells(study.cells))
-        for one, weights in declared(
-            asked["dataset"], asked["network"], asked["recipe"], asked["settings"]
-        )
-        if one.grid != asked["grid"] or set(one.labels) <= set(study.cells)
+        (one, weights if one.grid != asked.grid else one.of_cells(study.cells))
+        for one, weights in declared(*asked.group, asked.settings)
+        if one.grid != asked.grid or set(one.labels) <= set(study.cells)
     ]
-    own = [own_comparison(asked["grid"], one) for one in asked.get("declares", [])]
+    own = [own_comparison(asked.grid, one) for one in asked.declares]
     return ours + [(one, one.of_cells(study.cells)) for one in own]
 
 
@@ -71,14 +70,14 @@ def answers(study: Study, every: bool = False) -> list[Answer]:
     return [
         Answer(comparison, study.pool.contrast(weights), judge(study, weights, comparison.steps))
         for comparison, weights in declared_in(study)
-        if (every or comparison.grid == study.asked["grid"])
+        if (every or comparison.grid == study.asked.grid)
         and set(weights) <= set(study.cells.values())
     ]
 
 
 def is_judged(study: Study) -> bool:
     """Tells whether its numbers can prove something: no demonstration, no synthetic data."""
-    return study.asked["dataset"] in MARGINS and not study.asked["demonstration"]
+    return study.asked.dataset in MARGINS and not study.asked.demonstration
 
 
 def judge(study: Study, weights: Weights, steps: float = 1.0) -> str:
@@ -96,7 +95,7 @@ def conclude(study: Study, weights: Weights, steps: float = 1.0) -> str:
         return of_lost(study, rows)
     if len(study.precisions(*rows)) > 1:
         return "not decided: precisions differ"
-    return word(study.pool, weights, MARGINS.get(study.asked["dataset"], 0.0) / steps)
+    return word(study.pool, weights, MARGINS.get(study.asked.dataset, 0.0) / steps)
 
 
 def word(pool: Pool, weights: Weights, margin: float) -> str:
@@ -121,8 +120,8 @@ def of_lost(study: Study, rows: dict[str, float]) -> str:
         sign: [s for row, w in rows.items() if w * sign > 0 for s in study.states(row)]
         for sign in (1, -1)
     }
-    lost = {sign: some.count("diverged") for sign, some in states.items()}
-    kept = {sign: some.count("done") for sign, some in states.items()}
+    lost = {sign: some.count(State.DIVERGED) for sign, some in states.items()}
+    kept = {sign: some.count(State.DONE) for sign, some in states.items()}
     for sign, word in ((1, "worse"), (-1, "better")):
         if diverges_more(lost[sign], kept[sign], lost[-sign], kept[-sign]):
             more = f"{lost[sign]} of {len(states[sign])} diverged"

@@ -11,14 +11,15 @@ from pydantic import Field
 
 from analysis.statistics.stats import trend
 from experiments.data.datasets import DATASETS
-from experiments.records.config import ConfigError, Strict, checked, parse, read_yaml, recipes
+from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
+from experiments.records.recipes import recipes
+from experiments.records.study_file import Contrast
 from experiments.study.grid import Declaration, Rows, list_grids, read_grid, several
 from experiments.study.study import ALL, DEFAULT_NETWORK, Study, expand
 from senet.config import choose
 
 PATH = Path(__file__).parents[1] / "contrasts.yaml"
 CIFAR = "CIFAR"  # the grid of Table 4 or 5: it is called like its data set
-Group = tuple[str, str, str]  # data set, network, recipe
 
 
 class Comparison(Declaration):
@@ -107,9 +108,8 @@ class Declared(Comparison):
     than: str = ""
 
 
-def own_comparison(grid: str, declaration: dict[str, Any]) -> Declared:
+def own_comparison(grid: str, one: Contrast) -> Declared:
     """What a grid declares itself, as its study's file keeps it."""
-    one = Declaration(**declaration)
     who, than = joined(one.rows), joined(one.minus)
     return Declared(grid=grid, rows=one.rows, minus=one.minus, who=who, than=than)
 

@@ -111,6 +111,6 @@ def notes(study: Study, table: pd.DataFrame) -> list[str]:
         lines.append("One seed a cell: the spread is that of the interactions of three and more.")
     if lost := sum(map(study.lost, study.varied)):
         lines.append(f"{lost} runs were lost, and are in no mean.")
-    if study.asked["demonstration"]:
+    if study.asked.demonstration:
         lines.append("A DEMONSTRATION: rank nothing by it.")
     return lines

@@ -62,6 +62,4 @@ def notes(study: Study, rises: pd.DataFrame) -> list[str]:
         "network depends on; what its training gained is the difference from gates that never see "
         "the image.",
     ]
-    return lines + (
-        ["A DEMONSTRATION: rank nothing by it."] if study.asked["demonstration"] else []
-    )
+    return lines + (["A DEMONSTRATION: rank nothing by it."] if study.asked.demonstration else [])

@@ -45,7 +45,7 @@ def longest(study: Study) -> list[str]:
 
 def slopes(study: Study) -> list[Declared]:
     """Finds the comparisons over lengths that are declared for a study, the widest first."""
-    found = [one for one, _ in declared_in(study) if one.over and one.grid == study.asked["grid"]]
+    found = [one for one, _ in declared_in(study) if one.over and one.grid == study.asked.grid]
     return sorted(found, key=lambda one: -len(one.over))
 
 

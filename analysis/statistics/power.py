@@ -25,10 +25,10 @@ def texts(studies: Sequence[Study], power: float) -> list[str]:
     for study in studies:
         plan, source = study.pool.plan, study.name
         if math.isnan(plan.spread):
-            if study.asked["spread"] is None:
+            if study.asked.spread is None:
                 found.append(f"{study.name}: no row has two seeds: give the spread as --spread\n")
                 continue
-            plan = Plan(study.asked["spread"])
+            plan = Plan(study.asked.spread)
             source = f"{study.name}, measured before with this recipe"
         found.append(text(source, plan, power))
     return found

@@ -56,7 +56,7 @@ def difference(study: Study, row: str, name: str) -> Difference:
 
 def cells(study: Study) -> pd.DataFrame:
     """The same as text, of the outcomes that are there."""
-    text = pd.DataFrame({study.asked["title"]: study.rows})
+    text = pd.DataFrame({study.asked.title: study.rows})
     for name in measured(study):
         means = [study.pool_in(name).mean(cell)[0] for cell in study.cells.values()]
         text[TITLES[name]] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in means]

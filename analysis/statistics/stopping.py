@@ -8,16 +8,16 @@ of the comparison get one more seed.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from analysis.load import Study
 from analysis.statistics.comparisons import NO_INTERVAL, UNDECIDED, conclude, declared_in
 from analysis.statistics.contrasts import Comparison
+from experiments.records.study_file import Look
 
 OPEN = (UNDECIDED, NO_INTERVAL)
 
 
-def look(study: Study, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
     """Judges the comparisons that are declared for a study's grid.
 
     Args:
@@ -25,9 +25,9 @@ def look(study: Study, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]
         most: seeds that a row gets.
 
     Returns:
-        ([{"comparison", "rows", "seeds", "verdict"}], row -> how many seeds it needs now, for the
-        rows that need more). A comparison that lost a run, or whose runs differ in precision, waits
-        for no more: seeds do not mend that.
+        (what was seen, row -> how many seeds it needs now, for the rows that need more). A
+        comparison that lost a run, or whose runs differ in precision, waits for no more: seeds do
+        not mend that.
     """
     pool = replace(study.pool, watched=frozenset(study.pool.values))
     watched = replace(study, shared={"test_error": pool})
@@ -35,11 +35,9 @@ def look(study: Study, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]
     looks, undecided = [], []
     for comparison, weights in comparisons_of(study):
         found = conclude(watched, weights, comparison.steps)
-        rows = list(comparison.labels)
-        seeds = [counts[row] for row in rows]
-        looks.append(
-            {"comparison": comparison.name, "rows": rows, "seeds": seeds, "verdict": found}
-        )
+        rows = comparison.labels
+        seeds = tuple(counts[row] for row in rows)
+        looks.append(Look(comparison=comparison.name, rows=rows, seeds=seeds, verdict=found))
         if found in OPEN:
             undecided.append(comparison)
     return looks, seeds_needed(undecided, counts, most)
@@ -47,7 +45,7 @@ def look(study: Study, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]
 
 def comparisons_of(study: Study) -> list[tuple[Comparison, Mapping[str, float]]]:
     """The comparisons that are declared for this grid, with the weights of their cells."""
-    return [one for one in declared_in(study) if one[0].grid == study.asked["grid"]]
+    return [one for one in declared_in(study) if one[0].grid == study.asked.grid]
 
 
 def seeds_needed(

@@ -8,8 +8,8 @@ import yaml
 
 from analysis.tables.study import HOLE, block
 from analysis.write import write_tables
-from experiments.records.config import ConfigError
 from experiments.records.files import read_json
+from experiments.records.parsing import ConfigError
 
 ROWS = Path(__file__).parents[1] / "costs.yaml"
 NOTES = [

@@ -1,12 +1,14 @@
 """What has to be known to read a study's table, a sentence each."""
 
 import math
-from typing import Any
 
-from analysis.load import PLAIN, Study
+from analysis.load import Study
 from analysis.statistics.comparisons import MARGINS, by_chance, verdict
 from analysis.statistics.pool import WIDE
 from analysis.statistics.stats import PRIOR, Plan, sampling_difference, smallest_difference
+from experiments.records.states import State
+from experiments.records.study_file import Tune
+from experiments.train.fingerprint import PLAIN
 
 INTERVALS = (
     "Intervals hold 95 %: each row's variance is drawn towards that of all cells of this data set, "
@@ -24,17 +26,17 @@ WATCHED = (
 def notes(study: Study) -> list[str]:
     asked, done = study.asked, study.done
     lines = [
-        f"Data {asked['dataset']}, network {asked['network']}, {asked['training']}. "
-        + ("One seed." if asked["seeds"] == 1 else f"Seeds 0 to {asked['seeds'] - 1}.")
+        f"Data {asked.dataset}, network {asked.network}, {asked.training}. "
+        + ("One seed." if asked.seeds == 1 else f"Seeds 0 to {asked.seeds - 1}.")
     ]
-    if added := {row["label"]: row["seeds"] for row in asked["rows"] if row.get("seeds")}:
+    if added := {row.label: row.seeds for row in asked.rows if row.seeds}:
         more = ", ".join(f"{row}: {seeds}" for row, seeds in added.items())
         lines.append(f"Seeds were added where a declared comparison was not decided ({more}).")
     if study.is_watched:
         lines.append(WATCHED)
-    if "tune" in asked:
-        lines.append(tuning(asked["tune"]))
-    if asked["dataset"] == "synthetic":
+    if asked.tune:
+        lines.append(tuning(asked.tune))
+    if asked.dataset == "synthetic":
         lines.append(
             "SYNTHETIC DATA: textures made here, not photographs. Nothing follows for CIFAR."
         )
@@ -56,12 +58,12 @@ def notes(study: Study) -> list[str]:
         if column in done and done[column].nunique() > 1:
             values = ", ".join(sorted(map(str, done[column].unique())))
             lines.append(f"MIXED: these runs have different {what}: {values}.")
-    holes = study.runs[study.runs.state != "done"]
+    holes = study.runs[study.runs.state != State.DONE]
     if len(holes):
         counts = ", ".join(f"{n} {state}" for state, n in holes.state.value_counts().items())
         lines.append(f"Not in the means: {counts}.")
     lines += [f"DAMAGED: {reason}." for reason in study.damaged]
-    if len(other := study.runs[study.runs.state == "other data"]):
+    if len(other := study.runs[study.runs.state == State.OTHER_DATA]):
         prints = ", ".join(sorted(set(other["env.data"])))
         lines.append(
             f"OTHER DATA: {len(other)} runs were trained on other data of this name (fingerprint "
@@ -70,19 +72,19 @@ def notes(study: Study) -> list[str]:
     return lines + expectation(study)
 
 
-def tuning(tune: dict[str, Any]) -> str:
+def tuning(tune: Tune) -> str:
     """With which value of what each row was trained, and what else was tried."""
     rows_of: dict[float | None, list[str]] = {}
-    for row, one in tune["rows"].items():
-        rows_of.setdefault(one["chosen"], []).append(row)
-    tried = sorted({value for one in tune["rows"].values() for value, _ in one["tried"]})
+    for row, one in tune.rows.items():
+        rows_of.setdefault(one.chosen, []).append(row)
+    tried = sorted({value for one in tune.rows.values() for value, _ in one.tried})
     untuned = len(rows_of.pop(None, []))
     values = sorted(rows_of, key=lambda value: -len(rows_of[value]))
     others = [f"{value:g} for {'; '.join(rows_of[value])}" for value in values[1:]]
     found = ", but ".join(
         [f"{value:g}" for value in values[:1]] + [", ".join(others)] * bool(others)
     )
-    name = SETTINGS.get(tune["key"], tune["key"])
+    name = SETTINGS.get(tune.key, tune.key)
     return (
         f"Each row has its own best {name} of {', '.join(f'{value:g}' for value in tried)}, chosen "
         "on held-out images by runs of other seeds"
@@ -100,8 +102,8 @@ def resolution(study: Study) -> list[str]:
     n = min((len(group) for group in groups if group), default=0)
     plan = study.pool.plan
     is_measured = not math.isnan(plan.spread)
-    if not is_measured and asked["spread"] is not None:
-        plan = Plan(asked["spread"])
+    if not is_measured and asked.spread is not None:
+        plan = Plan(asked.spread)
     lines = []
     if n > 1:
         lines.append(INTERVALS)
@@ -122,19 +124,19 @@ def resolution(study: Study) -> list[str]:
             f"n = 1: no interval. The choice of test images alone can move a difference by up to "
             f"{sampled:.1f} points (95 %); how much seeds move it was not measured."
         )
-    if asked["demonstration"] or n == 1:
-        dataset = "cifar10" if asked["dataset"] == "synthetic" else asked["dataset"]
-        warning = "A DEMONSTRATION" if asked["demonstration"] else "ONE SEED"
+    if asked.demonstration or n == 1:
+        dataset = "cifar10" if asked.dataset == "synthetic" else asked.dataset
+        warning = "A DEMONSTRATION" if asked.demonstration else "ONE SEED"
         lines.append(
             f"{warning}: rank nothing by it. Numbers that hold, on a GPU: "
-            f"`DATASET={dataset} RECIPE=fast SEEDS=5 {asked['command']}`; on a CPU RECIPE=small."
+            f"`DATASET={dataset} RECIPE=fast SEEDS=5 {asked.command}`; on a CPU RECIPE=small."
         )
     return lines
 
 
 def comparing(study: Study) -> list[str]:
     """What has a verdict, and what the others are by chance."""
-    margin = MARGINS.get(study.asked["dataset"])
+    margin = MARGINS.get(study.asked.dataset)
     lines = [by_chance(study)]
     if any(verdict(study, row) for row in study.references):
         lines.append(
@@ -146,7 +148,7 @@ def comparing(study: Study) -> list[str]:
 
 def expectation(study: Study) -> list[str]:
     """A warning where the plain network did not end where this recipe should end."""
-    expect, plain = study.asked["expect"], study.of(PLAIN).test_error
+    expect, plain = study.asked.expect, study.of(PLAIN).test_error
     if expect is None or not len(plain) or expect[0] <= plain.mean() <= expect[1]:
         return []
     return [

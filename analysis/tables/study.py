@@ -17,6 +17,7 @@ from analysis.statistics.comparisons import against_reference, verdict
 from analysis.statistics.comparisons import shown as shown_difference
 from analysis.statistics.stats import Difference
 from analysis.tables.notes import notes
+from experiments.records.states import REFUSED, State
 
 HOLE = "–"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -25,7 +26,7 @@ SENTENCE = 40  # characters
 DIGITS = 10
 PRIORS = {"welch": 0.0, "d0_4": 4.0, "d0_16": 16.0}  # the interval with another d0
 WIDTH = 100  # columns of a terminal
-STATES = ("diverged", "failed", "damaged", "other data")
+STATES = (State.DIVERGED, *REFUSED)
 
 
 def numbers(study: Study) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def numbers(study: Study) -> pd.DataFrame:
 def cells(study: Study) -> pd.DataFrame:
     """The same as text, rounded for reading, in five columns; a hole shows as a hole."""
     table = numbers(study)
-    shown = pd.DataFrame({study.asked["title"]: table.row})
+    shown = pd.DataFrame({study.asked.title: table.row})
     shown["test error (%)"] = [error_text(row) for row in table.itertuples()]
     if study.references:
         name = f"minus {study.reference or study.references_in_words} (points)"
@@ -107,9 +108,9 @@ def number(value, form: str, scale: float = 1) -> str:
 
 
 def title(study: Study) -> str:
-    table = study.asked["table"]
+    table = study.asked.table
     of_paper = f" (Table {table} of the paper)" if table else ""
-    return f"{study.asked['title']}{of_paper}"
+    return f"{study.asked.title}{of_paper}"
 
 
 def plainly(table: pd.DataFrame) -> dict:

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from experiments.launch.events import Ended, Event, Noted, Progressed, Requeued, Started
 from experiments.records.record import Record
+from experiments.records.states import State
 from experiments.records.text import duration
 from experiments.study.tuning import FIRST_PILOT
 
@@ -151,7 +152,7 @@ class Display:
             has = "with a" if record.checkpoint.exists() else "before its first"
             why = f"{outcome.reason}, " if outcome.reason else ""
             self.line(f"stopped  {name}: {why}{has} checkpoint", "yellow")
-        elif record.state == "diverged":
+        elif record.state == State.DIVERGED:
             self.line(f"diverged {name}: {record.summary()['reason']}", "yellow")
         else:
             summary, is_pilot = record.summary(), record.config.seed >= FIRST_PILOT

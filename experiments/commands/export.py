@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.data.datasets import DATASETS, Say
-from experiments.records.config import ConfigError, checked
+from experiments.data.datasets import DATASETS
+from experiments.data.download import Say
 from experiments.records.files import write_atomically
 from experiments.records.origin import origin
-from experiments.records.record import Result, read_result, runs_of
-from experiments.records.record import state as state_of
-from experiments.records.study_file import read_studies
+from experiments.records.parsing import ConfigError, checked
+from experiments.records.results import Result, read_result
+from experiments.records.states import State
+from experiments.records.states import state as state_of
+from experiments.records.study_file import read_studies, runs_of
 from experiments.train import checkpoint
 from senet.weights import PUBLISHED, SUFFIX, pack
 
@@ -53,17 +55,17 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
     Raises:
         ConfigError: there is no such study, or no checkpoint; nothing is written.
     """
-    studies = [s for s in read_studies(results) if s["grid"] in grids]
+    studies = [s for s in read_studies(results) if s.grid in grids]
     if not studies:
         raise ConfigError(f"{results} holds no study of {' or '.join(grids)}")
     rows: dict[str, dict[str, None]] = {}  # of a cell: a study may share it with others
     first: dict[str, Path] = {}
     for study in studies:
-        labels = {row["cell"]: row["label"] for row in study["rows"]}
+        labels = {row.cell: row.label for row in study.rows}
         for path in runs_of(study, results):
             cell = path.parent.name
             rows.setdefault(cell, {})[labels[cell]] = None
-            if (path / "checkpoint.pt").exists() and state_of(path) == "done":
+            if (path / "checkpoint.pt").exists() and state_of(path) == State.DONE:
                 first.setdefault(cell, path)
     if not first:
         raise ConfigError(f"{results}: no finished run of {' or '.join(grids)} has a checkpoint")

@@ -4,17 +4,20 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from experiments.launch.slurm.squeue import Job
-from experiments.records.config import ConfigError
-from experiments.records.files import read_lines, read_sealed
+from experiments.records.files import read_sealed
 from experiments.records.lock import holder
-from experiments.records.record import Record, failure, pilots_of, runs_of, seeds_of_cells, state
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.signs import Signs
+from experiments.records.states import LEFT, MISSING, State, failure, how_it_was_left, state
+from experiments.records.study_file import StudyFile, pilots_of, runs_of, seeds_of_cells
 from experiments.records.text import duration
 from experiments.study.study import Study
 from experiments.train.stale import Finding
@@ -99,16 +102,18 @@ def schedule_lines(
     ]
 
 
-def state_in(path: Path, jobs: Mapping[Path, Job]) -> str:
+def state_in(path: Path, jobs: Mapping[Path, Job]) -> State:
     """A run's state, where its files leave it open with what Slurm says: pending or cancelled."""
     now, job = state(path), jobs.get(path)
-    if job is None or now not in ("planned", "interrupted", "cancelled"):
+    if job is None or now not in MISSING or now == State.RUNNING:
         return now
-    return "pending" if job.is_live else "cancelled" if job.state == "CANCELLED" else now
+    if job.is_live:
+        return State.PENDING
+    return State.CANCELLED if job.state == "CANCELLED" else now
 
 
 def status_table(
-    study: dict[str, Any],
+    study: StudyFile,
     results: Path,
     findings: Mapping[Path, Finding] = NONE,
     jobs: Mapping[Path, Job] = NO_JOBS,
@@ -128,10 +133,8 @@ def status_table(
     asked = seeds_of_cells([study])
     seeds = range(max(asked.values()))
     rows = {
-        row["label"]: [
-            results / "runs" / row["cell"] / f"seed{seed}" for seed in range(asked[row["cell"]])
-        ]
-        for row in study["rows"]
+        row.label: [results / "runs" / row.cell / f"seed{seed}" for seed in range(asked[row.cell])]
+        for row in study.rows
     }
     if len(seeds) <= COLUMNS:
         shown = {
@@ -154,11 +157,11 @@ def status_table(
         table.add_column(column, justify="right")
     for label, texts in shown.items():
         table.add_row(Text(label), *texts)
-    return Group(Text(f"{study['title']}\n{study['name']}"), table)
+    return Group(Text(f"{study.title}\n{study.name}"), table)
 
 
 def status_lines(
-    studies: list[dict[str, Any]],
+    studies: list[StudyFile],
     results: Path,
     findings: Mapping[Path, Finding] = NONE,
     jobs: Mapping[Path, Job] = NO_JOBS,
@@ -173,7 +176,7 @@ def status_lines(
     counts = sorted(Counter(states.values()).items())
     total = ", ".join(f"{number} {name}" for name, number in counts)
     lines = [f"{len(names)} runs: {total}"] if names else []
-    waiting = [jobs[path] for path, now in states.items() if now == "pending"]
+    waiting = [jobs[path] for path, now in states.items() if now == State.PENDING]
     for array, runs in Counter(job.array for job in waiting).items():
         reasons = {job.reason for job in waiting if job.array == array} - {"None", ""}
         why = f" ({', '.join(sorted(reasons))})" if reasons else ""
@@ -189,16 +192,15 @@ def status_lines(
 
 def describe(path: Path, now: str) -> str:
     """What there is to say of a run that is not done."""
-    if now == "running":
-        return progress(holder(path) or {})
-    if now in ("interrupted", "cancelled"):
-        epochs = len(read_lines(path / "metrics.jsonl", cut_short=True))
+    if now == State.RUNNING:
+        return progress(holder(path) or Signs())
+    if now in LEFT:
+        epochs, *why = how_it_was_left(path)
         resumes = "a checkpoint" if (path / "checkpoint.pt").exists() else "no checkpoint"
-        reason = f"; {why}" if (why := failure(path)) else ""
-        return f"after {epochs} epochs, with {resumes}{reason}"
-    if now == "failed":
+        return "; ".join([f"{epochs}, with {resumes}", *why])
+    if now == State.FAILED:
         return f"{failure(path)} ({path / 'error.txt'})"
-    if now == "damaged":
+    if now == State.DAMAGED:
         try:
             read_sealed(path / "summary.json", "state")
         except ConfigError as error:
@@ -208,27 +210,16 @@ def describe(path: Path, now: str) -> str:
 
 def cell_text(path: Path, now: str, finding: Finding | None) -> str:
     """What stands in a run's cell of the table."""
-    if now == "done":
+    if now == State.DONE:
         error = read_sealed(path / "summary.json")["test_error"]
         now = f"{error:.2f} %"
-    if now == "running" and (who := holder(path)) and who.get("steps"):
-        now = f"{who['step'] / who['steps']:.0%} done" if who["step"] < who["steps"] else "testing"
+    if now == State.RUNNING and (signs := holder(path)) and signs.steps:
+        now = f"{signs.share:.0%} done" if signs.step < signs.steps else "testing"
     return f"{now}, {finding.kind}" if finding else now
 
 
-def progress(who: Mapping[str, Any]) -> str:
+def progress(signs: Signs) -> str:
     """What the process that trains a run says of itself."""
-    where = f"process {who.get('pid', '?')} on {who.get('host', '?')}"
-    if not who.get("steps"):
-        return f"starting, {where}"
-    if who["step"] == who["steps"]:
-        return f"trained, reads the test set, {where}"
-    error, left = who["error"], who["seconds_left"]
-    parts = [
-        f"step {who['step']:,} of {who['steps']:,}, {who['epoch']} epochs done",
-        f"{error:.1f} % wrong" if error is not None else None,
-        f"{who['images_per_second']:,.0f} images/s",
-        f"about {duration(left)} left" if left is not None else None,
-        where,
-    ]
-    return ", ".join(part for part in parts if part)
+    is_training = signs.share is not None and signs.share < 1
+    step = [f"step {signs.step:,} of {signs.steps:,}"] if is_training else []
+    return ", ".join([*step, *signs.words, signs.who])

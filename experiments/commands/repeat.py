@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.launch.events import Ended, Noted, Outcome, Progressed, Started
 from experiments.launch.local import Local
 from experiments.processes.scratch import scratch
-from experiments.records.config import ConfigError
-from experiments.records.record import Record, Result, read_result
-from experiments.records.record import state as state_of
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.results import Result, read_result
+from experiments.records.states import State
+from experiments.records.states import state as state_of
 from experiments.train.environment import use
 
 
@@ -120,7 +122,8 @@ def repeat(
 
 def chosen(results: Path, number: int, pick: int | None) -> list[Path]:
     """So many finished runs, picked at random: first a cell each, then more of them."""
-    done = [path for path in sorted((results / "runs").glob("*/seed*")) if state_of(path) == "done"]
+    there = sorted((results / "runs").glob("*/seed*"))
+    done = [path for path in there if state_of(path) == State.DONE]
     if not 1 <= number <= len(done):
         raise ConfigError(f"number {number}: {results} has {len(done)} finished runs, from 1 on")
     choice = random.Random(pick)
@@ -157,11 +160,11 @@ def compare(path: Path, first: Result, record: Record, outcome: Outcome | None, 
     """Says how a run compares with its repetition; whether all is well."""
     from analysis.statistics.stats import prediction  # the same statistics as in the tables
 
-    if record.state != "done":
+    if record.state != State.DONE:
         why = outcome.reason if outcome else ""
         say(f"FAILED {record.name}: {record.state}{': ' + why if why else ''}", style="bold red")
         return False
-    siblings = [p for p in sorted(path.parent.glob("seed*")) if state_of(p) == "done"]
+    siblings = [p for p in sorted(path.parent.glob("seed*")) if state_of(p) == State.DONE]
     errors = [read_result(p).summary["test_error"] for p in siblings]
     repeated = Repeated(first, read_result(record.path), errors, *prediction(errors))
     say(f"{record.name}: {repeated.sentence()}", style=None if repeated.is_fine else "bold red")

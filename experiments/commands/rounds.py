@@ -4,11 +4,10 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.plan.options import MOST_DECIDED, RunOptions
-from experiments.records import record as records
-from experiments.records.config import ConfigError
-from experiments.records.study_file import MOST_SEEDS, read_study
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import MOST_SEEDS, read_study, write_study
 from experiments.study.study import FEWEST, Study
 from experiments.study.tuning import advance, news
 
@@ -55,7 +54,7 @@ def add_seeds(studies: list[Study], options: RunOptions, say: Say) -> list[Study
         for study, before in zip(tuned, studies, strict=True):
             for sentence in news(before.tuned, study.tuned):
                 say(f"{study.name}: {sentence}")
-            records.write_study(options.results, study.record())
+            write_study(options.results, study.record())
         return tuned
     if options.until is not None:
         wide = wide_studies(studies, options.results, options.until, say)
@@ -75,14 +74,14 @@ def look(studies: list[Study], results: Path, most: int, say: Say) -> list[Study
     for study in studies:
         looks, needed = stopping.look(found[study.name], most)
         for one in looks:
-            say(f"{study.name}: {one['comparison']}, {in_words(one['seeds'])}: {one['verdict']}")
+            say(f"{study.name}: {one.comparison}, {in_words(one.seeds)}: {one.verdict}")
         new = tuple(one for one in looks if one not in study.looks)
         looked.append(replace(study, added=study.added | needed, looks=study.looks + new))
-        records.write_study(results, looked[-1].record())
+        write_study(results, looked[-1].record())
     return looked
 
 
-def in_words(seeds: list[int]) -> str:
+def in_words(seeds: tuple[int, ...]) -> str:
     """`3 seeds`, `3 to 6 seeds`."""
     fewest, most = min(seeds), max(seeds)
     return f"{fewest} seeds" if fewest == most else f"{fewest} to {most} seeds"

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds, begin, refuse_rounds
-from experiments.data.datasets import Say, check_trainable, load, prepare_any
+from experiments.data.datasets import check_trainable, load, prepare_any
+from experiments.data.download import Say
 from experiments.data.holdout import held_out
 from experiments.launch.background import BackgroundProcess, Message
 from experiments.launch.choose import pick_launcher
@@ -22,8 +23,11 @@ from experiments.plan.options import PlanOptions, RetryOptions, RunOptions
 from experiments.plan.settle import settle as settle_arithmetic
 from experiments.plan.torch_process import prepare_step, refuse_unbuildable, seconds_of_an_image
 from experiments.records import record as records
-from experiments.records.config import ConfigError
-from experiments.records.record import Record, failure, what_is_lost
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.results import what_is_lost
+from experiments.records.states import FINISHED, MISSING, State, failure
+from experiments.records.study_file import write_study
 from experiments.records.text import duration
 from experiments.study.clash import refuse_clashes
 from experiments.study.grid import read_grid
@@ -199,7 +203,7 @@ def group(studies: list[Study]) -> dict[str, list[str]]:
 def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
     """Forgets failures, and with `--stale` sets aside what today's code would train otherwise."""
     for record, name in names.items():
-        if record.state == "failed":
+        if record.state == State.FAILED:
             say(f"forgotten {name}: {failure(record.path)}")
             (record.path / "error.txt").unlink(missing_ok=True)
     labels = {record.path: name for record, name in names.items()}
@@ -236,10 +240,10 @@ def train_round(
     results, data_dir = options.results, options.data_dir
     names = name_runs(studies, results)
     states = {record: record.state for record in names}
-    missing = [r for r, state in states.items() if state in records.MISSING]
-    done = sum(state in ("done", "diverged") for state in states.values())
+    missing = [r for r, state in states.items() if state in MISSING]
+    done = sum(state in FINISHED for state in states.values())
     say(f"{done} of {len(names)} runs are there, {len(missing)} to train")
-    if failed := [record for record, state in states.items() if state == "failed"]:
+    if failed := [record for record, state in states.items() if state == State.FAILED]:
         say(f"{len(failed)} failed before and are left alone: `retry` forgets that", style="yellow")
     if missing:
         for dataset in dict.fromkeys(record.config.dataset for record in missing):
@@ -248,7 +252,7 @@ def train_round(
                 held_out(arrays, recipe)  # refuses what the data cannot give, and this
                 prepare(recipe.step, machine.device, say)  # and a step that cannot be
     for study in studies:
-        records.write_study(results, study.record())
+        write_study(results, study.record())
         if study.code:
             records.keep_code(results, study.code)
     if not missing:
@@ -301,17 +305,17 @@ def conclude(names: dict[Record, str], stopped: str, say: Say) -> int:
     """The last lines: what is not there, and why. 0 where all is, else 1."""
     states = {record: record.state for record in names}
     for record, state in states.items():
-        if state == "failed":
+        if state == State.FAILED:
             path = record.path / "error.txt"
             say(f"FAILED {names[record]}: {failure(record.path)} ({path})", style="bold red")
-        if state == "damaged":
+        if state == State.DAMAGED:
             path = record.path / "summary.json"
             say(f"DAMAGED {names[record]}: {path} cannot be trusted: mend it, or `delete` "
                 f"{record.name}", style="bold red")  # fmt: skip
-    if any(state == "failed" for state in states.values()):
+    if any(state == State.FAILED for state in states.values()):
         say("`retry` with the same words forgets failures, and goes on from the checkpoints")
-    left = sum(state in records.MISSING for state in states.values())
+    left = sum(state in MISSING for state in states.values())
     if stopped or left:
         why = f"stopped: {stopped}. " if stopped else ""
         say(f"{why}{left} of {len(names)} runs are left: the same command goes on with them")
-    return int(any(state not in ("done", "diverged") for state in states.values()))
+    return int(any(state not in FINISHED for state in states.values()))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.data import formats
 from experiments.data.download import Remote, Say, Unreachable, download, is_whole
-from experiments.records.config import ConfigError, checked
 from experiments.records.files import write_atomically
+from experiments.records.parsing import ConfigError, checked
 from senet.config import choose
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from experiments.records.config import ConfigError
 from experiments.records.files import write_atomically
+from experiments.records.parsing import ConfigError
 
 Say = Callable[..., None]  # (text, style=None): a line for the user
 

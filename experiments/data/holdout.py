@@ -3,7 +3,8 @@
 import numpy as np
 
 from experiments.data.datasets import Arrays
-from experiments.records.config import ConfigError, Recipe
+from experiments.records.config import Recipe
+from experiments.records.parsing import ConfigError
 
 
 def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

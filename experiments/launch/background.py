@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.launch.events import Ended, Event, Progressed, Requeued, Started
 from experiments.launch.failures import first_line
 from experiments.processes.child import die_with_parent

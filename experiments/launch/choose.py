@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.launch.cluster import (
     RaySettings,
     SlurmSettings,
@@ -21,7 +21,7 @@ from experiments.launch.ray.driver import Ray
 from experiments.launch.shared_gpu import shareable
 from experiments.launch.slurm.driver import Slurm
 from experiments.plan.options import PlanOptions, RunOptions
-from experiments.records.config import ConfigError, checked
+from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
 from experiments.train.environment import pick_devices, pick_slots
 from senet.config import choose

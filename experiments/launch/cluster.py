@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from experiments.plan.options import PlanOptions
-from experiments.records.config import ConfigError, Strict, parse, read_yaml
+from experiments.records.parsing import ConfigError, Strict, parse, read_yaml
 
 CLUSTERS = Path(__file__).parents[1] / "clusters"
 Model = TypeVar("Model", bound=Strict)

@@ -8,7 +8,8 @@ from multiprocessing.process import BaseProcess
 from experiments.launch.events import Outcome
 from experiments.processes.fork_server import kills_for_memory, was_terminated
 from experiments.records.lock import hold
-from experiments.records.record import DISK_FULL, KILLED, UNFIT, Record, failure
+from experiments.records.record import Record
+from experiments.records.states import DISK_FULL, KILLED, UNFIT, failure
 from experiments.train.arithmetic import Unfit
 
 LOG_LINES = 60  # of what a process printed, in the error.txt of one that could not write its own

@@ -4,12 +4,12 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
 from experiments.launch.failures import OUT_OF_MEMORY, died
@@ -25,6 +25,7 @@ from experiments.processes.fork_server import (
 )
 from experiments.records.lock import holder
 from experiments.records.record import Record
+from experiments.records.signs import Signs
 
 PAUSED = 4.0  # seconds between two looks after which a run's silence says nothing
 LAST_MESSAGE = 10.0  # seconds for a process to end in, once it has closed its pipe
@@ -114,7 +115,7 @@ class Local(SlotLauncher):
     def choose(self) -> Record:
         return self.shared.choose(self.free[0], self.queue.pending, self.together)
 
-    def start(self, record: Record) -> Mapping[str, Any] | None:
+    def start(self, record: Record) -> Signs | None:
         """Begins a run. Ctrl-C waits until it is known: `__exit__` ends those that are."""
         if (other := holder(record.path)) is not None:
             return other

@@ -3,12 +3,12 @@
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any
+from collections.abc import Iterable, Iterator, Sized
 
 from experiments.launch.events import Ended, Event, Noted, Outcome, Started
 from experiments.launch.failures import failed
 from experiments.records.record import Record
+from experiments.records.signs import Signs
 
 LOOK_EVERY = 2.0  # seconds between two looks at the runs that other processes train
 GRACE = 60.0  # seconds to write a checkpoint in, when all is to end
@@ -30,7 +30,7 @@ class Queue:
     def __len__(self) -> int:
         return len(self.pending) + len(self.elsewhere)
 
-    def leave(self, record: Record, holder: Mapping[str, Any]) -> Iterator[Noted]:
+    def leave(self, record: Record, holder: Signs) -> Iterator[Noted]:
         """Leaves a run to the process that trains it; says so the first time.
 
         Args:
@@ -40,8 +40,7 @@ class Queue:
         self.elsewhere.append(record)
         if record not in self.noted:
             self.noted.add(record)
-            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-            yield Noted(record, f"{who} trains it: waiting for that")
+            yield Noted(record, f"{holder.who} trains it: waiting for that")
 
     def retry(self, every: float = 0.0) -> None:
         """Makes the runs that wait for other processes pending, unless that was a moment ago."""
@@ -105,7 +104,7 @@ class SlotLauncher(QueueLauncher):
         """Tells whether one more run can begin now."""
 
     @abstractmethod
-    def start(self, record: Record) -> Mapping[str, Any] | None:
+    def start(self, record: Record) -> Signs | None:
         """Begins a run.
 
         Returns:

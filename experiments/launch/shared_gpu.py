@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.processes.fork_server import ask
 from experiments.records.config import RunConfig
 from experiments.records.record import Record

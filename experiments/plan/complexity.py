@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import yaml
 
-from experiments.records.record import write_json
+from experiments.records.files import write_json
 from senet.config import SEConfig
 from senet.cost import cost
 from senet.networks import build

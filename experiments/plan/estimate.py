@@ -9,9 +9,11 @@ from pathlib import Path
 
 from experiments.data.datasets import DATASETS
 from experiments.plan.simulate import SIMULATIONS, Schedule, simulate, spread_of
-from experiments.records.config import ConfigError, RunConfig
+from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed
+from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
+from experiments.records.states import State
 from experiments.train.environment import device_name, instructions
 
 FORWARD = 0.3  # an image that is only evaluated takes about so much of one that is trained on
@@ -66,7 +68,7 @@ def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
         except ConfigError:
             continue
         env = {"step": "plain"} | env  # as it was for all in older versions
-        if summary["state"] == "done" and wanted.items() <= env.items():
+        if summary["state"] == State.DONE and wanted.items() <= env.items():
             yield env["seconds"]
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from experiments.plan.estimate import images_of
 from experiments.plan.rates import rates
-from experiments.records.config import ConfigError, RunConfig, checked
+from experiments.records.config import RunConfig
+from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
 from experiments.records.study_file import UNSETTLED, Arithmetic
 from experiments.study.study import Study

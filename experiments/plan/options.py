@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from experiments.data.datasets import DATASETS
-from experiments.records.config import recipes
+from experiments.records.recipes import recipes
 from experiments.records.study_file import MOST_SEEDS
 from experiments.study.grid import list_grids
 from experiments.study.study import FEWEST

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.plan.torch_process import settle_arithmetic
-from experiments.records.config import ConfigError, RunConfig
+from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed
-from experiments.records.study_file import Arithmetic, read_study
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import UNSETTLED, Arithmetic, StudyFile, read_study
 from experiments.study.study import Study
 from experiments.train.arithmetic import Unfit
 
@@ -27,16 +28,20 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
         ConfigError: this machine is to train it and cannot do so in this arithmetic.
     """
     configs = {config.cell: config for _, config in study.runs()}
-    asked = {}
+    asked: dict[str, StudyFile] = {}
     for path in (results / "studies").glob("*.json"):
         with suppress(ConfigError):  # a damaged one of another grid is no reason to stop
             asked[path.stem] = read_study(path)
-    own = asked.get(study.name, {}).get("arithmetic", {})
-    known = own or {
-        key: value
-        for key in Arithmetic.model_fields
-        if (value := known_of(key, configs, asked.values(), results))
-    }
+    own = asked[study.name].arithmetic if study.name in asked else None
+    known = (
+        dict(own)
+        if own
+        else {
+            key: value
+            for key in Arithmetic.model_fields
+            if (value := known_of(key, configs, asked.values(), results))
+        }
+    )
     recipes = list({config.recipe: None for config in configs.values()})
     try:
         found = settle_arithmetic(recipes, known if is_here else {}, device)
@@ -46,7 +51,7 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
 
 
 def known_of(
-    key: str, configs: dict[str, RunConfig], asked: Iterable[dict], results: Path
+    key: str, configs: dict[str, RunConfig], asked: Iterable[StudyFile], results: Path
 ) -> str | None:
     """`precision` or `step` of a study, None where it has still to be settled.
 
@@ -58,13 +63,13 @@ def known_of(
         values = {getattr(config.recipe, key) for config in configs.values()}
     else:
         shared = (other for other in asked if cells_of(other) & set(cells))
-        begun = (other.get("arithmetic", {}).get(key, "auto") for other in shared)
+        begun = (getattr(other.arithmetic or UNSETTLED, key) for other in shared)
         values = set(trained(key, cells, results)) or set(begun) - {"auto"}
     return next(iter(values)) if len(values) == 1 else "auto" if values else None
 
 
-def cells_of(asked: dict) -> set[str]:
-    return {row["cell"] for row in asked["rows"]}
+def cells_of(asked: StudyFile) -> set[str]:
+    return {row.cell for row in asked.rows}
 
 
 def trained(key: str, cells: Iterable[str], results: Path) -> Iterator[str]:

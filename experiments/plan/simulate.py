@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 RESTART = 60.0  # seconds: a process, torch, data, checkpoint; 49 were measured on two busy cores
 SIMULATIONS = 100

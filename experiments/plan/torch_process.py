@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.processes.fork_server import ask
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.study.study import Study
 from experiments.train.arithmetic import Unfit, begin_arithmetic

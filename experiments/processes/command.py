@@ -7,7 +7,7 @@ import typer
 
 from experiments.processes import signals as stop
 from experiments.processes.output import complain, protect, say
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 UsageError = typer.BadParameter.__base__  # which typer does not export
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.processes.signals import STOPS, children_ignore_stops
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 # What the fork server imports, whoever starts it. Counting operations needs `torch._dynamo`: five
 # seconds, but only once.

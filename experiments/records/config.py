@@ -1,7 +1,6 @@
 """What one run is: RunConfig = data set + network + SEConfig + Recipe + seed. Strict and hashable.
 
-No torch here. Whatever is wrong with a config, a grid or a command line is a `ConfigError`: one
-sentence that names the key, the value and what is allowed.
+No torch here.
 """
 
 import hashlib
@@ -9,30 +8,12 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from senet.config import SEConfig, choose
-
-Model = TypeVar("Model", bound=BaseModel)
-RECIPES = Path(__file__).parents[1] / "recipes.yaml"
-
-
-class ConfigError(ValueError):
-    """A wrong command, config, grid or data file, in one sentence for the user."""
-
-
-MOST_VALUES = 100_000  # of a YAML file
-
-
-class Strict(BaseModel):
-    """Nothing is guessed: no unknown keys, no text where a number belongs."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+from experiments.records.parsing import Strict
+from senet.config import SEConfig
 
 
 class Recipe(Strict):
@@ -174,152 +155,3 @@ def non_defaults(value: Any, leave_out: Iterable[str] = ()) -> Any:
         for name, default in defaults.items()
         if name not in leave_out and getattr(value, name) != default
     }
-
-
-class About(Strict):
-    """What a reader should know of a recipe; nothing of it reaches the training.
-
-    seeds          how many a grid trains unless it is told otherwise
-    demonstration  true where the training is too short to compare anything
-    expect         test error in % that a plain network ends in, from-to, by data set
-    spread         standard deviation of that error over seeds in points, where it was measured
-    paper_of       the family (how its networks' names begin) for which the recipe "paper" means
-                   this one
-    """
-
-    what: str
-    paper_of: str | None = None
-    seeds: int = Field(ge=1)
-    demonstration: bool = False
-    expect: dict[str, tuple[float, float]] = {}
-    spread: dict[str, float] = {}
-
-
-class RecipeRow(Strict):
-    """A row of recipes.yaml."""
-
-    about: About
-    recipe: Recipe
-
-
-@cache
-def recipes() -> dict[str, RecipeRow]:
-    """The rows of recipes.yaml by name."""
-    return {
-        name: parse(
-            RecipeRow,
-            {"about": row.pop("about"), "recipe": {"name": name, **row}},
-            f"{RECIPES.name}, {name}",
-        )
-        for name, row in read_yaml(RECIPES).items()
-    }
-
-
-def recipe_row(name: str, network: str = "") -> RecipeRow:
-    """A row by its name; `paper` is that of the network's family, where it has one of its own."""
-    if name == "paper":
-        for row in recipes().values():
-            if row.about.paper_of and network.startswith(row.about.paper_of):
-                return row
-    return checked(choose, "recipe", name, recipes())
-
-
-def checked(function, *args):
-    """Calls a function of `senet`, whose ValueError is one sentence, as part of a config."""
-    try:
-        return function(*args)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top level is a mapping, no key of which may stand twice."""
-    try:
-        if path.is_fifo() or path.is_char_device():  # which would never end
-            raise ConfigError(f"{path}: not a file")
-        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
-        if size(data, {}) > MOST_VALUES:
-            raise ConfigError(f"{path}: more than {MOST_VALUES:,} values, written out")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except ConfigError:
-        raise
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a mapping of keys to values is expected")
-    return data
-
-
-def size(data: Any, known: dict[int, int]) -> int:
-    """How many values YAML's data has: what `*` repeats counts each time, though it is there once.
-
-    Raises RecursionError where something is in itself.
-    """
-    if id(data) not in known:
-        parts = [*data, *data.values()] if isinstance(data, dict) else data
-        parts = parts if isinstance(data, dict | list) else ()
-        known[id(data)] = 1 + sum(size(part, known) for part in parts)
-    return known[id(data)]
-
-
-class UniqueKeys(yaml.SafeLoader):
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {sorted(map(str, twice))[0]!r} stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-def parse(model: type[Model], data: Any, where: str = "") -> Model:
-    """`data` (plain dicts, lists, numbers, text) as a model, or a ConfigError of one sentence."""
-    try:
-        return model.model_validate_json(json.dumps(data))  # JSON: lists may become tuples
-    except ValidationError as error:
-        sentence = explain(error, model)
-    except (TypeError, ValueError, RecursionError) as error:  # a date, a set, a list in itself
-        sentence = str(error)
-    raise ConfigError(f"{where}: {sentence}" if where else sentence)
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that pydantic found, in one sentence: the key, the value, what is allowed."""
-    # A key that is unknown explains one that is missing.
-    problems = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    first = problems[0]
-    parts = list(map(str, first["loc"]))
-    path = [part for part in parts if "[" not in part] or parts  # without pydantic's own names
-    key, given = ".".join(path), first["input"]
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        allowed = fields_at(model, path[:-1])
-        try:
-            choose("key", path[-1], allowed)
-        except ValueError as unknown:
-            return str(unknown).replace(repr(path[-1]), repr(key), 1)
-    if first["type"] == "json_invalid":  # of what YAML and JSON can write
-        return "a text has a lone surrogate in it, which is half of a character"
-    if first["type"] in ("missing", "missing_argument"):
-        return f"the key {key!r} is missing"
-    if isinstance(given, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", given, re.IGNORECASE):
-        return f"{key}: {given!r} is text to YAML: write {re.sub('e', '.0e', given, flags=re.I)}"
-    says = " or ".join(
-        problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        for problem in problems
-        if problem["loc"][: len(path)] == first["loc"][: len(path)]
-    )
-    if first["type"] == "value_error":
-        return f"{key}: {says}" if key else says
-    says = says.replace("valid array", "list").replace("an object", "keys with values")
-    shown = repr(given) if len(repr(given)) <= 80 else f"{repr(given)[:77]}..."
-    return f"{key}: {shown} is not allowed: it should be {says}"
-
-
-def fields_at(model: Any, path: list[str]) -> list[str]:
-    """The names of the fields of the model or dataclass at this path."""
-    for name in path:
-        annotation = model.model_fields[name].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        model = next(option for option in options if option is not type(None))
-    return [f.name for f in fields(model)] if is_dataclass(model) else list(model.model_fields)

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from experiments.records.config import ConfigError
 from experiments.records.lock import confirm, is_at
+from experiments.records.parsing import ConfigError
 
 SEAL = "sha256"  # the key of an object's checksum of itself
 BIGGEST = 64 << 20  # bytes of a text that we write, and many more

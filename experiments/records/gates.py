@@ -26,7 +26,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 LIMIT = 128 * 1024  # bytes of the file
 HEADERS = 6 * 1024  # of them, for what is not numbers
@@ -174,7 +174,7 @@ def parse(arrays: Mapping[str, np.ndarray]) -> Gates:
     channels = np.split(arrays["channels"].astype(int), kept)
     by_class = np.split(numbers("by_class"), kept, axis=-1)
     blocks = {
-        str(name): Block(*everywhere, sample, *classes)
+        str(name): Block(*everywhere, sample, *classes)  # pyright: ignore[reportCallIssue]
         for name, everywhere, sample, classes in zip(
             arrays["blocks"], overall, channels, by_class, strict=True
         )

@@ -7,20 +7,17 @@ not pass locks on, a lock file of another machine that still changes counts as h
 """
 
 import fcntl
-import json
 import os
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
+from experiments.records.signs import SIZE, Signs, machine
 
 BEAT = 5.0  # seconds between two signs of life in a lock file
-SIZE = 512  # bytes of a lock file, so that each sign of life replaces the whole of it
 
 
 class Lock:
@@ -30,16 +27,19 @@ class Lock:
         self.file, self.beat, self.told = file, 0, -BEAT
 
     def tell(self, **progress: Any) -> None:
-        """Leaves a sign of life for `holder`, not more often than every BEAT seconds."""
+        """Leaves signs of life for `holder`, not more often than every BEAT seconds.
+
+        Args:
+            progress: fields of Signs.
+        """
         if (now := time.monotonic()) - self.told >= BEAT:
             self.told = now
-            self.write(progress)
+            self.write(**progress)
 
-    def write(self, progress: dict[str, Any]) -> None:
+    def write(self, **progress: Any) -> None:
+        """Does the same at once."""
         self.beat += 1
-        who = {"machine": machine(), "host": platform.node(), "pid": os.getpid()}
-        text = json.dumps(who | {"beat": self.beat} | progress)
-        os.pwrite(self.file, text.encode().ljust(SIZE)[:SIZE], 0)
+        os.pwrite(self.file, Signs.of_us(beat=self.beat, **progress).pack(), 0)
 
 
 class Moved(ConfigError):
@@ -87,7 +87,7 @@ def hold(folder: Path) -> Iterator[Lock | None]:
     HELD[folder] = file
     try:
         lock = Lock(file)
-        lock.write({})
+        lock.write()
         yield lock
     finally:
         if is_at(file, path):  # else it is that of another runner
@@ -142,12 +142,10 @@ def try_lock(file: int, tries: int = 5) -> bool:
     return False
 
 
-def holder(folder: Path) -> dict[str, Any] | None:
-    """What the process that trains a run says of itself, or None where nobody does.
+def holder(folder: Path) -> Signs | None:
+    """Returns what the process that trains a run says of itself, or None where nobody does.
 
     On a disk that does not pass locks on, one of another machine is known by its last sign of life.
-
-    Keys: host, pid and, once it trains, what it gives to `Lock.tell`.
     """
     try:
         file = os.open(folder / "lock", os.O_RDONLY)
@@ -156,7 +154,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         who = read(file)
-        is_foreign = who.get("machine", machine()) != machine()
+        is_foreign = who.machine not in ("", machine())
         is_fresh = abs(time.time() - os.fstat(file).st_mtime) < 3 * BEAT
         return who if is_foreign and is_fresh else None
     except BlockingIOError:
@@ -165,18 +163,15 @@ def holder(folder: Path) -> dict[str, Any] | None:
         os.close(file)
 
 
-def read(file: int) -> dict[str, Any]:
-    try:
-        who = json.loads(os.pread(file, SIZE, 0))
-    except ValueError:  # empty, a moment after it was made
-        return {}
-    return who if isinstance(who, dict) else {}
+def read(file: int) -> Signs:
+    """Reads the signs of life in an open lock file."""
+    return Signs.parse(os.pread(file, SIZE, 0))
 
 
 def is_alive_elsewhere(path: Path, file: int) -> bool:
     """Whether another machine still writes to a lock file whose lock we were given."""
     before = read(file)
-    if before.get("machine", machine()) == machine():
+    if before.machine in ("", machine()):
         return False
     deadline = time.monotonic() + 3 * BEAT
     while time.monotonic() < deadline:
@@ -187,16 +182,6 @@ def is_alive_elsewhere(path: Path, file: int) -> bool:
             return False
         now = read(again)
         os.close(again)
-        if now.get("beat") != before.get("beat"):
+        if now.beat != before.beat:
             return True
     return False
-
-
-@cache
-def machine() -> str:
-    """Names this machine since it was started; two may have the same host name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    return f"{platform.node()} {boot}".strip()

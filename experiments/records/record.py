@@ -1,4 +1,4 @@
-"""A run on disk: where its files are, what state they say it is in, and how they are written.
+"""A run on disk: where its files are, and how they are written.
 
     RESULTS/runs/<label>-<id>/seed<k>/
         config.json        the complete config, written first
@@ -24,14 +24,13 @@ No torch here: `status` reads a thousand of these in a moment.
 
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError, RunConfig, parse
+from experiments.records.config import RunConfig
 from experiments.records.files import (
     append_line,
     digest_of_file,
@@ -45,18 +44,13 @@ from experiments.records.files import (
     write_lines,
     write_sealed,
 )
-from experiments.records.lock import hold, holder, wait_for
-from experiments.records.study_file import UNSETTLED, Arithmetic, read_study
+from experiments.records.lock import hold
+from experiments.records.parsing import ConfigError, parse
+from experiments.records.states import State, state
+from experiments.records.study_file import UNSETTLED, Arithmetic
 from senet.config import digest_of, nearest
 
 SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
-# Kinds of failure that are not the run's fault: it goes on as soon as it may.
-KILLED, DISK_FULL, CANCELLED = "killed", "disk full", "cancelled"
-UNFIT = "unfit machine"  # for the arithmetic of the study: another one can train it
-
-MOST_IMAGES, MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
-
-MISSING = ("planned", "interrupted", "cancelled", "running")  # states of runs that `run` sees to
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ class Record:
     @property
     def failed(self) -> bool:
         """Whether it ended by its own fault: `run` leaves it alone until `retry` forgets that."""
-        return state(self.path) == "failed"
+        return self.state == State.FAILED
 
     @property
     def checkpoint(self) -> Path:
@@ -92,11 +86,12 @@ class Record:
 
     @property
     def code_path(self) -> Path:
-        """Where the config's own code is kept, if it has some."""
+        """Returns where the config's own code is kept. It has some."""
+        assert self.config.code is not None
         return self.results / "code" / f"{self.config.code.digest}.py"
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         return state(self.path)
 
     def summary(self) -> dict[str, Any]:
@@ -138,10 +133,6 @@ class Record:
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         write_sealed(self.path / "env.json", environment)
-
-    def seconds_spent(self) -> float:
-        """On epochs so far, also on those that were lost."""
-        return sum(line["seconds"] for line in read_timings(self.path))
 
     def append(self, file: str, row: dict[str, Any]) -> None:
         """A line of metrics.jsonl or timings.jsonl."""
@@ -189,116 +180,6 @@ class Record:
         write_atomically(self.path / "error.txt", lambda file: file.write(text.encode()))
 
 
-def state(path: Path) -> str:
-    """What a run's files say: planned, running, interrupted, cancelled, failed, diverged, done or
-    damaged."""
-    try:
-        is_over = (path / "summary.json").exists()
-    except OSError:  # another user's folder
-        return "damaged"
-    if is_over:
-        try:
-            summary = read_sealed(path / "summary.json", "state", "files")
-        except ConfigError:
-            return "damaged"
-        are_there = all(has_content(path / name) for name in summary["files"])
-        return summary["state"] if are_there else "damaged"
-    if holder(path) is not None:
-        return "running"
-    kind = failure(path).partition(":")[0]
-    if kind == CANCELLED:
-        return "cancelled"
-    if kind and kind not in (KILLED, DISK_FULL, UNFIT):
-        return "failed"
-    return "interrupted" if (path / "config.json").exists() else "planned"
-
-
-def has_content(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
-
-
-def failure(path: Path) -> str:
-    """The first line of a run's error.txt, `kind: reason`; "" where there is none."""
-    try:
-        with (path / "error.txt").open(errors="replace") as lines:
-            return lines.readline().strip() or "unknown: error.txt is empty"
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        return f"unknown: error.txt cannot be read: {error.strerror}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run as it was written: read by `read_result`."""
-
-    config: RunConfig
-    summary: dict[str, Any]
-    env: dict[str, Any]
-    metrics: list[dict[str, Any]]
-
-
-def read_result(path: Path) -> Result:
-    """A finished run, all of it or nothing.
-
-    Raises ConfigError, which names the file, where one of them was edited, cut short, is lost, or
-    belongs to another config than the folder's name says.
-    """
-    needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden", "files")
-    summary = read_sealed(path / "summary.json", "state", *needed)
-    env = check_files(path, summary)
-    return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
-
-
-def check_files(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    """The env.json of a finished run. Raises ConfigError where one of its files is not whole."""
-    for name, digest in summary["files"].items():
-        if not (path / name).exists():
-            raise ConfigError(f"{path / name} is not there")
-        if digest_of_file(path / name) != digest:
-            raise ConfigError(f"{path / name} is not what the run wrote: edited, or cut short")
-    env = read_sealed(path / "env.json", "precision", "data")
-    timings = path / "timings.jsonl"
-    if "timings" in env and digest_of_file(timings) != env["timings"]:  # not in older versions
-        raise ConfigError(f"{timings} is not what the run wrote: edited, or cut short")
-    return env
-
-
-def read_timings(path: Path) -> list[dict[str, Any]]:
-    """epoch, images and seconds of each epoch; what is no such line is left out."""
-    lines = read_lines(path / "timings.jsonl", cut_short=True)
-    return [line for line in lines if is_timing(**{"epoch": 0, "images": 0, "seconds": 0} | line)]
-
-
-def is_timing(epoch: Any, images: Any, seconds: Any, **_) -> bool:
-    return (
-        type(epoch) is int
-        and type(images) is int
-        and type(seconds) in (int, float)
-        and 0 < images < MOST_IMAGES
-        and 0 < seconds < MOST_SECONDS
-    )
-
-
-def what_is_lost(path: Path) -> str:
-    """Why the files of a finished run are not what its summary sums up; "" where they are.
-
-    A summary that cannot be read says nothing of them.
-    """
-    try:
-        summary = read_sealed(path / "summary.json", "state", "files")
-    except ConfigError:
-        return ""
-    try:
-        check_files(path, summary)
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
 def load(path: Path) -> Record:
     """The record in a folder `.../runs/<label>-<id>/seed<k>`.
 
@@ -312,33 +193,6 @@ def load(path: Path) -> Record:
             "it was edited, or its folder was renamed"
         )
     return record
-
-
-def runs_of(study: dict[str, Any], results: Path) -> list[Path]:
-    """The folders of a study's runs, there or not, in whole rounds of seeds."""
-    cells = seeds_of_cells([study])
-    return [
-        results / "runs" / cell / f"seed{seed}"
-        for seed in range(max(cells.values()))
-        for cell, seeds in cells.items()
-        if seed < seeds
-    ]
-
-
-def pilots_of(study: dict[str, Any], results: Path) -> list[Path]:
-    """The folders of the runs that tried settings for a study's rows: tuning.py."""
-    rows = study.get("tune", {"rows": {}})["rows"].values()
-    return [results / "runs" / name for row in rows for name in row["runs"]]
-
-
-def seeds_of_cells(studies: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Cell -> how many seeds it was asked for: the most of all studies that share it."""
-    found: dict[str, int] = {}
-    for study in studies:
-        for row in study["rows"]:
-            seeds = max(study["seeds"], row.get("seeds", 0))  # those that --decide has added
-            found[row["cell"]] = max(seeds, found.get(row["cell"], 0))
-    return found
 
 
 def find_run(results: Path, name: str) -> Path:
@@ -357,42 +211,6 @@ def delete(path: Path) -> None:
         if lock is None:
             raise ConfigError(f"{path} is being trained: stop that first")
         shutil.rmtree(path)
-
-
-def write_study(results: Path, study: dict[str, Any]) -> None:
-    """What was asked, beside the runs: RESULTS/studies/<name>.json. More seeds are kept.
-
-    One process at a time reads what is there and writes: none loses what another has added.
-    """
-    path = results / "studies" / f"{study['name']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wait_for(path.parent):
-        if path.exists():
-            study = merged(read_study(path), study, path)
-        write_sealed(path, study)
-
-
-def merged(before: dict[str, Any], study: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A study with the seeds, the looks and the arithmetic of the file that it replaces."""
-    study = study | {"seeds": max(study["seeds"], before["seeds"])}
-    more = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
-    study["rows"] = [
-        row | {"seeds": max(row.get("seeds", 0), more.get(row["cell"], 0))}
-        if row["cell"] in more
-        else row
-        for row in study["rows"]
-    ]
-    if looks := before.get("looks", []):
-        added = [look for look in study.get("looks", []) if look not in looks]
-        study["looks"] = looks + added
-    if first := before.get("arithmetic"):
-        if study.get("arithmetic", first) != first:
-            raise ConfigError(
-                f"{path}: another machine has begun this study at the same moment, with "
-                f"{' and '.join(first.values())}: the same command joins it"
-            )
-        study = study | {"arithmetic": first}
-    return study
 
 
 def keep_code(results: Path, code: Path) -> None:

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.records.config import ConfigError
-from experiments.records.study_file import check, read_study
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import read_study
 from experiments.study.grid import list_grids
 from experiments.study.study import Study
 
@@ -17,11 +17,11 @@ def refuse_clashes(studies: Iterable[Study], results: Path) -> None:
     """
     known: dict[str, Path] = {}
     for study in studies:
-        check(study.record(), study.source)
+        study.record()  # raises it
         ours, path = grid_file(study.source), results / "studies" / f"{study.name}.json"
         others = [known.setdefault(study.name, ours)]
         if path.exists():
-            others += asked_by(read_study(path)["command"])
+            others += asked_by(read_study(path).command)
         for other in others:
             if other.exists() and not other.samefile(ours):
                 raise ConfigError(

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from experiments.records.config import ConfigError, Strict, checked, parse, read_yaml
+from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
 from experiments.records.study_file import MOST_ROWS
 from experiments.study.settings import refuse_own
 from senet.config import choose
@@ -155,10 +155,9 @@ def points(entry: dict[str, Any], grid_name: str) -> list[Point]:
         template = entry.get("label")
         if template is None:
             template = ", ".join(f"{{{name}}}" for name in levels)
-        label, reference = (
-            None if text is None else fill(text, levels, grid_name)
-            for text in (template, entry.get("reference"))
-        )
+        label, reference = fill(template, levels, grid_name), entry.get("reference")
+        if reference is not None:
+            reference = fill(reference, levels, grid_name)
         result.append(Point(label=label, reference=reference, levels=levels, values=point))
     return result
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 
 def refuse_taken(settings: Mapping[str, Any], grid_name: str, keys: set[str]) -> None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError, RecipeRow, RunConfig, checked, parse, recipe_row
-from experiments.records.study_file import MOST_SEEDS, UNSETTLED, Arithmetic
+from experiments.records.config import RunConfig
+from experiments.records.parsing import ConfigError, checked, parse
+from experiments.records.recipes import RecipeRow, recipe_row
+from experiments.records.study_file import MOST_SEEDS, UNSETTLED, Arithmetic, Look, StudyFile
 from experiments.study.grid import CONTROLS, PLACE, Grid, points, read_grid, show
 from experiments.study.settings import put, refuse_taken
 from experiments.study.tuning import Tuning, pilots, to_json, with_value
@@ -61,7 +63,7 @@ class Study:
     cells: tuple[Cell, ...]
     code: Path | None = None  # the grid's own choices
     added: dict[str, int] = field(default_factory=dict)  # row -> seeds, where --decide added some
-    looks: tuple[dict[str, Any], ...] = ()  # what --decide saw: analysis/statistics/stopping.py
+    looks: tuple[Look, ...] = ()  # what --decide saw: analysis/statistics/stopping.py
     tuned: dict[str, Tuning] = field(default_factory=dict)  # row -> what its pilots have shown
     arithmetic: Arithmetic = UNSETTLED  # that it was begun with: experiments/plan/settle.py
 
@@ -164,11 +166,14 @@ class Study:
             for config in pilots(cell.config, self.tuned_key, value, self.grid.pilots)
         ]
 
-    def record(self) -> dict[str, Any]:
-        """What was asked, as it is kept beside the runs: all that the analysis needs to know."""
+    def record(self) -> StudyFile:
+        """What was asked, as it is kept beside the runs: all that the analysis needs to know.
+
+        Raises ConfigError where its file would not be read again.
+        """
         about, names = recipe_row(self.recipe).about, {c.label: c.config.cell for c in self.settled}
         is_measured = not self.settings and self.network == DEFAULT_NETWORK
-        return {
+        data = {
             "name": self.name,
             "grid": self.grid_name,
             "title": self.grid.title,
@@ -199,19 +204,20 @@ class Study:
             **({"tune": to_json(self)} if self.tuned else {}),
             **({"arithmetic": dict(self.arithmetic)} if self.arithmetic != UNSETTLED else {}),
         }
+        return parse(StudyFile, data, self.source)
 
     def decided(self) -> dict[str, Any]:
         """What the grid itself declares, and what was seen of it, where there is some."""
         declares = [one.model_dump(mode="json") for one in self.grid.declares]
-        found = {"declares": declares, "looks": list(self.looks)}
+        found = {"declares": declares, "looks": [one.plain() for one in self.looks]}
         return {key: value for key, value in found.items() if value}
 
-    def resumed(self, before: dict[str, Any]) -> "Study":
+    def resumed(self, before: StudyFile) -> "Study":
         """The same with the seeds and looks that its file, written `before`, already has."""
-        asked = {row["cell"]: row["seeds"] for row in before["rows"] if "seeds" in row}
+        asked = {row.cell: row.seeds for row in before.rows if row.seeds}
         added = {c.label: n for c in self.settled if (n := asked.get(c.config.cell))}
-        seeds = max(self.seeds, before["seeds"])
-        return replace(self, seeds=seeds, added=added, looks=tuple(before.get("looks", ())))
+        seeds = max(self.seeds, before.seeds)
+        return replace(self, seeds=seeds, added=added, looks=before.looks)
 
 
 def expand(
@@ -319,7 +325,7 @@ def expand(
 def length_of(config: RunConfig) -> int:
     """Returns the length of a training, in the unit in which its recipe gives that."""
     recipe = config.recipe
-    return recipe.epochs or recipe.images or recipe.iterations
+    return recipe.epochs or recipe.images or recipe.iterations or 0  # one is there
 
 
 def constant_gates(cells: list[Cell]) -> list[Cell]:

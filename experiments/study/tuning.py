@@ -12,9 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from experiments.records.config import ConfigError, RunConfig, parse
+from experiments.records.config import RunConfig
+from experiments.records.parsing import ConfigError, parse
 from experiments.records.record import Record
-from experiments.records.study_file import MOST_SEEDS, read_study
+from experiments.records.states import FINISHED, State
+from experiments.records.study_file import MOST_SEEDS, Tune, read_study
 from experiments.study.settings import put
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ def resume(study: "Study", results: Path) -> "Study":
     path = results / "studies" / f"{study.name}.json"
     if not study.tuned or not path.exists():
         return study
-    before = read_study(path).get("tune", {"key": "", "rows": {}})
-    known = from_json(before["rows"]) if before["key"] == study.tuned_key else {}
+    before = read_study(path).tune
+    known = from_file(before) if before and before.key == study.tuned_key else {}
     return replace(study, tuned={row: known.get(row, new) for row, new in study.tuned.items()})
 
 
@@ -85,11 +87,12 @@ def decide(errors: Mapping[float, float | None], bracket: tuple[float, ...]) -> 
         ConfigError: all diverged.
     """
     tried = dict(sorted(errors.items()))
-    if None in tried.values():
+    known = {value: error for value, error in tried.items() if error is not None}
+    if len(known) < len(tried):
         return Tuning(tried)
-    values = list(tried)
-    best = min(values, key=tried.__getitem__)  # of a tie the smaller one
-    if math.isinf(tried[best]):
+    values = list(known)
+    best = min(values, key=known.__getitem__)  # of a tie the smaller one
+    if math.isinf(known[best]):
         raise ConfigError(f"tune: the pilots diverged at all of {', '.join(map(short, values))}")
     if best == values[0] and sum(value < bracket[0] for value in values) < WIDEST:
         return Tuning({beyond(values[1], best): None} | tried)
@@ -110,10 +113,10 @@ def held_out_error(runs: list[RunConfig], results: Path) -> float | None:
     """
     errors = []
     for record in (Record(results, config) for config in runs):
-        if record.state not in ("done", "diverged"):
+        if record.state not in FINISHED:
             return None
         error = record.summary()["val_error"]
-        errors.append(math.inf if record.state == "diverged" or error is None else error)
+        errors.append(math.inf if record.state == State.DIVERGED or error is None else error)
     return fmean(errors)
 
 
@@ -126,7 +129,7 @@ def news(before: Mapping[str, Tuning], now: Mapping[str, Tuning]) -> list[str]:
         errors = [(v, e) for v, e in tuning.tried.items() if e is not None]
         known = ", ".join(f"{short(value)}: {error:.2f} %" for value, error in errors)
         more = [short(value) for value, error in tuning.tried.items() if error is None]
-        then = f"tries {', '.join(more)} next" if more else f"takes {short(tuning.chosen)}"
+        then = f"tries {', '.join(more)} next" if more else f"takes {tuning.chosen:g}"
         sentences.append(f"{row} {then} ({known} of the held-out images wrong)")
     return sentences
 
@@ -152,6 +155,6 @@ def to_json(study: "Study") -> dict[str, Any]:
     return {"key": study.tuned_key, "rows": rows}
 
 
-def from_json(tuned: Mapping[str, Any]) -> dict[str, Tuning]:
+def from_file(tune: Tune) -> dict[str, Tuning]:
     """Reads the rows that `to_json` wrote."""
-    return {row: Tuning(dict(one["tried"]), one["chosen"]) for row, one in tuned.items()}
+    return {row: Tuning(dict(one.tried), one.chosen) for row, one in tune.rows.items()}

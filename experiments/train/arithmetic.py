@@ -5,7 +5,8 @@ No torch here until it is asked.
 
 from collections.abc import Iterable
 
-from experiments.records.config import ConfigError, Recipe
+from experiments.records.config import Recipe
+from experiments.records.parsing import ConfigError
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import DEVICES, device_name, pick_precision, pick_step
 from experiments.train.trust import why_not_captured

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.records.config import ConfigError
 from experiments.records.files import write_atomically
+from experiments.records.parsing import ConfigError
 
 GENERATORS = threading.RLock()  # held where the process's generators are seeded and drawn from
 DIGEST = hashlib.sha256().digest_size * 2  # characters

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_WORKERS = 1024

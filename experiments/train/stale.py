@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError
 from experiments.records.files import read_sealed, unused
 from experiments.records.lock import hold
-from experiments.records.record import Record, Result, read_result
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.results import Result, read_result
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import DEVICES
 

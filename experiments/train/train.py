@@ -13,10 +13,13 @@ from torch import Tensor
 
 from experiments.data.datasets import load
 from experiments.data.images import shared
-from experiments.records.config import ConfigError, RunConfig
+from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, unused
 from experiments.records.gates import SEEDS, pack
+from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
+from experiments.records.results import seconds_spent
+from experiments.records.states import State
 from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
 from experiments.train.arithmetic import pick_arithmetic
@@ -94,7 +97,7 @@ def train(
     Raises:
         Interrupted: `watch` stopped it.
     """
-    began, recipe, earlier = time.perf_counter(), config.recipe, record.seconds_spent()
+    began, recipe, earlier = time.perf_counter(), config.recipe, seconds_spent(record.path)
     record.begin()
     own = pick_arithmetic(recipe, record.arithmetic, device)
     arrays = load(config.dataset, data_dir)
@@ -223,7 +226,7 @@ def train(
     spent["timings"] = digest_of_file(record.path / "timings.jsonl")
     record.write_environment(environment | spent)
     summary = {
-        "state": "done" if done else "diverged",
+        "state": State.DONE if done else State.DIVERGED,
         "reason": "" if done else f"the loss of {where} was not finite",
         "test_error": found.error if done else None,
         "test_loss": found.loss if done else None,

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from experiments.records.config import ConfigError
 from experiments.records.files import read_sealed, write_sealed
+from experiments.records.parsing import ConfigError
 from experiments.train.environment import ROOT, has_cuda
 
 PATIENCE = 300.0  # seconds of a proof, which is meant to take one minute

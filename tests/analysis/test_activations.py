@@ -17,8 +17,8 @@ from analysis.figures import activations, replacements, walk
 from analysis.figures.style import METADATA, STYLE
 from analysis.statistics import interventions
 from analysis.statistics.stats import interval
-from experiments.records.config import ConfigError
 from experiments.records.gates import Block, Gates, Walk, pack, spaced, unpack
+from experiments.records.parsing import ConfigError
 
 NINE = [f"SE_{stage}_{block}" for stage in (2, 3, 4) for block in (1, 2, 3)]
 FIFTY_FOUR = [f"SE_{stage}_{block}" for stage in (2, 3, 4) for block in range(1, 19)]

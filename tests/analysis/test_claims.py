@@ -10,15 +10,16 @@ from conftest import ROOT, analyse
 from made import GROUP, around, made
 
 from analysis.figures.forest import forest, lines
-from analysis.load import PLAIN, Study, by_group, with_pools
+from analysis.load import Study, by_group, with_pools
 from analysis.statistics import claims, contrasts
 from analysis.statistics.claims import MEASURES, Part, decide, judge, list_claims, specificity
 from analysis.statistics.comparisons import MARGINS, against_reference, answers, verdict
 from analysis.statistics.stats import Difference
 from analysis.tables.notes import notes
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 from experiments.study.grid import list_grids
 from experiments.study.study import expand
+from experiments.train.fingerprint import PLAIN
 from senet.networks import list_networks
 
 
@@ -90,7 +91,7 @@ def test_what_proves_nothing_feeds_no_claim(change):
 
 
 def test_one_seed_decides_nothing():
-    one = {row["label"]: [9.0] for row in expand("gate", **GROUP).record()["rows"]}
+    one = {row.label: [9.0] for row in expand("gate", **GROUP).record().rows}
     assert set(words([made("gate", one, seeds=1)]).values()) == {"not decided"}
 
 

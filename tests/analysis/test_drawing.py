@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import RECORDS
+from conftest import RECORDS, with_changes
 
 from analysis.figures import drawing, kinds
 from analysis.figures.drawing import Drawing
@@ -38,7 +38,7 @@ def drawn(folder: Path, *studies: Study) -> list[int]:
 
 
 def with_asked(study: Study, **changes) -> Study:
-    return dataclasses.replace(study, asked=study.asked | changes)
+    return dataclasses.replace(study, asked=with_changes(study.asked, **changes))
 
 
 def with_error(study: Study, error: float) -> Study:

@@ -16,7 +16,7 @@ from analysis.statistics.stats import moderate, pool
 
 def crossed(random: np.random.Generator, seeds: int) -> Study:
     """The factorial study with errors that are drawn."""
-    rows = [row["label"] for row in made("factorial", {}).asked["rows"]]
+    rows = [row.label for row in made("factorial", {}).asked.rows]
     return made("factorial", {row: list(random.normal(9, 1, seeds)) for row in rows}, seeds=seeds)
 
 

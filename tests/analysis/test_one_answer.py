@@ -11,11 +11,12 @@ import pytest
 from conftest import ROOT
 
 from analysis.figures.forest import lines
-from analysis.load import PLAIN, Study, by_group, find_studies
+from analysis.load import Study, by_group, find_studies
 from analysis.page import answer, readme
 from analysis.statistics.claims import Verdict, judge
 from analysis.statistics.comparisons import answers, shown
 from experiments.records.study_file import read_studies
+from experiments.train.fingerprint import PLAIN
 
 HOME = ROOT / readme.HOME
 PAGES = ("README.md", "docs/findings.md")
@@ -61,7 +62,7 @@ def in_tables(studies: list[Study]) -> Iterator[Place]:
 
 def in_forest(studies: list[Study]) -> Iterator[Place]:
     for name, block in lines(studies).items():
-        [study] = [s for s in studies if name.startswith(f"{s.asked['title']} (minus")]
+        [study] = [s for s in studies if name.startswith(f"{s.asked.title} (minus")]
         for one in block:
             said = f"{shown(one.found)} {one.verdict}"
             yield "forest", study, one.label, study.references[one.label], said
@@ -87,7 +88,7 @@ def in_sentences(studies: list[Study]) -> Iterator[Place]:
         for one in answers(study):
             said = answer.sentence(study, one)
             assert said in re.sub(r"\s+", " ", text_of("report.html")), said
-            if study.asked["grid"] == answer.CONTROL:
+            if study.asked.grid == answer.CONTROL:
                 assert all(said[1:] in text_of(page) for page in PAGES), said
             if len(one.comparison.rows) == len(one.comparison.minus) == 1:
                 word = one.verdict.split(",")[0]
@@ -97,7 +98,7 @@ def in_sentences(studies: list[Study]) -> Iterator[Place]:
 
 def in_claims(studies: list[Study], verdicts: list[Verdict]) -> Iterator[Place]:
     """Claims have words of their own: only their numbers are compared."""
-    by_grid = {study.asked["grid"]: study for study in studies}
+    by_grid = {study.asked.grid: study for study in studies}
     name = f"tables/claims-{'-'.join(verdicts[0].group)}"
     files = [f"{name}.md", f"{name}.csv", f"{name}.tex", "report.html", "docs/findings.md"]
     for verdict in verdicts:

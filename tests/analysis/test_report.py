@@ -32,13 +32,13 @@ PUBLISHED = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())
 
 def test_the_kept_records_are_real_and_whole():
     studies = find_studies(RECORDS, [])
-    assert {study.asked["grid"] for study in studies} >= {
+    assert {study.asked.grid for study in studies} >= {
         "ratio", "squeeze", "gate", "stage", "position", "placement", "nosqueeze", "depth",
     }  # fmt: skip
     for study in studies:
-        assert not study.damaged and study.asked["demonstration"]
+        assert not study.damaged and study.asked.demonstration
         states = set(study.runs.state)
-        assert states == ({"done", "missing"} if study.asked["grid"] == "depth" else {"done"})
+        assert states == ({"done", "missing"} if study.asked.grid == "depth" else {"done"})
 
 
 EXPECTED_TABLES = sorted(path.name for path in EXPECTED.iterdir()) if EXPECTED.exists() else []
@@ -88,7 +88,7 @@ def test_the_report_needs_no_other_file_and_says_everything(rebuilt):
         Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))).verify()
     said = " ".join(page.said.split())
     for study in find_studies(rebuilt, []):
-        assert study.asked["title"] in said and study.asked["command"] in said
+        assert study.asked.title in said and study.asked.command in said
         for row in study.rows:
             assert row in said
     assert "the error hardly depends on r" in said and "not decided" in said
@@ -165,17 +165,17 @@ def test_any_label_compiles(tmp_path):
 def test_published_figures_stand_in_the_tables_as_they_were_printed(tmp_path, name):
     dataset = read_grid(name)[1].dataset or "cifar10"
     study = load(tmp_path, expand(name, dataset=dataset, recipe="fast").record())
-    shown = tables.cells(study).set_index(study.asked["title"])["paper's error (%)"]
+    shown = tables.cells(study).set_index(study.asked.title)["paper's error (%)"]
     numbers = tables.numbers(study).set_index("row")
     printed = 0
-    for row, figures in PUBLISHED[study.asked["table"]]["rows"].items():
+    for row, figures in PUBLISHED[study.asked.table]["rows"].items():
         assert shown[row] == f"{figures['top1']:.2f}"
         for key, value in figures.items():
             assert numbers.loc[row, f"paper_{key}"] == value
             printed += 1
     names = [name for name in numbers if name.startswith("paper_")]
     assert printed == sum(numbers[name].notna().sum() for name in names)  # and nothing else
-    assert printed >= len(PUBLISHED[study.asked["table"]]["rows"])
+    assert printed >= len(PUBLISHED[study.asked.table]["rows"])
 
 
 @pytest.mark.parametrize("spread", ["0", "-1", "nan", "much"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, call, start, tiny_words, workers, wrong
+from conftest import ROOT, call, start, tiny_words, with_changes, workers, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 from made import around, made
@@ -24,9 +24,9 @@ from analysis.statistics.stats import Plan, contrast, pool, seeds_for_difference
 from analysis.statistics.stopping import look, seeds_needed
 from analysis.tables.notes import notes
 from benchmarks import fixed, simulated, stopping, verdicts
-from experiments.records.config import ConfigError
-from experiments.records.record import write_study
-from experiments.records.study_file import read_studies
+from experiments.records.files import write_json
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import Look, StudyFile, read_studies, write_study
 from experiments.study.study import expand
 
 CONTROL = [one for one in read_contrasts().comparisons if one.grid == "control"]
@@ -66,9 +66,9 @@ def test_what_is_never_decided_ends_with_the_most_seeds_in_each_of_its_rows(whic
 def test_a_comparison_that_is_decided_stops_and_the_others_go_on():
     study = made("control", {"no SE": around(14.0), "SE": [8.4, 9.0, 9.5]})
     looks, needed = look(study, 30)
-    assert [one["verdict"] for one in looks] == ["better", "better", "not decided"]
+    assert [one.verdict for one in looks] == ["better", "better", "not decided"]
     assert needed == dict.fromkeys(("SE", *BLIND), 4)
-    assert looks[0]["rows"] == ["SE", "no SE"] and looks[0]["seeds"] == [3, 3]
+    assert looks[0].rows == ("SE", "no SE") and looks[0].seeds == (3, 3)
     assert look(made("gate", {}), 30) == ([], {})
 
 
@@ -79,13 +79,13 @@ def test_it_stops_on_the_interval_that_holds_however_often_one_looks():
         study = made("control", {"SE": [8.0, 9.0, 10.0], "no SE": [9.0 + shift, 9.5 + shift]})
         [one, *_], _ = look(study, 30)
         cells = [study.errors(row) for row in study.rows]
-        pair = [study.errors(row) for row in one["rows"]]
+        pair = [study.errors(row) for row in one.rows]
         once, watched = (
             contrast(pair, [1, -1], pool(cells), is_watched=often).leaves_out_zero
             for often in (False, True)
         )
-        assert (one["verdict"] == "better") == watched
-        said[once, watched] = one["verdict"]
+        assert (one.verdict == "better") == watched
+        said[once, watched] = one.verdict
     assert set(said) == {(False, False), (True, False), (True, True)}
 
 
@@ -95,7 +95,7 @@ def test_a_comparison_that_lost_a_run_waits_for_no_more(state):
     is_lost = (study.runs.row == "no SE") & (study.runs.seed == 0)
     study.runs.loc[is_lost, ["state", "test_error"]] = [state, math.nan]
     looks, needed = look(study, 30)
-    assert [one["verdict"] for one in looks[:2]] == ["not decided: runs were lost"] * 2
+    assert [one.verdict for one in looks[:2]] == ["not decided: runs were lost"] * 2
     assert "no SE" not in needed
 
 
@@ -103,12 +103,12 @@ def test_a_studys_file_keeps_seeds_of_rows_and_looks(tmp_path):
     study = expand("control", dataset="cifar10", recipe="fast", seeds=3)
     write_study(tmp_path, study.record())
     [before] = read_studies(tmp_path)
-    assert "looks" not in before and not any("seeds" in row for row in before["rows"])
-    seen = {"comparison": "c", "rows": ["SE", "no SE"], "seeds": [3, 3], "verdict": "not decided"}
-    more = study.resumed(before | {"looks": [seen]})
+    assert not before.looks and not any(row.seeds for row in before.rows)
+    seen = Look(comparison="c", rows=("SE", "no SE"), seeds=(3, 3), verdict="not decided")
+    more = study.resumed(with_changes(before, looks=[seen.plain()]))
     assert more.looks == (seen,) and more.runs() == study.runs()
-    rows = [row | ({"seeds": 5} if row["label"] == "SE" else {}) for row in before["rows"]]
-    more = study.resumed(before | {"rows": rows})
+    rows = [row.plain() | ({"seeds": 5} if row.label == "SE" else {}) for row in before.rows]
+    more = study.resumed(with_changes(before, rows=rows))
     assert Counter(label for label, _ in more.runs()) == Counter(dict.fromkeys(
         [cell.label for cell in study.cells], 3)) + Counter({"SE": 2})  # fmt: skip
     write_study(tmp_path, more.record())
@@ -119,7 +119,9 @@ def test_a_studys_file_keeps_seeds_of_rows_and_looks(tmp_path):
 
 @pytest.mark.parametrize("more", [{"looks": ["x"]}, {"looks": [{}]}, {"declares": [3]}])
 def test_a_studys_file_that_was_edited_is_named(tmp_path, more):
-    write_study(tmp_path, expand("control", dataset="cifar10", recipe="fast").record() | more)
+    asked = expand("control", dataset="cifar10", recipe="fast").record()
+    (tmp_path / "studies").mkdir()
+    write_json(tmp_path / "studies" / f"{asked.name}.json", asked.plain() | more)
     with pytest.raises(ConfigError, match="was edited"):
         read_studies(tmp_path)
 
@@ -211,11 +213,11 @@ cells:
 """
 
 
-def folders(study: dict, results: Path) -> dict[str, list[str]]:
+def folders(study: StudyFile, results: Path) -> dict[str, list[str]]:
     """Row -> the folders of its seeds."""
     return {
-        row["label"]: sorted(path.name for path in (results / "runs" / row["cell"]).iterdir())
-        for row in study["rows"]
+        row.label: sorted(path.name for path in (results / "runs" / row.cell).iterdir())
+        for row in study.rows
     }
 
 
@@ -231,15 +233,15 @@ def test_real_runs_end_by_themselves_and_go_on_after_a_kill(tmp_path, data_dir):
     assert done.returncode == 0, done.stdout + done.stderr
 
     [study] = read_studies(whole)
-    first = {look["comparison"]: look["verdict"] for look in study["looks"][:2]}
+    first = {look.comparison: look.verdict for look in study.looks[:2]}
     assert first == {"4 minus plain": "not decided", "idle minus plain": "worse"}
     counts = {row: len(seeds) for row, seeds in folders(study, whole).items()}
     most = counts["4"]
     assert 3 < most <= 5
     assert counts == {"plain": most, "4": most, "idle": 3, "undeclared": 3}
-    last = study["looks"][-2]
-    assert last["rows"] == ["4", "plain"] and last["seeds"] == [most, most]
-    assert last["verdict"] != "not decided" or most == 5
+    last = study.looks[-2]
+    assert last.rows == ("4", "plain") and last.seeds == (most, most)
+    assert last.verdict != "not decided" or most == 5
     again = call(*words, RESULTS=str(whole), **there)
     assert f"{sum(counts.values())} of {sum(counts.values())} runs are there" in again.stdout
     assert read_studies(whole) == [study]
@@ -250,7 +252,7 @@ def test_real_runs_end_by_themselves_and_go_on_after_a_kill(tmp_path, data_dir):
     try:
         wait_for(lambda: workers(killed, steps=1))
         [before] = read_studies(killed)
-        assert before["looks"] == study["looks"][:2]
+        assert before.looks == study.looks[:2]
     finally:
         os.killpg(runner.pid, signal.SIGKILL)
         runner.wait()
@@ -259,7 +261,7 @@ def test_real_runs_end_by_themselves_and_go_on_after_a_kill(tmp_path, data_dir):
     asked = re.search(r"\d+ of (\d+) runs are there", resumed.stdout)[1]
     assert asked == "14"  # from the beginning: it does not look at the first round again
     [after] = read_studies(killed)
-    assert (after["rows"], after["looks"]) == (study["rows"], study["looks"])
+    assert (after.rows, after.looks) == (study.rows, study.looks)
     assert folders(after, killed) == folders(study, whole)
     for run in whole.glob("runs/*/seed*"):
         ours = (killed / run.relative_to(whole) / "summary.json").read_bytes()

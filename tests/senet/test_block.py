@@ -14,9 +14,9 @@ from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from senet import SEConfig, SqueezeExcite
-from senet.block import EXCITATIONS, GATES, SQUEEZES
+from senet.block import GATES, SQUEEZES
 from senet.cost import count
-from senet.excitation import BIASES
+from senet.excitation import BIASES, EXCITATIONS
 
 
 def random_block(channels: int, **config) -> SqueezeExcite:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import ROOT, call, tiny_words
 
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 from experiments.study.study import expand
 from senet.block import SQUEEZES
 from senet.custom import TABLES, check_own, load_own

@@ -21,8 +21,9 @@ from torch import nn
 
 from experiments.commands import run as runner
 from experiments.plan.torch_process import compile_step
-from experiments.records.config import ConfigError
-from experiments.records.record import Record, read_result
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.results import read_result
 from experiments.train import environment, train
 from experiments.train.environment import pick_precision, pick_step, processor, provenance
 from experiments.train.optimization import arithmetic, new_forward, train_step

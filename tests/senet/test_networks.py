@@ -10,9 +10,9 @@ import torchvision
 from torch import nn
 
 from senet import SEConfig, SqueezeExcite, build, list_networks
-from senet.block import EXCITATIONS, GATES, SQUEEZES
+from senet.block import GATES, SQUEEZES
 from senet.cost import cost, count
-from senet.excitation import BIASES
+from senet.excitation import BIASES, EXCITATIONS
 from senet.residual import POSITIONS, ResidualUnit, Unit
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from experiments.commands.export import LARGEST, card
 from experiments.data.datasets import load, path_of
 from experiments.data.images import split
-from experiments.records.record import read_result
+from experiments.records.results import read_result
 from experiments.train import checkpoint
 from experiments.train.evaluation import evaluate
 from experiments.train.optimization import arithmetic, new_forward

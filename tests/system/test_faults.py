@@ -15,9 +15,11 @@ from waiting import wait_for
 
 from experiments.commands.run import follow
 from experiments.launch.events import Ended, Outcome
-from experiments.records.config import ConfigError
 from experiments.records.lock import hold, holder
-from experiments.records.record import Record, delete, failure, find_run, load, read_result, state
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record, delete, find_run, load
+from experiments.records.results import read_result
+from experiments.records.states import failure, state
 from experiments.train.train import train
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
@@ -246,7 +248,7 @@ def test_a_grid_that_was_put_to_sleep_is_not_taken_for_a_hang(tmp_path, data_dir
     wait_for(lambda: len(workers(tmp_path, steps=1)) == 2)
     os.killpg(process.pid, signal.SIGSTOP)  # Ctrl-Z
     time.sleep(6)  # longer than its patience, which is the point
-    seen = max(holder(path.parent)["step"] for path in tmp_path.glob("runs/*/*/lock"))
+    seen = max(holder(path.parent).step for path in tmp_path.glob("runs/*/*/lock"))
     os.killpg(process.pid, signal.SIGCONT)  # fg
     wait_for(lambda: len(workers(tmp_path, steps=seen + 20)) == 2)  # both go on
     process.terminate()

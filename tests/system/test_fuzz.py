@@ -21,8 +21,8 @@ from analysis import write
 from analysis.load import find_studies
 from experiments.commands.overview import status_lines
 from experiments.data.datasets import load
-from experiments.records.config import ConfigError
-from experiments.records.study_file import check, read_studies
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import read_studies
 from experiments.study.grid import GRIDS
 from experiments.study.study import expand
 
@@ -159,8 +159,7 @@ def test_damaged_grids(tmp_path, damage, source):
 
 def expand_it(folder: Path) -> None:
     try:
-        study = expand(str(folder / "own.yaml"), dataset="cifar10", recipe="smoke")
-        check(study.record(), study.source)
+        expand(str(folder / "own.yaml"), dataset="cifar10", recipe="smoke").record()
     except ConfigError as error:
         assert "\n" not in str(error) and len(str(error)) < 20_000
 

@@ -76,8 +76,8 @@ def says(results: Path, sentence: str) -> Callable[[], bool]:
 
 def runs(results: Path) -> dict[str, Path]:
     """Label -> run of the followed study."""
-    [study] = [study for study in read_studies(results) if study["name"] == NAME]
-    return {row["label"]: results / "runs" / row["cell"] / "seed0" for row in study["rows"]}
+    [study] = [study for study in read_studies(results) if study.name == NAME]
+    return {row.label: results / "runs" / row.cell / "seed0" for row in study.rows}
 
 
 def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
@@ -106,7 +106,7 @@ def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
         with hold(now) as lock:
             (now / "metrics.jsonl").write_text((cut / "metrics.jsonl").read_text())
             facts = {"error": 61.25, "images_per_second": 1234.5, "seconds_left": 260.0}
-            lock.write({"step": 45, "steps": 100, "epoch": 2} | facts)
+            lock.write(step=45, steps=100, epoch=2, **facts)
             inbox.put(EPOCH)
             wait_for(says(results, "2 done, 1 failed, 1 interrupted, 1 running"))
             page = said(results)
@@ -114,14 +114,14 @@ def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
             assert "failed ValueError: a <b>reason</b>" in page
             assert "interrupted after 1 epochs" in page
             assert before == text_of(results).count("curves so far") == 1
-            lock.write({"step": 100, "steps": 100})
+            lock.write(step=100, steps=100)
             inbox.put(EPOCH)
             wait_for(says(results, "it reads the test set"))
     assert not live.refreshes_itself(results / "report.html") and told == []
     page = Page(text_of(results))
     assert "As far as it went" in page.said and "when the command ended" in page.said
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
-    titles = [study.asked["title"] for study in find_studies(results, [])]
+    titles = [study.asked.title for study in find_studies(results, [])]
     assert len(titles) == 2 and all(title in page.said for title in titles)
     assert not (results / "figures").exists()
 

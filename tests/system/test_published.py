@@ -18,7 +18,7 @@ from made import around, made
 from PIL import Image
 
 from analysis.figures.kinds import CAPTION
-from analysis.load import PLAIN, Study, by_group, find_studies
+from analysis.load import Study, by_group, find_studies
 from analysis.page import answer, readme
 from analysis.page.limits import limits
 from analysis.statistics import lengths
@@ -27,10 +27,11 @@ from analysis.statistics.comparisons import MARGINS
 from analysis.statistics.contrasts import read_contrasts
 from analysis.tables import runs
 from analysis.tables import study as tables
-from experiments.records.config import ConfigError
 from experiments.records.origin import origin
+from experiments.records.parsing import ConfigError
 from experiments.records.study_file import read_studies
 from experiments.study.study import expand
+from experiments.train.fingerprint import PLAIN
 from senet.config import SEConfig
 
 STUDY = ROOT / readme.HOME
@@ -258,7 +259,7 @@ def test_its_interval_is_the_one_of_the_table():
 
 
 def test_wild_seeds_decide_nothing_and_one_seed_has_no_interval():
-    wild = {row["label"]: [7.0, 9.0, 11.0] for row in made("control", {}).asked["rows"]}
+    wild = {row.label: [7.0, 9.0, 11.0] for row in made("control", {}).asked.rows}
     [first, *_] = said([made("control", wild)])
     assert "no difference is decided: SE may end" in first
     one = {row: [9.0] for row in wild}
@@ -274,13 +275,13 @@ def test_the_opening_has_five_rows():
 
 def across(slope: float, longest: int = 5) -> Study:
     """A study across lengths in which SE's error falls by so many points more with a doubling."""
-    rows = expand("budget", dataset="cifar10", recipe="medium").record()["rows"]
+    rows = expand("budget", dataset="cifar10", recipe="medium").record().rows
     steps = {f"{60_000 * 2**n:,}": n for n in range(5)}
     errors = {}
     for row in rows:
-        n = steps[row["levels"]["images"]]
-        mean = 30 - 4 * n + (slope * n if row["label"].startswith("SE,") else 0)
-        errors[row["label"]] = around(mean) if n < longest else []
+        n = steps[row.levels["images"]]
+        mean = 30 - 4 * n + (slope * n if row.label.startswith("SE,") else 0)
+        errors[row.label] = around(mean) if n < longest else []
     return made("budget", errors)
 
 

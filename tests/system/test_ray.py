@@ -17,7 +17,9 @@ from conftest import ROOT, bare, kept_data, start, tiny_words, workers, write_gr
 from waiting import wait_for
 
 from experiments.records.files import digest_of_file
-from experiments.records.record import Record, read_result, state
+from experiments.records.record import Record
+from experiments.records.results import read_result
+from experiments.records.states import state
 from experiments.train.train import train
 
 HAS_RAY = find_spec("ray") is not None

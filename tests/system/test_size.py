@@ -20,8 +20,8 @@ from analysis.page.readme import filled
 from benchmarks import size
 from benchmarks.records import ASKED, grow, kind
 from benchmarks.usage import usage
-from experiments.records.config import recipes
 from experiments.records.files import read_lines
+from experiments.records.recipes import recipes
 from experiments.records.record import Record
 from experiments.train.train import train
 
@@ -95,7 +95,7 @@ def test_copies_are_records_that_the_analysis_takes_for_true(tmp_path, trained):
     assert sum(1 for _ in grow(tmp_path, 2, trained)) == size.ROW  # what is there is left alone
     assert all(path.read_bytes() == content for path, content in before.items())
     [study] = find_studies(tmp_path, [])
-    assert len(study.done) == 2 * size.ROW and study.asked["seeds"] == 2
+    assert len(study.done) == 2 * size.ROW and study.asked.seeds == 2
     assert study.done.test_error.nunique() > size.ROW
     find = ["find", tmp_path / "runs", "-type", "f", "-printf", "%s "]
     sizes = subprocess.run(find, capture_output=True, text=True, check=True).stdout.split()

@@ -22,9 +22,11 @@ from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Progressed
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.driver import Slurm
-from experiments.records.config import ConfigError
 from experiments.records.lock import holder
-from experiments.records.record import Record, load, read_result, state
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record, load
+from experiments.records.results import read_result
+from experiments.records.states import state
 from experiments.records.study_file import read_studies
 from experiments.train.train import train
 
@@ -63,7 +65,7 @@ def training(results: Path) -> dict[Path, str]:
     return {
         path.parent: jobs[path.parent].id
         for path in results.glob("runs/*/*/lock")
-        if (holder(path.parent) or {}).get("step", 0) > 0 and jobs[path.parent].is_live
+        if (signs := holder(path.parent)) and signs.step > 0 and jobs[path.parent].is_live
     }
 
 

@@ -19,7 +19,7 @@ import pytest
 from conftest import start, tiny_study, tiny_words, train_study, workers
 from waiting import wait_for
 
-from experiments.records.record import read_result
+from experiments.records.results import read_result
 
 KILLS = 20
 MINUTES = float(os.environ.get("MINUTES", 0))

@@ -9,16 +9,16 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, with_changes
 
-from experiments.records.config import ConfigError
-from experiments.records.study_file import read_studies
+from experiments.records.parsing import ConfigError
+from experiments.records.study_file import StudyFile, read_studies
 
 pytest.importorskip("wandb_workspaces")
 
 from tracking import dashboard  # it needs the library
 
-STUDIES = {study["grid"]: study for study in read_studies(ROOT / "tests/records")}
+STUDIES = {study.grid: study for study in read_studies(ROOT / "tests/records")}
 RATIO, DEPTH = STUDIES["ratio"], STUDIES["depth"]
 
 
@@ -26,12 +26,12 @@ def spec_of(view) -> dict:
     return json.loads(view._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
 
 
-def sections_of(study: dict) -> dict[str, list[dict]]:
+def sections_of(study: StudyFile) -> dict[str, list[dict]]:
     bank = spec_of(dashboard.workspace(study, "me", "senet"))["section"]["panelBankConfig"]
     return {section["name"]: section["panels"] for section in bank["sections"]}
 
 
-def runset_of(study: dict) -> dict:
+def runset_of(study: StudyFile) -> dict:
     return spec_of(dashboard.workspace(study, "me", "senet"))["section"]["runSets"][0]
 
 
@@ -58,13 +58,15 @@ def test_a_view_has_the_runs_of_its_study_only(study):
     ]
     assert [found["op"] for found in filters] == ["IN", "IN"]
     assert filters[1]["connector"] == "OR"
-    assert cells == [row["cell"] for row in study["rows"]]
-    assert name == [study["name"]]
+    assert cells == [row.cell for row in study.rows]
+    assert name == [study.name]
 
 
 @pytest.mark.parametrize("text", ["recipe.epochs=2", "a <b> 'c' \"d\" \\ é |", "x\ny == z"])
 def test_a_filter_means_what_it_says(text):
-    study = RATIO | {"name": text, "rows": [{"label": "a", "cell": text}]}
+    study = RATIO.model_copy(
+        update={"name": text, "rows": [RATIO.rows[0].model_copy(update={"cell": text})]}
+    )
     assert [f["value"] for f in runset_of(study)["filters"]["filters"]] == [[text], [text]]
 
 
@@ -76,7 +78,7 @@ def test_seeds_are_folded_into_their_cell(study):
     assert {config["groupAgg"] for config in folded} == {"mean"}
     assert {config["groupArea"] for config in folded} == {"minmax"}
     assert all(config["aggregate"] for config in folded)
-    assert min(config["limit"] for config in folded) >= len(study["rows"])
+    assert min(config["limit"] for config in folded) >= len(study.rows)
 
 
 def test_the_panels_of_a_view():
@@ -125,7 +127,7 @@ def test_columns():
 
 
 def test_a_network_for_imagenet_has_a_stage_more():
-    found = metrics(sections_of(RATIO | {"network": "resnet50"})["Gates"])
+    found = metrics(sections_of(with_changes(RATIO, network="resnet50"))["Gates"])
     assert "gates/stage 5 mean" in found
 
 
@@ -136,10 +138,10 @@ def test_a_report_tells_each_study_and_shows_it():
     assert len(grids) == 2 * len(studies)
     text = text_of(spec_of(dashboard.report(studies, "me", "senet"))["blocks"])
     for study, analysis, runs in zip(studies, grids[::2], grids[1::2], strict=True):
-        assert all(study[key] in text for key in ("title", "about", "expected", "command"))
+        assert all(getattr(study, key) in text for key in ("title", "about", "expected", "command"))
         of_name, of_cells = (grid["metadata"]["runSets"][0] for grid in (analysis, runs))
-        assert of_name["filters"]["filters"][0]["value"] == [study["name"]]
-        cells = [row["cell"] for row in study["rows"]]
+        assert of_name["filters"]["filters"][0]["value"] == [study.name]
+        cells = [row.cell for row in study.rows]
         assert of_cells["filters"]["filters"][0]["value"] == cells
         assert of_cells["grouping"] == [{"section": "config", "name": "cell.value"}]
         for grid, part in ((analysis, "of_analysis"), (runs, "of_training")):
@@ -153,20 +155,20 @@ def test_a_report_tells_each_study_and_shows_it():
 
 
 def test_a_report_warns():
-    usable = RATIO | {"demonstration": False, "seeds": 5}
+    usable = with_changes(RATIO, demonstration=False, seeds=5)
     assert blocks_of([usable], "callout-block") == []
-    said = text_of(blocks_of([usable | {"dataset": "synthetic", "seeds": 1}], "callout-block"))
+    said = text_of(blocks_of([with_changes(usable, dataset="synthetic", seeds=1)], "callout-block"))
     assert "SYNTHETIC" in said and "ONE SEED" in said
     assert "DEMONSTRATION" in text_of(blocks_of([RATIO], "callout-block"))
 
 
 def test_odd_characters_stay_text():
-    title = "r = 2 <script> **bold** $x$ `code` | [a](b) 🙂"
-    odd = RATIO | {"title": title}
+    title = "r = 2 <script> **bold** $x$ `code` [a](b) 🙂"
+    odd = with_changes(RATIO, title=title)
     heading = blocks_of([odd], "heading")[0]["children"]
     assert heading == [{"text": f"{title} (cifar10)"}]
     name = dashboard.workspace(odd, "me", "senet").name  # where the library refuses symbols
-    assert name.startswith("r   2") and name.endswith(RATIO["name"])
+    assert name.startswith("r   2") and name.endswith(RATIO.name)
 
 
 def test_without_the_library(monkeypatch):
@@ -264,7 +266,7 @@ def test_publishing_twice_updates(service, tmp_path):
     folder = tmp_path / "studies"
     folder.mkdir()
     for study in (RATIO, DEPTH):
-        (folder / f"{study['name']}.json").write_text(json.dumps(study))
+        (folder / f"{study.name}.json").write_text(json.dumps(study.plain()))
     environment = os.environ | {
         "WANDB_BASE_URL": url, "WANDB_API_KEY": "a" * 40, "NETRC": str(tmp_path / "netrc"),
         "WANDB_CONFIG_DIR": str(tmp_path), "WANDB_CACHE_DIR": str(tmp_path),

@@ -22,7 +22,9 @@ from conftest import (
     bare,
     call,
     start,
+    tiny_study,
     tiny_words,
+    with_changes,
     workers,
     write_grid,
 )
@@ -30,8 +32,9 @@ from waiting import wait_for
 from wandb_server import KEY, Server, UselessServer
 
 from experiments.launch.background import BackgroundProcess, Message
-from experiments.records.config import ConfigError
-from experiments.records.record import Record, load, read_result
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record, load
+from experiments.records.results import read_result
 from experiments.train.train import train
 from tracking import mirror as tracking
 from tracking.live import Follower, pick_mode
@@ -455,7 +458,8 @@ def test_what_is_noted_says_what_is_missing(tmp_path):
 
 
 def test_a_study_has_its_own_figures_and_no_other_ones(tmp_path):
-    asked = {"name": "a-b-c", "dataset": "d", "network": "n", "recipe": "r"}
+    changes = {"name": "a-b-c", "dataset": "d", "network": "n", "recipe": "r"}
+    asked = with_changes(tiny_study("squeeze").record(), **changes)
     (tmp_path / "figures").mkdir()
     own = ["a-b-c-errors.png", "a-b-c-figure4.png", "forest-d-n-r.png"]
     for name in (*own, "a-b-c-recipe.epochs=2-errors.png", "a-b-cc-errors.png", "a-b-c-errors.pdf"):

@@ -8,22 +8,24 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.launch.cluster import RaySettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
 from experiments.launch.failures import first_line
 from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.ray.files import DataSets, keep, to_send
 from experiments.launch.ray.node import Actor, Report
-from experiments.records.config import ConfigError
 from experiments.records.lock import Lock, hold, holder
-from experiments.records.record import KILLED, Record
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.signs import Signs
+from experiments.records.states import KILLED
 from experiments.train.environment import ROOT
 
 # Where it is 0, a cluster of one machine listens on 127.0.0.1 alone: Ray's default on others.
@@ -150,11 +152,11 @@ class Ray(SlotLauncher):
     def has_room(self) -> bool:
         return bool(self.free) or len(self.active) < self.room()
 
-    def start(self, record: Record) -> Mapping[str, Any] | None:
+    def start(self, record: Record) -> Signs | None:
         record.path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             if (lock := held.enter_context(hold(record.path))) is None:
-                return holder(record.path) or {}
+                return holder(record.path) or Signs()
             actor = self.free.pop() if self.free else self._new_actor()
             code = record.code_path.read_bytes() if record.config.code else None
             run = RemoteRun(record, actor, lock, held.pop_all())

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Self
+from typing import Self
 
-from experiments.data.datasets import Say
+from experiments.data.download import Say
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Event, Outcome, Progressed, Requeued, Started
 from experiments.launch.failures import failed
@@ -20,9 +20,11 @@ from experiments.launch.slurm import squeue
 from experiments.launch.slurm.job import Pack, pack
 from experiments.launch.slurm.squeue import GONE, Job
 from experiments.launch.slurm.submit import submit_array
-from experiments.records.config import ConfigError
 from experiments.records.lock import hold, holder
-from experiments.records.record import CANCELLED, KILLED, Record, failure
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.signs import Signs
+from experiments.records.states import CANCELLED, KILLED, failure
 
 LOOK_EVERY = 2.0  # seconds between two looks at the files of runs in jobs
 PAUSE = (2.0, 30.0)  # seconds between two questions to Slurm: a tenth of the time so far, within
@@ -200,7 +202,7 @@ class Slurm(QueueLauncher):
             yield self._end(record, Outcome("done"))
         elif who is not None:
             self.quiet.pop(record, None)
-            if who.get("steps"):
+            if who.steps:
                 yield self._progress(record, who)
         else:
             now = time.monotonic()
@@ -210,12 +212,12 @@ class Slurm(QueueLauncher):
             elif not job.is_live and (job.state == "CANCELLED" or seconds > LATE):
                 yield self._end(record, self._explain(record, job))
 
-    def _progress(self, record: Record, who: Mapping[str, Any]) -> Progressed:
+    def _progress(self, record: Record, who: Signs) -> Progressed:
         row = None
-        if who["epoch"] > self.epochs[record]:
-            self.epochs[record] = who["epoch"]
-            row = {"epoch": who["epoch"], "val_error": who["error"]}
-        return Progressed(record, who["step"], who["steps"], row)
+        if who.epoch > self.epochs[record]:
+            self.epochs[record] = who.epoch
+            row = {"epoch": who.epoch, "val_error": who.error}
+        return Progressed(record, who.step, who.steps, row)
 
     def _end(self, record: Record, outcome: Outcome) -> Ended:
         del self.active[record]

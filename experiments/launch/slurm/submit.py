@@ -10,8 +10,8 @@ from uuid import uuid4
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.slurm.job import Pack
 from experiments.launch.slurm.squeue import Job
-from experiments.records.config import ConfigError
 from experiments.records.files import write_json
+from experiments.records.parsing import ConfigError
 
 
 def submit_array(folder: Path, settings: SlurmSettings, packs: Sequence[Pack]) -> list[Job]:

@@ -8,7 +8,7 @@ import pytest
 from conftest import VARIABLES, call, tiny_settings, tiny_study, tiny_words, wrong
 
 from experiments import __main__ as cli
-from experiments.records.record import write_study
+from experiments.records.study_file import write_study
 from senet.custom import TABLES
 
 TINY_SETTINGS = tiny_settings()

@@ -10,9 +10,9 @@ from conftest import RECORDS, call, start, tiny, tiny_study, train_study, write_
 
 from analysis.statistics.stats import prediction
 from experiments.commands.repeat import Repeated, chosen
-from experiments.records.config import ConfigError
 from experiments.records.files import read_sealed, write_sealed
-from experiments.records.record import Result
+from experiments.records.parsing import ConfigError
+from experiments.records.results import Result
 
 ENV = {"fingerprint": {"on": "a processor"}, "device": "cpu", "precision": "bf16", "threads": 1,
        "data": "d", "torch": "2", "numpy": "2", "step": "fused"}  # fmt: skip

@@ -23,9 +23,11 @@ from waiting import wait_for
 from experiments.plan.estimate import training_share
 from experiments.processes.fork_server import ask, spawn, uninterrupted, warm_up
 from experiments.processes.signals import STOPS
-from experiments.records.config import RunConfig, parse
+from experiments.records.config import RunConfig
 from experiments.records.lock import hold
-from experiments.records.record import Record, read_result
+from experiments.records.parsing import parse
+from experiments.records.record import Record
+from experiments.records.results import read_result
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
 

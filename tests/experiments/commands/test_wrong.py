@@ -8,7 +8,8 @@ from conftest import VARIABLES, call, tiny_study, tiny_words, wrong
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from experiments.records.config import ConfigError, Recipe
+from experiments.records.config import Recipe
+from experiments.records.parsing import ConfigError
 from experiments.study.grid import Grid, list_grids
 from senet.config import SEConfig
 

@@ -9,7 +9,8 @@ from experiments.data import datasets
 from experiments.data.datasets import Arrays, load, prepare
 from experiments.data.holdout import held_out
 from experiments.data.images import PAD, Images
-from experiments.records.config import ConfigError, Recipe
+from experiments.records.config import Recipe
+from experiments.records.parsing import ConfigError
 
 SILENT = lambda text, style=None: None  # noqa: E731
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

@@ -19,7 +19,7 @@ from test_data import SILENT, some
 from experiments.data import datasets, synthetic
 from experiments.data.datasets import DATASETS, check_trainable, load, prepare
 from experiments.data.download import TooSlow, Unreachable, read
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 
 
 class Handler(BaseHTTPRequestHandler):

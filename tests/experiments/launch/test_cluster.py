@@ -18,8 +18,10 @@ from experiments.launch.slurm import squeue
 from experiments.launch.slurm.job import pack
 from experiments.launch.slurm.squeue import GONE, Job
 from experiments.plan.options import PlanOptions
-from experiments.records.config import ConfigError, parse, read_yaml
-from experiments.records.record import CANCELLED, Record, write_study
+from experiments.records.parsing import ConfigError, parse, read_yaml
+from experiments.records.record import Record
+from experiments.records.states import CANCELLED
+from experiments.records.study_file import write_study
 
 
 @pytest.fixture(autouse=True)

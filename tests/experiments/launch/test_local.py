@@ -20,7 +20,8 @@ from experiments.launch import local as launch
 from experiments.launch.events import Ended, Noted, Outcome, Progressed, Requeued, Started
 from experiments.launch.local import Local, LocalRun
 from experiments.records.lock import hold, holder
-from experiments.records.record import Record, failure
+from experiments.records.record import Record
+from experiments.records.states import failure
 from experiments.train.train import Interrupted, Watch
 
 

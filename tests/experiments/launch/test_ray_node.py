@@ -14,7 +14,8 @@ from experiments.launch.ray.files import keep, to_send
 from experiments.launch.ray.node import Actor, Report
 from experiments.records.files import digest_of_file, read_sealed
 from experiments.records.lock import hold, holder
-from experiments.records.record import Record, failure
+from experiments.records.record import Record
+from experiments.records.states import failure
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import checkout
 from experiments.train.train import train
@@ -99,7 +100,7 @@ def test_the_driver_tells_how_far_a_run_on_a_node_is(tmp_path, active):
         assert event == Progressed(run.record, step, 9, metrics)
         assert run.epoch == row  # of the last epoch that has ended
     who = holder(run.record.path)
-    assert [who[key] for key in ("host", "pid", "epoch", "error")] == ["n1", 7, 2, 60.0]
+    assert (who.host, who.pid, who.epoch, who.error) == ("n1", 7, 2, 60.0)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from experiments.launch.slurm import squeue
 from experiments.launch.slurm.driver import Slurm
 from experiments.launch.slurm.job import Pack
 from experiments.launch.slurm.squeue import Job
-from experiments.records.config import ConfigError
 from experiments.records.files import write_json
 from experiments.records.lock import hold
-from experiments.records.record import CANCELLED, KILLED, Record, failure
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.states import CANCELLED, KILLED, failure
 
 NAME = "se-0123456789ab"
 

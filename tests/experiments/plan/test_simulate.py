@@ -13,8 +13,8 @@ from analysis.statistics.stats import pooled_spread
 from experiments import __main__ as cli
 from experiments.plan.estimate import between_checkpoints, forecast, seconds, workload
 from experiments.plan.simulate import RESTART, SIMULATIONS, simulate, spread_of
-from experiments.records.config import ConfigError
 from experiments.records.files import write_sealed
+from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import device_name, instructions

@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.records.config import (
-    ConfigError,
-    Recipe,
-    RunConfig,
-    non_defaults,
-    parse,
-    read_yaml,
-    recipes,
-)
+from experiments.records.config import Recipe, RunConfig, non_defaults
+from experiments.records.parsing import ConfigError, parse, read_yaml
+from experiments.records.recipes import recipes
 from senet.config import SEConfig
 
 BASE = {"dataset": "cifar10", "network": "resnet29b", "recipe": {"name": "own", "epochs": 3}}

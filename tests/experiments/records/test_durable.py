@@ -19,7 +19,9 @@ from experiments.processes.child import printing_into
 from experiments.records import files
 from experiments.records.files import append_line, sweep, write_atomically
 from experiments.records.lock import Moved, hold, holder
-from experiments.records.record import Record, delete, read_result, state
+from experiments.records.record import Record, delete
+from experiments.records.results import read_result
+from experiments.records.states import state
 from experiments.train.train import train
 
 ENV = {"precision": "fp32", "data": "abc", "fingerprint": {"losses": [1.0], "on": "x"}}
@@ -198,7 +200,7 @@ def test_the_lock_of_a_killed_colleague_stops_nobody(shared):
     with as_somebody_else():
         assert holder(shared) is None
         with hold(shared) as lock:
-            assert lock is not None and holder(shared)["pid"] == os.getpid()
+            assert lock is not None and holder(shared).pid == os.getpid()
     assert not (shared / "lock").exists()
 
 

@@ -15,7 +15,8 @@ from conftest import ROOT
 from waiting import wait_for
 
 from experiments.records import lock
-from experiments.records.lock import SIZE, hold, holder
+from experiments.records.lock import hold, holder
+from experiments.records.signs import SIZE
 
 HOLDER = """
 import sys, time
@@ -42,10 +43,10 @@ def other(tmp_path):
 
 def test_one_at_a_time_and_it_says_who(tmp_path, other):
     who = holder(tmp_path)
-    assert (who["pid"], who["step"], who["steps"]) == (other.pid, 3, 9)
+    assert (who.pid, who.step, who.steps) == (other.pid, 3, 9)
     with hold(tmp_path) as ours:
         assert ours is None
-    assert holder(tmp_path)["pid"] == other.pid  # a vain try takes nothing away
+    assert holder(tmp_path).pid == other.pid  # a vain try takes nothing away
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -54,7 +55,7 @@ def test_one_that_died_holds_nothing(tmp_path, other, number):
     other.wait()
     assert (tmp_path / "lock").exists() and holder(tmp_path) is None
     with hold(tmp_path) as ours:
-        assert ours is not None and holder(tmp_path)["pid"] == os.getpid()
+        assert ours is not None and holder(tmp_path).pid == os.getpid()
     assert not (tmp_path / "lock").exists()
 
 
@@ -62,7 +63,7 @@ def test_one_that_died_holds_nothing(tmp_path, other, number):
 def test_a_lock_file_with_anything_in_it_is_taken(tmp_path, junk):
     (tmp_path / "lock").write_text(junk)
     with hold(tmp_path) as ours:
-        assert ours is not None and holder(tmp_path)["pid"] == os.getpid()
+        assert ours is not None and holder(tmp_path).pid == os.getpid()
 
 
 def test_a_child_does_not_keep_its_parents_lock(tmp_path):
@@ -126,7 +127,7 @@ def test_one_that_another_machine_still_writes_to_is_not_taken(tmp_path, monkeyp
     thread.start()
     try:
         wait_for(lambda: path.exists() and path.stat().st_size)
-        assert holder(tmp_path)["host"] == "far"
+        assert holder(tmp_path).host == "far"
         with hold(tmp_path) as ours:
             assert ours is None
     finally:
@@ -139,7 +140,7 @@ def test_one_that_another_machine_still_writes_to_is_not_taken(tmp_path, monkeyp
 def test_another_machine_that_fell_silent_holds_nothing(tmp_path):
     path = tmp_path / "lock"
     path.write_bytes(foreign(7))
-    assert holder(tmp_path)["host"] == "far"
+    assert holder(tmp_path).host == "far"
     long_ago = time.time() - 3 * lock.BEAT
     os.utime(path, (long_ago, long_ago))
     assert holder(tmp_path) is None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -10,28 +9,23 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from experiments.records.config import ConfigError, RunConfig
-from experiments.records.files import read_sealed, write_json, write_sealed
+from experiments.records.config import RunConfig
+from experiments.records.files import read_sealed, write_sealed
 from experiments.records.lock import hold
-from experiments.records.record import (
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record, check_writable, delete, find_run, keep_code, load
+from experiments.records.results import read_result, seconds_spent
+from experiments.records.states import (
     CANCELLED,
     DISK_FULL,
+    FINISHED,
     KILLED,
     MISSING,
-    Record,
-    check_writable,
-    delete,
+    REFUSED,
+    State,
     failure,
-    find_run,
-    keep_code,
-    load,
-    read_result,
-    runs_of,
-    seeds_of_cells,
     state,
-    write_study,
 )
-from experiments.records.study_file import read_studies
 
 
 @pytest.fixture
@@ -73,9 +67,17 @@ def test_an_edited_config_is_refused(record):
         load(record.path)
 
 
-def test_run_sees_to_all_that_has_neither_a_result_nor_a_failure():
-    states = ("planned", "running", "interrupted", "cancelled", "failed", "diverged", "done")
-    assert set(states) - set(MISSING) == {"failed", "diverged", "done"}
+def test_each_state_of_a_file_is_finished_or_missing_or_refused():
+    of_tables = (State.MISSING, State.OTHER_DATA, State.PENDING)
+    sets = [*FINISHED, *MISSING, *REFUSED]
+    assert sorted(sets) == sorted(set(State) - {*of_tables} | {State.OTHER_DATA})
+    assert f"{State.DONE:>5}|{State.OTHER_DATA}" == " done|other data"  # as it is printed
+
+
+@pytest.mark.parametrize("word", ["planned", "missing", "sold", 5, None])
+def test_a_summary_of_no_state_that_ends_a_run_is_damaged(record, word):
+    record.finish({"state": word})
+    assert record.state == State.DAMAGED
 
 
 def test_the_state_is_what_the_files_say(tmp_path):
@@ -141,7 +143,7 @@ def test_the_environment_of_the_first_start_stays_and_later_ones_add_what_differ
     record.append("timings.jsonl", {"epoch": 1, "images": 10, "seconds": 2.5})
     with (record.path / "timings.jsonl").open("a") as file:
         file.write('{"seconds": ')  # cut in two by a kill
-    assert record.seconds_spent() == 2.5
+    assert seconds_spent(record.path) == 2.5
     record.note_start({"torch": "3", "device": "cpu"}, 4)
     found = record.note_start({"torch": "2", "device": "cpu", "threads": 1}, 6)
     assert found == read_sealed(record.path / "env.json")
@@ -150,7 +152,7 @@ def test_the_environment_of_the_first_start_stays_and_later_ones_add_what_differ
     assert one == {"step": 4, "torch": "3"} and other == {"step": 6, "threads": 1}
     lines = [json.loads(line) for line in (record.path / "timings.jsonl").open()]
     assert [line.get("step") for line in lines] == [0, None, 4, 6]
-    assert lines[0]["started"] == first["started"] and record.seconds_spent() == 2.5
+    assert lines[0]["started"] == first["started"] and seconds_spent(record.path) == 2.5
     # one that starts anew has no past
     assert set(record.note_start({"torch": "2"}, 0)) == {"torch", "started"}
 
@@ -162,7 +164,7 @@ def test_a_lost_environment_is_named(record):
 
 
 def test_a_run_that_has_not_begun_has_taken_no_time(tmp_path):
-    assert Record(tmp_path, tiny()).seconds_spent() == 0
+    assert seconds_spent(tmp_path) == 0
 
 
 def test_a_result_is_read_as_it_was_written(record):
@@ -214,100 +216,6 @@ def test_a_run_is_deleted_by_its_full_name_unless_it_is_trained(record, tmp_path
         delete(path)
     delete(path)
     assert not path.exists() and path.parent.exists()
-
-
-ROWS = [{"label": "a", "cell": "A"}, {"label": "b", "cell": "B", "reference": "a"}]
-
-
-def study(**changes) -> dict:
-    asked = dict.fromkeys(["grid", "title", "dataset", "network", "recipe"], "x")
-    asked |= dict.fromkeys(["training", "command", "about", "expected"], "")
-    asked |= dict.fromkeys(["table", "expect", "spread"])
-    asked |= {"demonstration": False, "settings": {}}
-    return asked | {"name": "s", "seeds": 2, "rows": ROWS} | changes
-
-
-def look(seeds: int) -> dict:
-    return {"comparison": "", "rows": ["a"], "seeds": [seeds], "verdict": ""}
-
-
-def test_runs_come_in_whole_rounds_and_some_rows_have_more(tmp_path):
-    [one, other] = ROWS
-    asked = study(rows=[one | {"seeds": 4}, other | {"seeds": 1}])
-    names = [f"{path.parent.name}{path.name}" for path in runs_of(asked, tmp_path)]
-    assert names == ["Aseed0", "Bseed0", "Aseed1", "Bseed1", "Aseed2", "Aseed3"]
-    assert runs_of(asked, tmp_path)[0] == tmp_path / "runs/A/seed0"
-    assert seeds_of_cells([asked, study(seeds=3)]) == {"A": 4, "B": 3}
-    assert seeds_of_cells([study(seeds=3), asked]) == {"A": 4, "B": 3}
-
-
-def test_a_study_is_kept_with_the_most_seeds_and_with_all_looks(tmp_path):
-    results = tmp_path / "not" / "there"
-    looks = [look(n) for n in range(3)]
-    write_study(results, study(seeds=3, looks=looks[:2]))
-    assert read_studies(results) == [study(seeds=3, looks=looks[:2])]
-    [one, other] = ROWS
-    write_study(results, study(rows=[one | {"seeds": 5}, other], looks=looks[1:]))
-    write_study(results, study(rows=[one | {"seeds": 4}, other | {"seeds": 6}]))
-    write_study(results, study(name="r", seeds=1))
-    first, second = read_studies(results)
-    assert first == study(name="r", seeds=1)
-    rows = [one | {"seeds": 5}, other | {"seeds": 6}]
-    assert second == study(seeds=3, rows=rows, looks=looks)
-    write_study(results, study())
-    assert read_studies(results)[1] == second | {"rows": [one | {"seeds": 5}, other | {"seeds": 6}]}
-
-
-def add_seeds_and_a_look(results, number: int) -> None:
-    [one, other] = ROWS
-    rows = [one | {"seeds": 100 + number}, other]
-    write_study(results, study(seeds=number, rows=rows, looks=[look(number)]))
-
-
-def test_processes_that_write_a_study_at_once_lose_nothing_of_each_other(tmp_path):
-    context = multiprocessing.get_context("fork")
-    writers = [
-        context.Process(target=add_seeds_and_a_look, args=(tmp_path, n)) for n in range(1, 17)
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    [found] = read_studies(tmp_path)
-    assert sorted(one["seeds"][0] for one in found["looks"]) == list(range(1, 17))
-    assert (found["seeds"], found["rows"][0]["seeds"]) == (16, 116)
-    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["s.json"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"seeds": 0}, {"seeds": "2"}, {"rows": []}, {"rows": {}}, {"rows": "ab"}, {"rows": ["a"]},
-        {"rows": [{"label": "a"}]}, {"rows": [{"cell": "A"}]}, {"rows": [ROWS[0]] * 2},
-        {"rows": [ROWS[1]]}, {"looks": ["x"]}, {"looks": [{}]}, {"declares": [{}]},
-        {"looks": [{"rows": []}, {}]},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_study_that_was_edited_is_refused(tmp_path, changes):
-    write_study(tmp_path, study(looks=[look(1)], declares=[{"rows": ["a"], "minus": ["b"]}]))
-    assert len(read_studies(tmp_path)) == 1
-    path = tmp_path / "studies" / "s.json"
-    write_json(path, study(**changes))
-    with pytest.raises(ConfigError, match=r"s\.json was edited or damaged: "):
-        read_studies(tmp_path)
-
-
-@pytest.mark.parametrize("key", study())
-def test_a_study_that_lacks_a_key_is_refused(tmp_path, key):
-    write_study(tmp_path, study())
-    content = study()
-    del content[key]
-    write_json(tmp_path / "studies" / "s.json", content)
-    with pytest.raises(
-        ConfigError, match=rf"s\.json was edited or damaged: the key '{key}' is missing"
-    ):
-        read_studies(tmp_path)
 
 
 def test_code_of_ones_own_is_kept_where_its_runs_look_for_it(tmp_path):

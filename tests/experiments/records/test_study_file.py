@@ -1,15 +1,24 @@
 """A study's file is what `run` wrote, or it is refused in a sentence that names it."""
 
 import json
+import multiprocessing
 import os
 import shutil
 
 import pytest
 from conftest import RECORDS, tiny_study
 
-from experiments.records.config import ConfigError
-from experiments.records.record import read_timings, write_study
-from experiments.records.study_file import read_studies, read_study
+from experiments.records.files import read_json, write_json
+from experiments.records.parsing import ConfigError, parse
+from experiments.records.results import read_timings
+from experiments.records.study_file import (
+    StudyFile,
+    read_studies,
+    read_study,
+    runs_of,
+    seeds_of_cells,
+    write_study,
+)
 
 OLD = sorted((RECORDS / "studies").glob("squeeze-*"))[0]  # of a version without checksums
 
@@ -22,7 +31,7 @@ def sealed(tmp_path):
 
 
 def test_it_is_read_as_it_was_written(sealed):
-    assert read_study(sealed) == json.loads(json.dumps(tiny_study("squeeze").record()))
+    assert read_study(sealed) == tiny_study("squeeze").record()
 
 
 def swap(study):
@@ -59,7 +68,7 @@ def old(folder, name: str = OLD.name):
 
 
 def test_one_without_a_checksum_is_read(tmp_path):
-    assert read_study(old(tmp_path)) == json.loads(OLD.read_text())
+    assert read_study(old(tmp_path)).plain() == json.loads(OLD.read_text())
 
 
 @pytest.mark.parametrize(
@@ -135,3 +144,116 @@ def test_a_time_that_is_no_number_is_left_out(tmp_path, line):
     good = {"epoch": 1, "images": 48, "seconds": 0.5}
     (tmp_path / "timings.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(good)}\n")
     assert read_timings(tmp_path) == [good]
+
+
+ROWS = [{"label": "a", "cell": "A"}, {"label": "b", "cell": "B", "reference": "a"}]
+
+
+def data(**changes) -> dict:
+    asked = dict.fromkeys(["grid", "title", "dataset", "network", "recipe"], "x")
+    asked |= dict.fromkeys(["training", "command", "about", "expected"], "")
+    asked |= dict.fromkeys(["table", "expect", "spread"])
+    asked |= {"demonstration": False, "settings": {}}
+    return asked | {"name": "s", "seeds": 2, "rows": ROWS} | changes
+
+
+def study(**changes) -> StudyFile:
+    return parse(StudyFile, data(**changes))
+
+
+def look(seeds: int) -> dict:
+    return {"comparison": "", "rows": ["a"], "seeds": [seeds], "verdict": ""}
+
+
+def test_runs_come_in_whole_rounds_and_some_rows_have_more(tmp_path):
+    [one, other] = ROWS
+    asked = study(rows=[one | {"seeds": 4}, other | {"seeds": 1}])
+    names = [f"{path.parent.name}{path.name}" for path in runs_of(asked, tmp_path)]
+    assert names == ["Aseed0", "Bseed0", "Aseed1", "Bseed1", "Aseed2", "Aseed3"]
+    assert runs_of(asked, tmp_path)[0] == tmp_path / "runs/A/seed0"
+    assert seeds_of_cells([asked, study(seeds=3)]) == {"A": 4, "B": 3}
+    assert seeds_of_cells([study(seeds=3), asked]) == {"A": 4, "B": 3}
+
+
+def test_a_study_is_kept_with_the_most_seeds_and_with_all_looks(tmp_path):
+    results = tmp_path / "not" / "there"
+    looks = [look(n) for n in range(3)]
+    write_study(results, study(seeds=3, looks=looks[:2]))
+    assert read_studies(results) == [study(seeds=3, looks=looks[:2])]
+    [one, other] = ROWS
+    write_study(results, study(rows=[one | {"seeds": 5}, other], looks=looks[1:]))
+    write_study(results, study(rows=[one | {"seeds": 4}, other | {"seeds": 6}]))
+    write_study(results, study(name="r", seeds=1))
+    first, second = read_studies(results)
+    assert first == study(name="r", seeds=1)
+    rows = [one | {"seeds": 5}, other | {"seeds": 6}]
+    assert second == study(seeds=3, rows=rows, looks=looks)
+    write_study(results, study())
+    assert read_studies(results)[1] == second
+
+
+def add_seeds_and_a_look(results, number: int) -> None:
+    [one, other] = ROWS
+    rows = [one | {"seeds": 100 + number}, other]
+    write_study(results, study(seeds=number, rows=rows, looks=[look(number)]))
+
+
+def test_processes_that_write_a_study_at_once_lose_nothing_of_each_other(tmp_path):
+    context = multiprocessing.get_context("fork")
+    writers = [
+        context.Process(target=add_seeds_and_a_look, args=(tmp_path, n)) for n in range(1, 17)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    [found] = read_studies(tmp_path)
+    assert sorted(one.seeds[0] for one in found.looks) == list(range(1, 17))
+    assert (found.seeds, found.rows[0].seeds) == (16, 116)
+    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["s.json"]
+
+
+def test_what_a_later_version_has_added_is_kept_and_each_file_has_its_order(tmp_path):
+    later = {"colour": {"of": ["x"]}, "rows": [ROWS[0] | {"mark": "o"}, ROWS[1]]}
+    tried = {"tried": [[0.1, 3], [0.2, None]], "chosen": 0.1, "runs": ["A/seed10000"], "why": "w"}
+    tune = {"key": "recipe.lr", "rows": {"a": tried}}
+    whole = {"declares": [{"rows": ["a"], "minus": ["b"], "note": "n"}], "looks": [look(1)]}
+    write_study(tmp_path, study(**later, **whole, tune=tune))
+    path = tmp_path / "studies" / "s.json"
+    assert json.loads(path.read_text()).items() >= data(**later, **whole, tune=tune).items()
+    write_study(tmp_path, study(seeds=5))
+    found = read_json(path)
+    assert found["colour"] == later["colour"] and found["seeds"] == 5
+    first = [key for key in StudyFile.model_fields if key in data()]
+    assert list(found) == [*first, "looks", "colour", "sha256"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": 0}, {"seeds": "2"}, {"rows": []}, {"rows": {}}, {"rows": "ab"}, {"rows": ["a"]},
+        {"rows": [{"label": "a"}]}, {"rows": [{"cell": "A"}]}, {"rows": [ROWS[0]] * 2},
+        {"rows": [ROWS[1]]}, {"looks": ["x"]}, {"looks": [{}]}, {"declares": [{}]},
+        {"looks": [{"rows": []}, {}]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_study_that_was_edited_is_refused(tmp_path, changes):
+    write_study(tmp_path, study(looks=[look(1)], declares=[{"rows": ["a"], "minus": ["b"]}]))
+    assert len(read_studies(tmp_path)) == 1
+    path = tmp_path / "studies" / "s.json"
+    write_json(path, data(**changes))
+    with pytest.raises(ConfigError, match=r"s\.json was edited or damaged: "):
+        read_studies(tmp_path)
+
+
+@pytest.mark.parametrize("key", data())
+def test_a_study_that_lacks_a_key_is_refused(tmp_path, key):
+    write_study(tmp_path, study())
+    content = data()
+    del content[key]
+    write_json(tmp_path / "studies" / "s.json", content)
+    with pytest.raises(
+        ConfigError, match=rf"s\.json was edited or damaged: the key '{key}' is missing"
+    ):
+        read_studies(tmp_path)

@@ -8,7 +8,7 @@ from conftest import ROOT, TINY
 
 from experiments.commands.run import expand_all
 from experiments.plan.options import PlanOptions
-from experiments.records.config import ConfigError
+from experiments.records.parsing import ConfigError
 from experiments.study.grid import list_grids, read_grid
 from experiments.study.settings import parse_settings
 from experiments.study.study import Study, expand
@@ -136,7 +136,7 @@ def test_settings_change_what_is_open_and_spare_the_controls():
     # what shortens a run is not for numbers that hold
     assert study.command == ".venv/bin/python -m experiments run ratio --set se.gate=tanh"
     assert study.training.endswith("but for recipe.lr = 0.01, se.gate = tanh")
-    assert study.record()["expect"] is None  # nobody knows where a changed recipe ends
+    assert study.record().expect is None  # nobody knows where a changed recipe ends
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_lengths_replace_each_other(recipe, given):
     for length in ("epochs", "images", "iterations"):
         found = {getattr(cell.config.recipe, length) for cell in study.cells}
         assert found == {2 if length == given else None}
-    assert study.record()["demonstration"]
+    assert study.record().demonstration
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_the_constant_gate_stands_where_the_blocks_stand():
 
 
 def test_expectations_belong_to_the_network_that_they_were_measured_with():
-    assert expand("ratio", **ON).record()["expect"]
-    assert expand("ratio", **ON | {"network": "resnet110b"}).record()["expect"] is None
+    assert expand("ratio", **ON).record().expect
+    assert expand("ratio", **ON | {"network": "resnet110b"}).record().expect is None
 
 
 def test_long_names_are_cut_and_stay_different():

@@ -8,9 +8,8 @@ import pytest
 from conftest import call, tiny_words
 
 from analysis.statistics.contrasts import Comparison
-from experiments.records.config import ConfigError
-from experiments.records.files import read_lines
-from experiments.records.record import write_study
+from experiments.records.files import read_lines, write_json
+from experiments.records.parsing import ConfigError
 from experiments.records.study_file import read_studies
 from experiments.study.study import expand
 from experiments.study.tuning import Tuning, decide, resume
@@ -79,7 +78,7 @@ def test_results_of_short_trainings_come_before_the_pilots_of_long_ones(tmp_path
     assert runs(study) == [(64, 0.1, 0), (64, 0.1, 1), *long]
     study.tuned["128"] = Tuning(bracket(5, 4, 8), 0.1)
     assert runs(study) == [(n, 0.1, seed) for seed in (0, 1) for n in (64, 128)]
-    cells = [row["cell"] for row in study.record()["rows"]]
+    cells = [row.cell for row in study.record().rows]
     assert cells == [cell.config.cell for cell in study.settled]
 
 
@@ -92,20 +91,20 @@ def test_pilots_choose_and_fresh_seeds_are_trained(tmp_path, data_dir):
     pilots = [line for line in done.stdout.splitlines() if line.startswith("done     pilot")]
     assert pilots and all("% of the held-out images wrong" in line for line in pilots)
     [study] = read_studies(tmp_path / "results")
-    for row in study["rows"]:
-        tuned = study["tune"]["rows"][row["label"]]
-        tried, best = dict(tuned["tried"]), tuned["chosen"]
+    for row in study.rows:
+        tuned = study.tune.rows[row.label]
+        tried, best = dict(tuned.tried), tuned.chosen
         assert set(BRACKET) <= set(tried) and best == min(tried, key=tried.get)
         assert min(tried) < best < max(tried) or len(tried) == len(BRACKET) + 4
-        folder = tmp_path / "results" / "runs" / row["cell"]
+        folder = tmp_path / "results" / "runs" / row.cell
         assert json.loads((folder / "seed1" / "config.json").read_text())["recipe"]["lr"] == best
         pilot = read_lines(folder / "seed10000" / "metrics.jsonl")  # of the value that was chosen
         assert pilot[-1]["val_error"] == pytest.approx(tried[best], abs=1e-4)
         assert {p.name for p in folder.iterdir()} == {"seed0", "seed1", "seed10000"}
-    table = (tmp_path / "results/tables" / f"{study['name']}.md").read_text()
+    table = (tmp_path / "results/tables" / f"{study.name}.md").read_text()
     assert "learning rate" in table
     status = call("status", **there).stdout
-    pilots = sum(len(one["runs"]) for one in study["tune"]["rows"].values())
+    pilots = sum(len(one.runs) for one in study.tune.rows.values())
     assert f"{2 + pilots} runs: {2 + pilots} done" in status
     again = call(*words, **there)
     assert "2 of 2 runs are there, 0 to train" in again.stdout
@@ -140,7 +139,9 @@ def test_a_file_whose_tuning_was_edited_is_named(tmp_path):
     (tmp_path / "own.yaml").write_text(GRID)
     study = expand(str(tmp_path / "own.yaml"), **ON)
     for n, wrong in enumerate(["x", {"key": "recipe.lr"}, {"key": "", "rows": {"SE": [1]}}]):
-        write_study(tmp_path / str(n), study.record() | {"tune": wrong})
+        path = tmp_path / str(n) / "studies" / f"{study.name}.json"
+        path.parent.mkdir(parents=True)
+        write_json(path, study.record().plain() | {"tune": wrong})
         with pytest.raises(ConfigError, match=f"{study.name}.json was edited"):
             resume(study, tmp_path / str(n))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from conftest import call, tiny, tiny_study, tiny_words, write_grid
+from conftest import call, tiny, tiny_study, tiny_words, with_changes, write_grid
 
 from experiments.commands.run import name_runs
 from experiments.launch.failures import kind_of
@@ -13,10 +13,11 @@ from experiments.launch.local import Local
 from experiments.launch.slurm.job import Pack
 from experiments.plan.measure import probe
 from experiments.plan.settle import settle
-from experiments.records.config import ConfigError
 from experiments.records.files import read_sealed, write_sealed
-from experiments.records.record import UNFIT, Record, write_study
-from experiments.records.study_file import UNSETTLED, Arithmetic, read_studies
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.states import UNFIT
+from experiments.records.study_file import UNSETTLED, Arithmetic, read_studies, write_study
 from experiments.train import arithmetic, checkpoint, environment
 from experiments.train.train import Interrupted, Watch, train
 from senet.fast import kernels
@@ -60,7 +61,7 @@ def test_a_machine_that_joins_takes_what_the_study_was_begun_with(tmp_path, on, 
     assert begun.precision == ("bf16" if first is BF16 else "fp32")
     on(second)
     assert begin(tmp_path) == begun
-    assert read_studies(tmp_path)[0]["arithmetic"] == dict(begun)
+    assert read_studies(tmp_path)[0].arithmetic == begun
 
 
 def test_a_machine_without_the_instructions_refuses_a_study_in_bf16(tmp_path, on):
@@ -91,7 +92,7 @@ def test_bf16_that_is_asked_for_is_obeyed_everywhere(tmp_path, on):
 def test_a_study_of_the_fused_step_needs_a_compiler_on_each_machine(tmp_path, on):
     write_study(
         tmp_path,
-        tiny_study("squeeze").record() | {"arithmetic": {"precision": "fp32", "step": "fused"}},
+        begun_with(tiny_study("squeeze"), precision="fp32", step="fused"),
     )
     on(FP32)
     assert begin(tmp_path).step == "fused"
@@ -101,7 +102,7 @@ def test_a_study_of_the_fused_step_needs_a_compiler_on_each_machine(tmp_path, on
 
 
 def test_a_study_of_the_plain_step_stays_plain_where_there_is_a_compiler(tmp_path, on):
-    write_study(tmp_path, tiny_study("squeeze").record() | {"arithmetic": dict(PLAIN)})
+    write_study(tmp_path, begun_with(tiny_study("squeeze"), **dict(PLAIN)))
     on(BF16)
     assert begin(tmp_path) == PLAIN
 
@@ -154,14 +155,14 @@ def test_of_two_machines_that_begin_at_once_one_is_told(tmp_path, on):
     with pytest.raises(ConfigError, match=r"another machine has begun this study .* joins it"):
         write_study(tmp_path, settled[1].record())
     write_study(tmp_path, tiny_study("squeeze").record())  # by one with nothing to train
-    assert read_studies(tmp_path)[0]["arithmetic"] == dict(settled[0].arithmetic)
+    assert read_studies(tmp_path)[0].arithmetic == settled[0].arithmetic
 
 
 def test_the_device_of_another_machine_is_left_to_that(tmp_path, on, monkeypatch):
     on(BF16)
     monkeypatch.setitem(environment.DEVICES, "cuda", lambda: False)
     study = settle(tiny_study("squeeze"), tmp_path, "cuda:0", is_here=False)
-    assert study.arithmetic == UNSETTLED and "arithmetic" not in study.record()
+    assert study.arithmetic == UNSETTLED and study.record().arithmetic is None
 
 
 def test_the_id_of_a_run_does_not_depend_on_it(tmp_path):
@@ -204,11 +205,15 @@ def add(seen: list, *step) -> None:
     seen.append(step)
 
 
+def begun_with(study, **arithmetic):
+    return with_changes(study.record(), arithmetic=arithmetic)
+
+
 def asked_in(folder, **begun):
     """A grid of two rows whose study was begun like this, and the words that train it."""
     words = [write_grid(folder), *tiny_words()]
     study = tiny_study(words[0])
-    write_study(folder, study.record() | {"arithmetic": begun})
+    write_study(folder, begun_with(study, **begun))
     return study, words
 
 
@@ -226,7 +231,7 @@ def test_run_trains_as_the_file_of_the_study_says(tmp_path, data_dir):
     assert done.returncode == 0, done.stdout + done.stderr
     envs = [read_sealed(path) for path in tmp_path.glob("runs/*/seed*/env.json")]
     assert [(env["precision"], env["step"]) for env in envs] == [("fp32", "plain")] * 2
-    assert read_studies(tmp_path)[0]["arithmetic"] == dict(PLAIN)
+    assert read_studies(tmp_path)[0].arithmetic == PLAIN
 
 
 def test_each_run_of_a_study_is_trained_as_it_was_begun(tmp_path, data_dir):

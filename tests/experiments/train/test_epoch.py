@@ -16,8 +16,9 @@ from experiments.data.images import Images
 from experiments.launch.events import Ended, Progressed, Requeued, Started
 from experiments.launch.local import Local
 from experiments.plan import rates
-from experiments.records.config import ConfigError
-from experiments.records.record import Record, keep_code, read_result
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record, keep_code
+from experiments.records.results import read_result
 from experiments.study.settings import parse_settings
 from experiments.study.study import expand
 from experiments.train import epoch as loop

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.records.config import ConfigError
 from experiments.records.gates import LIMIT, Block, Gates, Walk, most, pack, spaced, unpack
+from experiments.records.parsing import ConfigError
 from senet import SEConfig, build
 from senet.block import SqueezeExcite
 from senet.interventions import REPLACEMENTS, replaced, stages_of

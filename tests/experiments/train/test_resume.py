@@ -10,8 +10,10 @@ from conftest import tiny
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from experiments.records.config import ConfigError, RunConfig
-from experiments.records.record import Record, read_result
+from experiments.records.config import RunConfig
+from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
+from experiments.records.results import read_result
 from experiments.train import arithmetic, checkpoint, train
 from experiments.train.train import Interrupted, Watch
 from senet.fast import kernels

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from experiments.data import images as data
 from experiments.data.datasets import load
 from experiments.records.lock import hold
-from experiments.records.record import Record, read_result
+from experiments.records.record import Record
+from experiments.records.results import read_result
 from experiments.records.study_file import Arithmetic
 from experiments.train import optimization as step
 from experiments.train.fingerprint import fingerprint, step_fingerprint

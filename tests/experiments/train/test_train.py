@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from conftest import tiny
 
 from experiments.data.images import Images
-from experiments.records.config import recipes
 from experiments.records.gates import SEEDS, unpack
-from experiments.records.record import Record, read_result
+from experiments.records.recipes import recipes
+from experiments.records.record import Record
+from experiments.records.results import read_result
 from experiments.train import environment
 from experiments.train.environment import pick_precision, pick_slots
 from experiments.train.evaluation import evaluate

@@ -1,0 +1,88 @@
+"""What is read of a finished run: all of it, checked against its checksums, or a refusal."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.records.config import RunConfig
+from experiments.records.files import digest_of_file, read_lines, read_sealed
+from experiments.records.parsing import ConfigError
+from experiments.records.record import load
+
+_MOST_IMAGES, _MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
+
+
+@dataclass(frozen=True)
+class Result:
+    """Holds a finished run as it was written."""
+
+    config: RunConfig
+    summary: dict[str, Any]
+    env: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def read_result(path: Path) -> Result:
+    """Reads a finished run, all of it or nothing.
+
+    Raises ConfigError, which names the file, where one of them was edited, cut short, is lost, or
+    belongs to another config than the folder's name says.
+    """
+    needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden", "files")
+    summary = read_sealed(path / "summary.json", "state", *needed)
+    env = _check_files(path, summary)
+    return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
+
+
+def _check_files(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Returns the env.json of a finished run.
+
+    Raises ConfigError where one of its files is not whole.
+    """
+    for name, digest in summary["files"].items():
+        if not (path / name).exists():
+            raise ConfigError(f"{path / name} is not there")
+        if digest_of_file(path / name) != digest:
+            raise ConfigError(f"{path / name} is not what the run wrote: edited, or cut short")
+    env = read_sealed(path / "env.json", "precision", "data")
+    timings = path / "timings.jsonl"
+    if "timings" in env and digest_of_file(timings) != env["timings"]:  # not in older versions
+        raise ConfigError(f"{timings} is not what the run wrote: edited, or cut short")
+    return env
+
+
+def read_timings(path: Path) -> list[dict[str, Any]]:
+    """Reads epoch, images and seconds of each epoch; what is no such line is left out."""
+    lines = read_lines(path / "timings.jsonl", cut_short=True)
+    return [line for line in lines if _is_timing(**{"epoch": 0, "images": 0, "seconds": 0} | line)]
+
+
+def seconds_spent(path: Path) -> float:
+    """Adds up the seconds of a run's epochs so far, also of those that were lost."""
+    return sum(line["seconds"] for line in read_timings(path))
+
+
+def _is_timing(epoch: Any, images: Any, seconds: Any, **_) -> bool:
+    return (
+        type(epoch) is int
+        and type(images) is int
+        and type(seconds) in (int, float)
+        and 0 < images < _MOST_IMAGES
+        and 0 < seconds < _MOST_SECONDS
+    )
+
+
+def what_is_lost(path: Path) -> str:
+    """Says why the files of a finished run are not what its summary sums up; "" where they are.
+
+    A summary that cannot be read says nothing of them.
+    """
+    try:
+        summary = read_sealed(path / "summary.json", "state", "files")
+    except ConfigError:
+        return ""
+    try:
+        _check_files(path, summary)
+    except ConfigError as error:
+        return str(error)
+    return ""

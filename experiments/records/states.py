@@ -1,0 +1,83 @@
+"""The states of a run: what its files say of it, and what Slurm and tables add. No torch here."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from experiments.records.files import read_lines, read_sealed
+from experiments.records.lock import holder
+from experiments.records.parsing import ConfigError
+
+# Kinds of failure that are not the run's fault: it goes on as soon as it may.
+KILLED, DISK_FULL, CANCELLED = "killed", "disk full", "cancelled"
+UNFIT = "unfit machine"  # for the arithmetic of the study: another one can train it
+
+
+class State(StrEnum):
+    """Says where a run stands. The value is the word that is printed."""
+
+    PLANNED = "planned"
+    PENDING = "pending"  # in Slurm's queue
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    DIVERGED = "diverged"  # which is a result
+    DONE = "done"
+    DAMAGED = "damaged"
+    MISSING = "missing"  # in a table: any state of MISSING below
+    OTHER_DATA = "other data"  # in a table: done, on other data than most runs of the study
+
+
+FINISHED = (State.DONE, State.DIVERGED)  # there is a result
+LEFT = (State.INTERRUPTED, State.CANCELLED)  # begun, and trained by nobody now
+BEGUN = (State.RUNNING, *LEFT)  # there may be epochs, and there is no result yet
+MISSING = (State.PLANNED, *BEGUN)  # `run` sees to them
+REFUSED = (State.FAILED, State.DAMAGED, State.OTHER_DATA)  # no number of theirs is used
+
+
+def state(path: Path) -> State:
+    """Reads what a run's files say: no state of Slurm, and none of tables."""
+    try:
+        is_over = (path / "summary.json").exists()
+    except OSError:  # another user's folder
+        return State.DAMAGED
+    if is_over:
+        try:
+            summary = read_sealed(path / "summary.json", "state", "files")
+        except ConfigError:
+            return State.DAMAGED
+        is_whole = all(_has_content(path / name) for name in summary["files"])
+        found = [one for one in FINISHED if one == summary["state"]]
+        return found[0] if found and is_whole else State.DAMAGED
+    if holder(path) is not None:
+        return State.RUNNING
+    kind = failure(path).partition(":")[0]
+    if kind == CANCELLED:
+        return State.CANCELLED
+    if kind and kind not in (KILLED, DISK_FULL, UNFIT):
+        return State.FAILED
+    return State.INTERRUPTED if (path / "config.json").exists() else State.PLANNED
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def failure(path: Path) -> str:
+    """Reads the first line of a run's error.txt, `kind: reason`; "" where there is none."""
+    try:
+        with (path / "error.txt").open(errors="replace") as lines:
+            return lines.readline().strip() or "unknown: error.txt is empty"
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"unknown: error.txt cannot be read: {error.strerror}"
+
+
+def how_it_was_left(path: Path) -> list[str]:
+    """Says after how many epochs a run was left, and why where that is known."""
+    epochs = len(read_lines(path / "metrics.jsonl", cut_short=True))
+    return [f"after {epochs} epochs", *filter(None, [failure(path)])]
