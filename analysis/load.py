@@ -19,12 +19,12 @@ from experiments.records.config import ConfigError
 from experiments.records.gates import Gates, unpack
 from experiments.records.record import failure, read_result, read_timings, seeds_of_cells, state
 from experiments.records.study_file import read_studies
+from experiments.study.grid import CONSTANT, PLAIN
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
 OUTCOMES = ("test_error", "test_loss", "ece", "test_brier")  # the primary one, and those behind it
 FIRST = ("budget", "control")  # the grids that the answer begins with
-PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 
 Group = tuple[str, str, str]  # data set, network, recipe
 

@@ -10,6 +10,7 @@ from analysis.tables.study import csv, markdown
 from experiments.commands.run import expand_all
 from experiments.records.config import ConfigError, RunConfig, parse
 from experiments.records.record import write_study
+from experiments.study.describe import command_of
 from experiments.study.grid import read_grid
 from experiments.study.study import expand
 from senet.block import GATES
@@ -77,7 +78,7 @@ def test_a_name_of_ones_own_that_would_name_another_folder_is_refused(monkeypatc
 
 def test_the_command_of_a_study_holds_no_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = expand(write_grid(tmp_path, 4), **ON).command
+    command = command_of(expand(write_grid(tmp_path, 4), **ON))
     assert command == ".venv/bin/python -m experiments run own.yaml --network resnet20"
 
 

@@ -26,6 +26,7 @@ from experiments.records.config import ConfigError, checked
 from experiments.records.record import Record, failure, what_is_lost
 from experiments.records.text import duration
 from experiments.study.clash import refuse_clashes
+from experiments.study.describe import training_of
 from experiments.study.grid import read_grid
 from experiments.study.settings import parse_settings
 from experiments.study.study import ALL, Runs, Study, expand
@@ -192,7 +193,7 @@ def group(studies: list[Study]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for study in studies:
         network = f"network {study.network}" if study.network != ALL else "several networks"
-        words = f"data {study.dataset}, {network}, {study.training}"
+        words = f"data {study.dataset}, {network}, {training_of(study)}"
         groups.setdefault(words, []).append(study.grid_name)
     return groups
 
