@@ -7,7 +7,7 @@ import pytest
 from conftest import call, tiny, tiny_words, wrong
 
 from analysis.tables.study import csv, markdown
-from experiments.commands.run import expand_all
+from experiments.commands.studies import make_studies, read_grids
 from experiments.records.config import ConfigError, RunConfig, parse
 from experiments.records.record import write_study
 from experiments.study.describe import command_of
@@ -54,12 +54,13 @@ def test_one_grid_named_in_two_ways_is_one(tmp_path, monkeypatch):
     path = write_grid(tmp_path, 4)
     write_study(tmp_path, expand(path, **ON).record())
     options = PlanOptions(grids=["own.yaml"], network="resnet20", results=tmp_path)
-    [study] = expand_all(options, "cifar10", "smoke")
+    [study] = make_studies(read_grids(options), options, "cifar10", "smoke")
     Path(path).rename(tmp_path / "moved.yaml")  # and one that was moved is no other one, either
     (tmp_path / "b").mkdir()
     (tmp_path / "moved.yaml").rename(tmp_path / "b" / "own.yaml")
     options = PlanOptions(grids=["b/own.yaml"], network="resnet20", results=tmp_path)
-    assert [one.name for one in expand_all(options, "cifar10", "smoke")] == [study.name]
+    [same] = make_studies(read_grids(options), options, "cifar10", "smoke")
+    assert same.name == study.name
 
 
 @pytest.mark.parametrize("name", ["-dash.yaml", "..yaml", ".hidden.yaml", "!.yaml"])

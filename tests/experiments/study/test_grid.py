@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY
 
-from experiments.commands.run import expand_all
+from experiments.commands.studies import make_studies, read_grids
 from experiments.plan.options import PlanOptions
 from experiments.records.config import ConfigError
 from experiments.study.describe import command_of, training_of
@@ -304,7 +304,8 @@ def test_a_setting_is_given_once():
 
 def test_a_grid_of_one_data_set_takes_that_where_the_choice_is_left_open():
     options = PlanOptions(grids=["ratio", "cifar100", "cifar10"])
-    studies = expand_all(options, "synthetic", "smoke")  # what auto has come to for the others
+    grids = read_grids(options)
+    studies = make_studies(grids, options, "synthetic", "smoke")  # what auto is for the others
     assert [study.dataset for study in studies] == ["synthetic", "cifar100", "cifar10"]
     with pytest.raises(ConfigError, match="the grid 'cifar100' is of cifar100 alone"):
-        expand_all(dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")
+        make_studies(grids, dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")
