@@ -20,12 +20,12 @@ from experiments.records.parsing import ConfigError
 from experiments.records.results import read_result, read_timings
 from experiments.records.states import State, failure, state
 from experiments.records.study_file import Group, StudyFile, read_studies, seeds_of_cells
+from experiments.study.grid import CONSTANT, PLAIN
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 PAPER = ["top1", "top5", "gflops", "mparams"]
 OUTCOMES = ("test_error", "test_loss", "ece", "test_brier")  # the primary one, and those behind it
 FIRST = ("budget", "control")  # the grids that the answer begins with
-PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"
 
 
 @dataclass(frozen=True)

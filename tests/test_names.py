@@ -7,10 +7,11 @@ import pytest
 from conftest import call, tiny, tiny_words, wrong
 
 from analysis.tables.study import csv, markdown
-from experiments.commands.run import expand_all
+from experiments.commands.studies import make_studies, read_grids
 from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, parse
 from experiments.records.study_file import write_study
+from experiments.study.describe import command_of
 from experiments.study.grid import read_grid
 from experiments.study.study import expand
 from senet.block import GATES
@@ -54,12 +55,13 @@ def test_one_grid_named_in_two_ways_is_one(tmp_path, monkeypatch):
     path = write_grid(tmp_path, 4)
     write_study(tmp_path, expand(path, **ON).record())
     options = PlanOptions(grids=["own.yaml"], network="resnet20", results=tmp_path)
-    [study] = expand_all(options, "cifar10", "smoke")
+    [study] = make_studies(read_grids(options), options, "cifar10", "smoke")
     Path(path).rename(tmp_path / "moved.yaml")  # and one that was moved is no other one, either
     (tmp_path / "b").mkdir()
     (tmp_path / "moved.yaml").rename(tmp_path / "b" / "own.yaml")
     options = PlanOptions(grids=["b/own.yaml"], network="resnet20", results=tmp_path)
-    assert [one.name for one in expand_all(options, "cifar10", "smoke")] == [study.name]
+    [same] = make_studies(read_grids(options), options, "cifar10", "smoke")
+    assert same.name == study.name
 
 
 @pytest.mark.parametrize("name", ["-dash.yaml", "..yaml", ".hidden.yaml", "!.yaml"])
@@ -78,7 +80,7 @@ def test_a_name_of_ones_own_that_would_name_another_folder_is_refused(monkeypatc
 
 def test_the_command_of_a_study_holds_no_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = expand(write_grid(tmp_path, 4), **ON).command
+    command = command_of(expand(write_grid(tmp_path, 4), **ON))
     assert command == ".venv/bin/python -m experiments run own.yaml --network resnet20"
 
 

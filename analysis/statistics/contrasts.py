@@ -14,8 +14,9 @@ from experiments.data.datasets import DATASETS
 from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
 from experiments.records.recipes import recipes
 from experiments.records.study_file import Contrast
+from experiments.study.cells import ALL, DEFAULT_NETWORK
 from experiments.study.grid import Declaration, Rows, list_grids, read_grid, several
-from experiments.study.study import ALL, DEFAULT_NETWORK, Study, expand
+from experiments.study.study import Study, expand
 from senet.config import choose
 
 PATH = Path(__file__).parents[1] / "contrasts.yaml"

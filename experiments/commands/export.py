@@ -1,11 +1,13 @@
 """`export`: the weights of one seed a cell in float16, each with a model card."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from experiments.data.datasets import DATASETS
-from experiments.data.download import Say
+from experiments.plan.options import Results
+from experiments.processes.output import say
 from experiments.records.files import write_atomically
 from experiments.records.origin import origin
 from experiments.records.parsing import ConfigError, checked
@@ -13,8 +15,6 @@ from experiments.records.results import Result, read_result
 from experiments.records.states import State
 from experiments.records.states import state as state_of
 from experiments.records.study_file import read_studies, runs_of
-from experiments.train import checkpoint
-from senet.weights import PUBLISHED, SUFFIX, pack
 
 LARGEST = 1_200_000  # bytes
 
@@ -39,14 +39,17 @@ model = published("{cell}")
 """
 
 
-def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> int:
+def export(
+    grids: Annotated[list[str], typer.Argument(help="of whose rows")] = ("ratio", "control"),
+    results: Results = Path("results/local"),
+    into: Annotated[Path | None, typer.Option(help="RESULTS/weights unless given")] = None,
+) -> int:
     """Writes the weights of the first finished seed of every row of some studies.
 
     Args:
         results: where their records are, with checkpoints.
         grids: whose studies.
         into: the folder; RESULTS/weights unless it is given.
-        say: takes lines for the user.
 
     Returns:
         0, or 1 where a row has no finished run with a checkpoint. A network whose file is larger
@@ -55,6 +58,8 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
     Raises:
         ConfigError: there is no such study, or no checkpoint; nothing is written.
     """
+    from senet.weights import PUBLISHED  # torch: not for --help
+
     studies = [s for s in read_studies(results) if s.grid in grids]
     if not studies:
         raise ConfigError(f"{results} holds no study of {' or '.join(grids)}")
@@ -72,15 +77,18 @@ def export(results: Path, grids: Sequence[str], into: Path | None, say: Say) -> 
     folder = into or results / PUBLISHED.name
     folder.mkdir(parents=True, exist_ok=True)
     for cell, path in first.items():
-        _export_run(path, list(rows[cell]), folder, say)
+        _export_run(path, list(rows[cell]), folder)
     missing = [cell for cell in rows if cell not in first]
     for cell in missing:
         say(f"{cell}: no finished run has a checkpoint", style="yellow")
     return 1 if missing else 0
 
 
-def _export_run(run: Path, rows: list[str], folder: Path, say: Say) -> None:
+def _export_run(run: Path, rows: list[str], folder: Path) -> None:
     """Writes the weights of a finished run and their card, unless they are to be left out."""
+    from experiments.train import checkpoint
+    from senet.weights import SUFFIX, pack
+
     cell, result = run.parent.name, read_result(run)
     if result.config.code:
         return say(f"{cell}: left out, as it has code of its own")

@@ -6,18 +6,20 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from experiments.data.download import Say
+import typer
+
 from experiments.launch.events import Ended, Noted, Outcome, Progressed, Started
 from experiments.launch.local import Local
+from experiments.plan.options import DataDir, Device, Results
+from experiments.processes.output import say, waiting_for_nobody
 from experiments.processes.scratch import scratch
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import Result, read_result
-from experiments.records.states import State
 from experiments.records.states import state as state_of
-from experiments.train.environment import use
+from experiments.train.environment import pick_devices, use
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,22 @@ def arithmetic_of(result: Result) -> tuple[Any, ...]:
     )
 
 
+@waiting_for_nobody()
 def repeat(
-    results: Path, number: int, pick: int | None, device: str, data_dir: Path, say: Say
+    number: Annotated[int, typer.Option(help="of runs")] = 1,
+    pick: Annotated[int | None, typer.Option(help="seeds the choice of the runs")] = None,
+    device: Device = "auto",
+    data_dir: DataDir = Path("data"),
+    results: Results = Path("results/published"),
 ) -> int:
     """Trains some runs again, in a folder of its own, and compares.
 
     Args:
-        results: where the records are; nothing is written there.
         number: how many, each of another cell where there are as many.
         pick: seeds the choice; None for another one each time.
         device: a torch device.
         data_dir: holds the prepared data set.
-        say: takes lines for the user.
+        results: where the records are; nothing is written there.
 
     Returns:
         0 where each of them has the same bits or, on another kind of machine, falls within the
@@ -105,16 +111,16 @@ def repeat(
     Raises:
         ConfigError: there are not so many finished runs.
     """
+    device = pick_devices(device)[0]
     use()
-    paths = chosen(results, number, pick)
-    found = {path: read_result(path) for path in paths}
+    found = {path: read_result(path) for path in chosen(results, number, pick)}
     with scratch() as folder:
         if (results / "code").is_dir():
             shutil.copytree(results / "code", folder / "code")
         records = {Record(folder, result.config): path for path, result in found.items()}
-        outcomes = train(list(records), device, data_dir, say)
+        outcomes = train(list(records), device, data_dir)
         fine = [
-            compare(path, found[path], record, outcomes.get(record), say)
+            compare(path, found[path], record, outcomes.get(record))
             for record, path in records.items()
         ]
     return int(not all(fine))
@@ -122,8 +128,7 @@ def repeat(
 
 def chosen(results: Path, number: int, pick: int | None) -> list[Path]:
     """So many finished runs, picked at random: first a cell each, then more of them."""
-    there = sorted((results / "runs").glob("*/seed*"))
-    done = [path for path in there if state_of(path) == State.DONE]
+    done = [path for path in sorted((results / "runs").glob("*/seed*")) if state_of(path) == "done"]
     if not 1 <= number <= len(done):
         raise ConfigError(f"number {number}: {results} has {len(done)} finished runs, from 1 on")
     choice = random.Random(pick)
@@ -137,9 +142,7 @@ def chosen(results: Path, number: int, pick: int | None) -> list[Path]:
     return [done[i] for i in order[:number]]
 
 
-def train(
-    records: Sequence[Record], device: str, data_dir: Path, say: Say
-) -> dict[Record, Outcome]:
+def train(records: Sequence[Record], device: str, data_dir: Path) -> dict[Record, Outcome]:
     """How each run ended, one after the other."""
     outcomes = {}
     with Local([device], data_dir) as local:
@@ -156,15 +159,15 @@ def train(
     return outcomes
 
 
-def compare(path: Path, first: Result, record: Record, outcome: Outcome | None, say: Say) -> bool:
+def compare(path: Path, first: Result, record: Record, outcome: Outcome | None) -> bool:
     """Says how a run compares with its repetition; whether all is well."""
     from analysis.statistics.stats import prediction  # the same statistics as in the tables
 
-    if record.state != State.DONE:
+    if record.state != "done":
         why = outcome.reason if outcome else ""
         say(f"FAILED {record.name}: {record.state}{': ' + why if why else ''}", style="bold red")
         return False
-    siblings = [p for p in sorted(path.parent.glob("seed*")) if state_of(p) == State.DONE]
+    siblings = [p for p in sorted(path.parent.glob("seed*")) if state_of(p) == "done"]
     errors = [read_result(p).summary["test_error"] for p in siblings]
     repeated = Repeated(first, read_result(record.path), errors, *prediction(errors))
     say(f"{record.name}: {repeated.sentence()}", style=None if repeated.is_fine else "bold red")

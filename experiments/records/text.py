@@ -1,5 +1,8 @@
 """Says numbers in words that are the same everywhere."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 
 def duration(seconds: float) -> str:
     """Says seconds as people do: `95 s`, `7 min`, `3.5 h`, `2.1 days`."""
@@ -7,3 +10,8 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.{digits}f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def counted(names: Iterable[str]) -> str:
+    """Says how many there are of each name: `12 done, 3 failed`."""
+    return ", ".join(f"{number} {name}" for name, number in sorted(Counter(names).items()))

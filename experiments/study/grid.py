@@ -37,10 +37,11 @@ GRIDS = Path(__file__).parents[1] / "grids"
 THOUSANDS = 10_000  # from here on numbers have commas
 WORDS = {"label", "reference"}  # of an entry of `cells` that are no keys of a config
 
+PLAIN, CONSTANT = "no SE", "gate fixed at 1/2"  # labels of controls
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain": ("no SE", {"se": None}),
-    "half": ("no SE, branches begin at 1/2", {"se": None, "branch_scale": 0.5}),
-    "constant": ("gate fixed at 1/2", {"se": {"excitation": "constant"}}),
+    "plain": (PLAIN, {"se": None}),
+    "half": (f"{PLAIN}, branches begin at 1/2", {"se": None, "branch_scale": 0.5}),
+    "constant": (CONSTANT, {"se": {"excitation": "constant"}}),
 }
 PLACE = "place"  # the control that depends on the cell
 

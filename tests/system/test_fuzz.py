@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from analysis import write
 from analysis.load import find_studies
-from experiments.commands.overview import status_lines
+from experiments.commands.status import status_lines
 from experiments.data.datasets import load
 from experiments.records.parsing import ConfigError
 from experiments.records.study_file import read_studies

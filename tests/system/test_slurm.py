@@ -17,7 +17,7 @@ import slurm_daemons
 from conftest import ROOT, bare, call, start, tiny, tiny_words, write_grid
 from waiting import wait_for
 
-from experiments.commands.overview import status_lines
+from experiments.commands.status import status_lines
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Progressed
 from experiments.launch.slurm import squeue

@@ -10,8 +10,8 @@ from conftest import VARIABLES, tiny, tiny_study, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.commands.overview import status_lines
-from experiments.commands.run import settle
+from experiments.commands.status import status_lines
+from experiments.commands.studies import settle
 from experiments.launch import cluster
 from experiments.launch.cluster import CLUSTERS, RaySettings, SlurmSettings, pick_kind
 from experiments.launch.slurm import squeue

@@ -6,9 +6,10 @@ import pytest
 import yaml
 from conftest import ROOT, TINY
 
-from experiments.commands.run import expand_all
+from experiments.commands.studies import make_studies, read_grids
 from experiments.plan.options import PlanOptions
 from experiments.records.parsing import ConfigError
+from experiments.study.describe import command_of, training_of
 from experiments.study.grid import list_grids, read_grid
 from experiments.study.settings import parse_settings
 from experiments.study.study import Study, expand
@@ -29,7 +30,7 @@ def test_the_ratio_study_is_table_10_and_its_control():
     assert plain is None and constant.excitation == "constant"
     assert [se.ratio for se in rest] == [2, 4, 8, 16, 32]
     assert study.name == "ratio-cifar10-resnet29b-demo"
-    assert study.command == "make ablation-ratio"
+    assert command_of(study) == "make ablation-ratio"
 
 
 def whole(name: str, recipe: str = "demo") -> Study:
@@ -92,9 +93,9 @@ def test_one_network_of_several_is_its_rows():
     study = expand("depth", **ON | {"network": "resnet20"})
     assert [cell.label for cell in study.cells] == ["resnet20", "SE-resnet20"]
     assert study.name == "depth-cifar10-resnet20-demo"
-    assert study.command == "make ablation-depth NETWORK=resnet20"
+    assert command_of(study) == "make ablation-depth NETWORK=resnet20"
     assert whole("depth").name == "depth-cifar10-all-demo"
-    assert whole("depth").command == "make ablation-depth"
+    assert command_of(whole("depth")) == "make ablation-depth"
 
 
 def test_the_factorial_crosses_its_four_factors():
@@ -134,8 +135,8 @@ def test_settings_change_what_is_open_and_spare_the_controls():
     assert {c.recipe.lr for c in configs.values()} == {0.01}
     assert study.name == "ratio-cifar10-resnet29b-demo-recipe.lr=0.01-se.gate=tanh"
     # what shortens a run is not for numbers that hold
-    assert study.command == ".venv/bin/python -m experiments run ratio --set se.gate=tanh"
-    assert study.training.endswith("but for recipe.lr = 0.01, se.gate = tanh")
+    assert command_of(study) == ".venv/bin/python -m experiments run ratio --set se.gate=tanh"
+    assert training_of(study).endswith("but for recipe.lr = 0.01, se.gate = tanh")
     assert study.record().expect is None  # nobody knows where a changed recipe ends
 
 
@@ -245,7 +246,7 @@ def test_lengths_replace_each_other(recipe, given):
     for length in ("epochs", "images", "iterations"):
         found = {getattr(cell.config.recipe, length) for cell in study.cells}
         assert found == {2 if length == given else None}
-    assert study.record().demonstration
+    assert study.record()["demonstration"]
 
 
 @pytest.mark.parametrize(
@@ -277,8 +278,8 @@ def test_the_constant_gate_stands_where_the_blocks_stand():
 
 
 def test_expectations_belong_to_the_network_that_they_were_measured_with():
-    assert expand("ratio", **ON).record().expect
-    assert expand("ratio", **ON | {"network": "resnet110b"}).record().expect is None
+    assert expand("ratio", **ON).record()["expect"]
+    assert expand("ratio", **ON | {"network": "resnet110b"}).record()["expect"] is None
 
 
 def test_long_names_are_cut_and_stay_different():
@@ -303,7 +304,8 @@ def test_a_setting_is_given_once():
 
 def test_a_grid_of_one_data_set_takes_that_where_the_choice_is_left_open():
     options = PlanOptions(grids=["ratio", "cifar100", "cifar10"])
-    studies = expand_all(options, "synthetic", "smoke")  # what auto has come to for the others
+    grids = read_grids(options)
+    studies = make_studies(grids, options, "synthetic", "smoke")  # what auto is for the others
     assert [study.dataset for study in studies] == ["synthetic", "cifar100", "cifar10"]
     with pytest.raises(ConfigError, match="the grid 'cifar100' is of cifar100 alone"):
-        expand_all(dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")
+        make_studies(grids, dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")

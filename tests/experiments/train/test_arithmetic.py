@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from conftest import call, tiny, tiny_study, tiny_words, with_changes, write_grid
 
-from experiments.commands.run import name_runs
+from experiments.commands.studies import name_runs
 from experiments.launch.failures import kind_of
 from experiments.launch.local import Local
 from experiments.launch.slurm.job import Pack

@@ -1,0 +1,19 @@
+"""`complexity`: the cost columns of the paper's tables, counted and drawn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from experiments.plan.options import Results
+from experiments.processes.output import say
+from experiments.records.record import check_writable
+
+
+def complexity(results: Results = Path("results/local")) -> int:
+    """Counts parameters and multiply-adds; returns the exit status of what draws the table."""
+    from experiments.plan.complexity import count_all  # torch: not for --help
+
+    check_writable(results)
+    say(f"wrote {count_all(results)}")
+    analysis = [sys.executable, "-m", "analysis", "complexity", "--results", str(results)]
+    return subprocess.run(analysis).returncode

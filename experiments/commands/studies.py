@@ -1,0 +1,99 @@
+"""From the options of `run` and `plan` to studies and their runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.data.datasets import check_trainable
+from experiments.launch.choose import pick_launcher
+from experiments.plan.options import PlanOptions
+from experiments.plan.settle import settle as settle_arithmetic
+from experiments.records.record import Record
+from experiments.study.clash import refuse_clashes
+from experiments.study.grid import Grid, read_grid
+from experiments.study.settings import parse_settings
+from experiments.study.study import Runs, Study, make_study
+from experiments.study.tuning import advance, resume
+
+Grids = dict[str, tuple[Path, Grid]]  # what a grid was named by -> its file, and what that says
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the options mean: the devices of runs that go at a time, and the recipe."""
+
+    slots: list[str]
+    recipe: str
+
+    @property
+    def device(self) -> str:
+        return self.slots[0]
+
+
+def settle(options: PlanOptions) -> Machine:
+    """Takes `auto` as a whole ablation in minutes on a CPU, all of the data on anything faster.
+
+    Raises ConfigError where a device or data set is not there.
+    """
+    slots = pick_launcher(options).slots(options)
+    check_trainable(options.dataset)
+    short = "demo" if slots[0] == "cpu" else "fast"
+    return Machine(slots, short if options.recipe == "auto" else options.recipe)
+
+
+def read_grids(options: PlanOptions) -> Grids:
+    """Reads each of the grid files once."""
+    return {name: read_grid(name) for name in options.grids}
+
+
+def make_studies(grids: Grids, options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
+    """Makes the studies of all grids, with what their pilots have shown.
+
+    Args:
+        grids: as from `read_grids`.
+        dataset: what `auto` stands for, where a grid does not name the only one that it is of.
+        recipe: what `auto` stands for.
+    """
+    given = {"network": options.network, "recipe": recipe, "seeds": options.seeds}
+    given["settings"] = parse_settings(options.settings)
+    studies = []
+    for name, (path, grid) in grids.items():
+        own = grid.dataset if options.dataset == "auto" else None
+        studies.append(make_study(name, path, grid, dataset=own or dataset, **given))
+    refuse_clashes(studies, options.results)
+    return [advance(resume(study, options.results), options.results) for study in studies]
+
+
+def settle_open(
+    studies: list[Study], options: PlanOptions, device: str, is_open: bool = False
+) -> list[Study]:
+    """Settles the arithmetic of studies of which runs are missing, or that are `is_open` to more
+    of them."""
+    results, is_here = options.results, options.launcher == "local"
+    return [
+        settle_arithmetic(study, results, device, is_here)
+        if is_open or not all(Record(results, config).finished for _, config in study.runs())
+        else study
+        for study in studies
+    ]
+
+
+def label_runs(
+    studies: list[Study], results: Path, runs_of: Callable[[Study], Runs] = Study.runs
+) -> dict[Record, str]:
+    """Lists every run of the studies once, in whole rounds of seeds, with its row's label."""
+    runs = [
+        (Record(results, config, study.arithmetic), label)
+        for study in studies
+        for label, config in runs_of(study)
+    ]
+    labels: dict[Record, str] = {}
+    for record, label in sorted(runs, key=lambda run: run[0].config.seed):
+        labels.setdefault(record, label)
+    return labels
+
+
+def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
+    """Lists the same runs, with what each is called."""
+    labels = label_runs(studies, results)
+    return {record: f"{label}, seed {record.config.seed}" for record, label in labels.items()}

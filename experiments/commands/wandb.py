@@ -1,0 +1,30 @@
+"""`wandb-sync` and `dashboard`: what W&B holds of the records."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.plan.options import Results
+from experiments.processes.output import console, say
+
+
+def wandb_sync(
+    results: Results = Path("results/local"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="lists, and sends nothing")] = False,
+) -> int:
+    """Sends W&B what it lacks; returns the exit status."""
+    from tracking.sync import sync  # numpy: not for --help
+
+    return sync(results, dry_run, say, console)
+
+
+def dashboard(results: Results = Path("results/local")) -> None:
+    """Creates or updates the dashboard on W&B, and says where it is."""
+    from tracking import mirror
+
+    account = mirror.account()  # refuses, before what follows is imported
+    from tracking.dashboard import publish
+
+    for link in publish(results, *account):
+        say(link)
