@@ -83,7 +83,7 @@ test: $(READY) ## the quick tests of every module, in minutes
 	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not cluster"
 
 test-all: $(READY) ## every test: whole studies, kills, a browser, and Slurm and Ray where they are
-	@$(PYTHON) -m pytest -n 2 --dist worksteal --durations 20
+	@$(PYTHON) -m pytest -n 3 --dist worksteal --durations 20  # one more than cores: some wait for Slurm
 
 check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smoke), and rebuild all of it
 	@RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar10 $(PYTHON) -m experiments run $(ABLATIONS) cifar10 \

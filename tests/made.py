@@ -4,8 +4,8 @@ import pandas as pd
 from conftest import with_changes
 
 from analysis.load import Study
+from experiments.study.grid import PLAIN
 from experiments.study.study import expand
-from experiments.train.fingerprint import PLAIN
 
 GROUP = {"dataset": "cifar10", "recipe": "medium"}
 

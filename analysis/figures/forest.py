@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import STYLE, marks, write
-from analysis.load import PAPER, Study
-from analysis.statistics.claims import OURS
+from analysis.figures.style import OURS, PAPER, STYLE, marks, write
+from analysis.load import Study
 from analysis.statistics.comparisons import MARGINS, against_reference, pair, verdict
 from analysis.statistics.stats import Difference
 from experiments.records.states import State

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.lengths import any_known, budget, tuning
-from analysis.figures.style import CONTROLS, STYLE, entitled, seeds_text, where, write
+from analysis.figures.style import CONTROLS, OURS, PAPER, STYLE, entitled, seeds_text, where, write
 from analysis.figures.training import curves, figure4, has_curves, pairs
-from analysis.load import PAPER, Study
-from analysis.statistics.claims import OURS
+from analysis.load import Study
 from analysis.statistics.effects import effects
 from analysis.statistics.lengths import series
 from analysis.tables.study import numbers

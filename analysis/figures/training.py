@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from analysis.figures.style import CONTROLS, PALETTE, entitled, seeds_text
+from analysis.figures.style import CONTROLS, OURS, PALETTE, entitled, seeds_text
 from analysis.load import Study
-from analysis.statistics.claims import OURS
 
 NONE = pd.Series(dtype=float)
 DASHES = ["-"] * 9 + ["-."] * 9 + [(0, (5, 1))] * 9  # as many as have a colour, then again

@@ -8,7 +8,7 @@ from analysis.statistics.pool import WIDE
 from analysis.statistics.stats import PRIOR, Plan, sampling_difference, smallest_difference
 from experiments.records.states import State
 from experiments.records.study_file import Tune
-from experiments.train.fingerprint import PLAIN
+from experiments.study.grid import PLAIN
 
 INTERVALS = (
     "Intervals hold 95 %: each row's variance is drawn towards that of all cells of this data set, "

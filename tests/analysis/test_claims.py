@@ -17,9 +17,8 @@ from analysis.statistics.comparisons import MARGINS, against_reference, answers,
 from analysis.statistics.stats import Difference
 from analysis.tables.notes import notes
 from experiments.records.parsing import ConfigError
-from experiments.study.grid import list_grids
+from experiments.study.grid import PLAIN, list_grids
 from experiments.study.study import expand
-from experiments.train.fingerprint import PLAIN
 from senet.networks import list_networks
 
 

@@ -16,7 +16,7 @@ from analysis.page import answer, readme
 from analysis.statistics.claims import Verdict, judge
 from analysis.statistics.comparisons import answers, shown
 from experiments.records.study_file import read_studies
-from experiments.train.fingerprint import PLAIN
+from experiments.study.grid import PLAIN
 
 HOME = ROOT / readme.HOME
 PAGES = ("README.md", "docs/findings.md")

@@ -30,8 +30,8 @@ from analysis.tables import study as tables
 from experiments.records.origin import origin
 from experiments.records.parsing import ConfigError
 from experiments.records.study_file import read_studies
+from experiments.study.grid import PLAIN
 from experiments.study.study import expand
-from experiments.train.fingerprint import PLAIN
 from senet.config import SEConfig
 
 STUDY = ROOT / readme.HOME

@@ -8,6 +8,7 @@ import pytest
 from conftest import VARIABLES, call, tiny_settings, tiny_study, tiny_words, wrong
 
 from experiments import __main__ as cli
+from experiments.data.datasets import DATASETS
 from experiments.records.study_file import write_study
 from senet.custom import TABLES
 
@@ -222,5 +223,5 @@ def test_marks_in_a_label_stay_text(capsys, tmp_path, monkeypatch):
 
 def test_help_names_every_choice():
     text = call("run", "--help").stdout
-    assert "auto or one of cifar10, cifar100, synthetic" in " ".join(text.split())
+    assert f"auto or one of {', '.join(DATASETS)}" in " ".join(text.split())
     assert "RESULTS" in text and "--set" in text

@@ -16,6 +16,7 @@ from experiments.launch.launcher import Launcher
 from experiments.launch.queue import Queue, QueueLauncher
 from experiments.plan.options import RunOptions
 from experiments.records.record import Record
+from experiments.records.signs import Signs
 
 SETTINGS = {"local": None, "slurm": SlurmSettings(), "ray": RaySettings()}
 
@@ -49,7 +50,7 @@ class Busy(QueueLauncher):
             record = self.queue.pending.popleft()
             if record in self.theirs:
                 self.theirs.remove(record)
-                yield from self.queue.leave(record, {"pid": 7, "host": "there"})
+                yield from self.queue.leave(record, Signs(pid=7, host="there"))
             else:
                 self.active.append(record)
                 yield Started(record)
@@ -77,7 +78,7 @@ def test_a_launcher_begins_nothing_after_its_deadline(records):
 
 def test_runs_that_wait_for_others_come_last_and_not_at_each_look(records):
     queue = Queue(records)
-    list(queue.leave(queue.pending.popleft(), {}))
+    list(queue.leave(queue.pending.popleft(), Signs()))
     queue.retry(every=math.inf)
     assert list(queue.pending) == records[1:] and len(queue) == 3
     queue.retry()

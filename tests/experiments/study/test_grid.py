@@ -246,7 +246,7 @@ def test_lengths_replace_each_other(recipe, given):
     for length in ("epochs", "images", "iterations"):
         found = {getattr(cell.config.recipe, length) for cell in study.cells}
         assert found == {2 if length == given else None}
-    assert study.record()["demonstration"]
+    assert study.record().demonstration
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_the_constant_gate_stands_where_the_blocks_stand():
 
 
 def test_expectations_belong_to_the_network_that_they_were_measured_with():
-    assert expand("ratio", **ON).record()["expect"]
-    assert expand("ratio", **ON | {"network": "resnet110b"}).record()["expect"] is None
+    assert expand("ratio", **ON).record().expect
+    assert expand("ratio", **ON | {"network": "resnet110b"}).record().expect is None
 
 
 def test_long_names_are_cut_and_stay_different():
