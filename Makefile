@@ -46,7 +46,7 @@ status: $(READY) ## the state of every run that was asked for
 retry: $(READY) ## forget the failures of GRIDS, then train what is missing
 	@$(PYTHON) -m experiments retry $(or $(ABLATIONS),$(GRIDS))
 
-data: $(READY) ## fetch, check and prepare a data set: DATASET=cifar10, cifar100 or synthetic
+data: $(READY) ## fetch, check and prepare a data set: DATASET=cifar10, cifar100 ... (docs/studies.md)
 	@$(PYTHON) -m experiments data
 
 complexity: $(READY) ## the cost columns of the paper's tables, counted beside the published ones
@@ -82,8 +82,9 @@ dashboard: $(READY) ## create or update the dashboard on W&B: a view of each stu
 test: $(READY) ## the quick tests of every module, in minutes
 	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not cluster"
 
+# One process more than CI has cores: some tests wait for Slurm.
 test-all: $(READY) ## every test: whole studies, kills, a browser, and Slurm and Ray where they are
-	@$(PYTHON) -m pytest -n 3 --dist worksteal --durations 20  # one more than cores: some wait for Slurm
+	@$(PYTHON) -m pytest -n 3 --dist worksteal --durations 20
 
 check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smoke), and rebuild all of it
 	@RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar10 $(PYTHON) -m experiments run $(ABLATIONS) cifar10 \
