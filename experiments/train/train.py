@@ -3,20 +3,18 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from experiments.data.datasets import load
-from experiments.data.images import shared
+from experiments.data.images import Images, shared
 from experiments.records.config import RunConfig
-from experiments.records.files import digest_of_file, unused
+from experiments.records.files import digest_of_file
 from experiments.records.gates import SEEDS, pack
-from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import seconds_spent
 from experiments.records.states import State
@@ -24,7 +22,7 @@ from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
 from experiments.train.arithmetic import pick_arithmetic
 from experiments.train.environment import kernels_of, peak_memory, provenance
-from experiments.train.epoch import draws_nothing, new_loop
+from experiments.train.epoch import Captured, Eager, draws_nothing, new_loop
 from experiments.train.evaluation import class_shares, evaluate, gates_of, intervene, watch_epoch
 from experiments.train.fingerprint import fingerprint, step_fingerprint
 from experiments.train.optimization import (
@@ -33,10 +31,9 @@ from experiments.train.optimization import (
     learning_rate,
     total_steps,
 )
-from experiments.train.stale import same
+from experiments.train.resume import Position, find_checkpoint
 from senet.cost import cost
 from senet.custom import load_own
-from senet.fast import kernels
 from senet.probe import GateProbe
 
 
@@ -61,24 +58,6 @@ class Interrupted(Exception):
     """The run was told to stop; what it has done is in its checkpoint."""
 
 
-@dataclass
-class Position:
-    """Where a run is between two steps.
-
-    step   how many are done
-    batch  how many of the epoch that is under way
-    order  the state of the generator that shuffles, from before this epoch
-    sums   loss and mistakes in this epoch, (2,): read at its end, so that no step is waited for
-    rows   the metrics of the epochs that are done
-    """
-
-    step: int
-    batch: int
-    order: Tensor
-    sums: Tensor
-    rows: list[dict[str, Any]]
-
-
 def train(
     config: RunConfig, record: Record, data_dir: Path, device: str = "cpu", watch: Watch = Watch()
 ) -> None:
@@ -97,13 +76,26 @@ def train(
     Raises:
         Interrupted: `watch` stopped it.
     """
-    began, recipe, earlier = time.perf_counter(), config.recipe, seconds_spent(record.path)
+    began, earlier = time.perf_counter(), seconds_spent(record.path)
     record.begin()
-    own = pick_arithmetic(recipe, record.arithmetic, device)
+    run = _begin(config, record, data_dir, device, watch)
+    while run.at.step < run.steps and run.is_finite:
+        timing = run.train_epoch()
+        run.end_epoch(timing)
+    found = run.test()
+    spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
+    spent["timings"] = digest_of_file(record.path / "timings.jsonl")
+    record.write_environment(run.environment | spent)
+    record.finish(found | run.price)
+
+
+def _begin(config: RunConfig, record: Record, data_dir: Path, device: str, watch: Watch) -> "_Run":
+    """Brings data, network and optimiser to where the run begins, or goes on."""
+    recipe, own = config.recipe, pick_arithmetic(config.recipe, record.arithmetic, device)
     arrays = load(config.dataset, data_dir)
     if config.code:
         load_own(record.code_path)
-    marks = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}
+    marks: dict[str, Any] = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}
 
     @cache
     def of_step(how: Arithmetic) -> dict[str, Any]:
@@ -111,13 +103,12 @@ def train(
 
     saved = find_checkpoint(record, device, marks, of_step, watch.note)
     if saved:
-        precision, step = saved["precision"], saved.get("step", "plain")
+        how = Arithmetic(precision=saved["precision"], step=saved.get("step", "plain"))
     else:
-        precision, step = own.precision, own.step
-        if step == "captured" and not draws_nothing(config):
-            step = "plain"
-    marks["step_fingerprint"] = of_step(Arithmetic(precision=precision, step=step))
-    environment = provenance(device, precision, step, recipe.step) | marks
+        is_drawn = own.step == "captured" and not draws_nothing(config)
+        how = own.model_copy(update={"step": "plain"}) if is_drawn else own
+    marks["step_fingerprint"] = of_step(how)
+    environment = provenance(device, how.precision, how.step, recipe.step) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)
     training, curve, test = shared(arrays, recipe, torch.device(device))
     steps = total_steps(recipe, len(training))
@@ -127,207 +118,171 @@ def train(
         model = build_network(config)
     price = asdict(cost(model, size=arrays.train_images.shape[1]))
     model = model.to(device, memory_format=torch.channels_last)
-    autocast = arithmetic(device, precision)
-    loop = new_loop(step, config, model, training, steps, autocast)
-    model, forward = loop.model, loop.forward
+    autocast = arithmetic(device, how.precision)
+    loop = new_loop(how.step, config, model, training, steps, autocast)
     random = torch.Generator(device).manual_seed(config.seed)
     at = Position(0, 0, random.get_state(), torch.zeros(2, device=device), [])
     if saved:
         at = Position(**saved["position"])
-        model.load_state_dict(saved["model"])
+        loop.model.load_state_dict(saved["model"])
         if saved["optimizer"]:
             loop.restore(saved["optimizer"])
         with checkpoint.GENERATORS:
             checkpoint.set_random_states(saved["random"], device)
     record.write_metrics(at.rows)
+    return _Run(
+        config, record, watch, device, how, marks, environment, price, arrays.class_names,
+        training, curve, test, loop, autocast, random, steps, at,
+    )  # fmt: skip
 
-    def keep() -> None:
-        state = {
-            "position": vars(at),
-            "model": model.state_dict(),
-            "optimizer": loop.optimizer.state_dict() if at.step < steps else None,
-            "random": checkpoint.random_states(device),
-            "precision": precision,
-            "step": step,
-            "kernels": kernels_of(step, recipe.step, device),
-            "device": device.split(":")[0],
-            **marks,
-        }
-        try:
-            checkpoint.save(record.checkpoint, state)
-        except OSError as error:  # a full disk: worse than to lose a minute is to lose the run
-            watch.note(f"{record.checkpoint}: {error.strerror}: goes on without this checkpoint")
 
-    def alive() -> None:
-        watch.report(at.step, steps, None)
+@dataclass
+class _Run:
+    """A run in memory, between its beginning and its record.
 
-    def rate(step: int) -> float:
-        return learning_rate(step, steps, recipe)
+    how        its precision and its step
+    marks      fingerprints of the data and of what it computes
+    price      parameters and multiply-adds
+    training, curve, test  images: to train on, held out (None for none), of the test set
+    random     shuffles, cuts and flips the images
+    steps      of the whole training
+    kept       when the last checkpoint was written
+    is_finite  whether all losses so far were
+    """
 
-    kept, finite = time.monotonic(), True
-    while at.step < steps and finite:
-        epoch_began, skipped = time.perf_counter(), at.batch
-        random.set_state(at.order.cpu())
-        model.train()
-        for sums in loop.epoch(random, at.step, skipped):
+    config: RunConfig
+    record: Record
+    watch: Watch
+    device: str
+    how: Arithmetic
+    marks: dict[str, Any]
+    environment: dict[str, Any]
+    price: dict[str, Any]
+    class_names: tuple[str, ...]
+    training: Images
+    curve: Images | None
+    test_set: Images
+    loop: Eager | Captured
+    autocast: torch.autocast
+    random: torch.Generator
+    steps: int
+    at: Position
+    kept: float = field(default_factory=time.monotonic)
+    is_finite: bool = True
+
+    def train_epoch(self) -> dict[str, Any]:
+        """Steps to the end of the epoch that is under way; returns its images and seconds."""
+        at, size, began = self.at, self.config.recipe.batch_size, time.perf_counter()
+        skipped = at.batch
+        self.random.set_state(at.order.cpu())
+        self.loop.model.train()
+        for sums in self.loop.epoch(self.random, at.step, skipped):
             at.sums += sums
             at.step, at.batch = at.step + 1, at.batch + 1
-            alive()
-            if at.step == steps:
+            self.report_life()
+            if at.step == self.steps:
                 break
-            if watch.stop():
-                keep()
+            if self.watch.stop():
+                self.keep()
                 raise Interrupted
-        before, seen = (min(n * recipe.batch_size, len(training)) for n in (skipped, at.batch))
+        before, seen = (min(n * size, len(self.training)) for n in (skipped, at.batch))
+        return {"images": seen - before, "seconds": time.perf_counter() - began}
+
+    def end_epoch(self, timing: dict[str, Any]) -> None:
+        """Records the epoch, and writes a checkpoint where it is time for one."""
+        row = self.measure_epoch()
+        self.record.append("metrics.jsonl", row)
+        self.record.append("timings.jsonl", {"epoch": row["epoch"], **timing})
+        at, order = self.at, self.random.get_state()
+        self.at = Position(at.step, 0, order, torch.zeros_like(at.sums), [*at.rows, row])
+        self.watch.report(at.step, self.steps, row)
+        is_time = time.monotonic() - self.kept > self.watch.checkpoint_every
+        if self.is_finite and (is_time or at.step == self.steps or self.watch.stop()):
+            self.keep()
+            self.kept = time.monotonic()
+            if self.watch.stop():
+                raise Interrupted
+
+    def measure_epoch(self) -> dict[str, Any]:
+        """Returns the metrics of the epoch that has ended: a number that is not finite is None."""
+        at, recipe = self.at, self.config.recipe
+        seen = min(at.batch * recipe.batch_size, len(self.training))
         loss, error = (at.sums / seen).tolist()
-        timing = {"images": seen - before, "seconds": time.perf_counter() - epoch_began}
-        row = {"epoch": len(at.rows) + 1, "step": at.step, "lr": rate(at.step - 1)}
+        rate = learning_rate(at.step - 1, self.steps, recipe)
+        row = {"epoch": len(at.rows) + 1, "step": at.step, "lr": rate}
         row |= {"train_loss": loss, "train_error": 100 * error}
         gates = {}
-        if curve is not None:
-            held_out, gates = watch_epoch(forward, curve, autocast, alive)
+        if self.curve is not None:
+            held_out, gates = watch_epoch(
+                self.loop.forward, self.curve, self.autocast, self.report_life
+            )
             row |= held_out
-        finite = all(map(math.isfinite, row.values()))
+        self.is_finite = all(map(math.isfinite, row.values()))
         row = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        if gates:
-            row["gates"] = gates
-        record.append("metrics.jsonl", row)
-        record.append("timings.jsonl", {"epoch": row["epoch"], **timing})
-        at = Position(at.step, 0, random.get_state(), torch.zeros_like(at.sums), [*at.rows, row])
-        watch.report(at.step, steps, row)
-        is_time = time.monotonic() - kept > watch.checkpoint_every
-        if finite and (is_time or at.step == steps or watch.stop()):
-            keep()
-            kept = time.monotonic()
-            if watch.stop():
-                raise Interrupted
+        return row | ({"gates": gates} if gates else {})
 
-    def alive_or_stop() -> None:
-        alive()
-        if finite and watch.stop():
-            raise Interrupted  # the checkpoint of the last epoch's end is there
+    def test(self) -> dict[str, Any]:
+        """Reads the test set, the only time, and writes what it shows; returns the summary.
 
-    # The only look at the test set; nothing was selected on it.
-    names = arrays.class_names
-    with GateProbe(forward, len(names)) as probe:
-        found = evaluate(forward, test, autocast, alive_or_stop, probe)
-    done, row = finite and math.isfinite(found.loss), at.rows[-1]
-    where = "the test set" if finite else f"epoch {row['epoch']}"
-    interventions, shares = {}, {}
-    if done:
-        statistics, some = probe.statistics(), test.first(recipe.intervention_images)
-        interventions = intervene(forward, some, autocast, statistics, alive_or_stop)
-        shares = class_shares(probe)
-        record.write_predictions(**found.predictions, class_names=names)
-        if statistics and config.seed < SEEDS:
-            gates = gates_of(model, test, autocast, statistics, names)
-            record.write_gates(pack(gates, config.seed))
-    spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
-    spent["timings"] = digest_of_file(record.path / "timings.jsonl")
-    record.write_environment(environment | spent)
-    summary = {
-        "state": State.DONE if done else State.DIVERGED,
-        "reason": "" if done else f"the loss of {where} was not finite",
-        "test_error": found.error if done else None,
-        "test_loss": found.loss if done else None,
-        "test_brier": found.brier if done else None,
-        "test_images": len(test),
-        "val_error": row.get("val_error"),
-        "train_error": row["train_error"],
-        "train_images": len(training),
-        "epochs": len(at.rows),
-        "steps": at.step,
-        "interventions": interventions,
-        "class_shares": shares,
-        **price,
-    }
-    record.finish(summary)
+        Nothing was selected on it.
+        """
+        names, at, record = self.class_names, self.at, self.record
+        test, forward, autocast = self.test_set, self.loop.forward, self.autocast
+        with GateProbe(forward, len(names)) as probe:
+            found = evaluate(forward, test, autocast, self.report_life_or_stop, probe)
+        done, row = self.is_finite and math.isfinite(found.loss), at.rows[-1]
+        where = "the test set" if self.is_finite else f"epoch {row['epoch']}"
+        interventions, shares = {}, {}
+        if done:
+            statistics = probe.statistics()
+            some = test.first(self.config.recipe.intervention_images)
+            interventions = intervene(forward, some, autocast, statistics, self.report_life_or_stop)
+            shares = class_shares(probe)
+            record.write_predictions(**found.predictions, class_names=names)
+            if statistics and self.config.seed < SEEDS:
+                gates = gates_of(self.loop.model, test, autocast, statistics, names)
+                record.write_gates(pack(gates, self.config.seed))
+        return {
+            "state": State.DONE if done else State.DIVERGED,
+            "reason": "" if done else f"the loss of {where} was not finite",
+            "test_error": found.error if done else None,
+            "test_loss": found.loss if done else None,
+            "test_brier": found.brier if done else None,
+            "test_images": len(test),
+            "val_error": row.get("val_error"),
+            "train_error": row["train_error"],
+            "train_images": len(self.training),
+            "epochs": len(at.rows),
+            "steps": at.step,
+            "interventions": interventions,
+            "class_shares": shares,
+        }
 
+    def keep(self) -> None:
+        """Writes a checkpoint. Where the disk is full it goes on without one, and says so."""
+        at, step = self.at, self.how.step
+        state = {
+            "position": vars(at),
+            "model": self.loop.model.state_dict(),
+            "optimizer": self.loop.optimizer.state_dict() if at.step < self.steps else None,
+            "random": checkpoint.random_states(self.device),
+            "precision": self.how.precision,
+            "step": step,
+            "kernels": kernels_of(step, self.config.recipe.step, self.device),
+            "device": self.device.split(":")[0],
+            **self.marks,
+        }
+        path = self.record.checkpoint
+        try:
+            checkpoint.save(path, state)
+        except OSError as error:  # worse than to lose a minute is to lose the run
+            self.watch.note(f"{path}: {error.strerror}: goes on without this checkpoint")
 
-def is_state(saved: Any) -> bool:
-    """Whether a checkpoint has all that a run goes on from."""
-    parts = {"position", "model", "optimizer", "random", "precision", "step", "device"}
-    return (
-        isinstance(saved, dict)
-        and parts | {"data", "fingerprint"} <= saved.keys()
-        and isinstance(saved["position"], dict)
-        and saved["position"].keys() == {field.name for field in fields(Position)}
-    )
+    def report_life(self) -> None:
+        self.watch.report(self.at.step, self.steps, None)
 
-
-def is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
-    """Whether a checkpoint has the arithmetic of its study; what a recipe says itself, it has."""
-    begun = {key: v for key, v in record.arithmetic if getattr(record.config.recipe, key) == "auto"}
-    return all(value in ("auto", saved[key]) for key, value in begun.items())
-
-
-def is_of_other_kernels(saved: dict[str, Any]) -> bool:
-    """Whether other sources, another compiler or another processor made its fused step; those of
-    older versions do not say."""
-    now = kernels.built()[1]
-    return saved["step"] == "fused" and saved.get("kernels", now) != now
-
-
-def is_of_this_code(
-    saved: dict[str, Any],
-    marks: dict[str, Any],
-    of_step: Callable[[Arithmetic], dict[str, Any]],
-) -> bool:
-    """Whether the plain step and its own one, where it tells of it, are those of today."""
-    if not same(saved["fingerprint"], marks["fingerprint"]):
-        return False
-    how = Arithmetic(precision=saved["precision"], step=saved["step"])
-    return "step_fingerprint" not in saved or same(saved["step_fingerprint"], of_step(how))
-
-
-def find_checkpoint(
-    record: Record,
-    device: str,
-    marks: dict[str, Any],
-    of_step: Callable[[Arithmetic], dict[str, Any]],
-    note: Callable[[str], None],
-) -> dict[str, Any] | None:
-    """The state to go on from, or None. One that cannot be used is told of and set aside.
-
-    Args:
-        marks: the fingerprints of the data and of the plain step, here.
-        of_step: gives that of another step.
-    """
-    path, kind = record.checkpoint, device.split(":")[0]
-    try:
-        saved = checkpoint.load(path, device)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        reason = f"{path} cannot be read: {error.strerror}"
-    except ConfigError as error:
-        reason = str(error)
-    else:
-        if not is_state(saved):
-            reason = f"{path} is not what this version writes: it lacks a part"
-        elif saved["device"] != kind:
-            reason = (
-                f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
-            )
-        elif saved.get("step") == "fused" and kernels.library() is None:
-            reason = f"{path} was written by the fused step, for which no compiler is here"
-        elif not is_as_begun(record, saved):
-            reason = (
-                f"{path} was computed in {saved['precision']} by the {saved['step']} step, "
-                "and not as the study was begun"
-            )
-        elif saved["data"] != marks["data"]:
-            reason = f"{path} comes from other data: {saved['data']}, not {marks['data']}"
-        elif is_of_other_kernels(saved):
-            reason = (
-                f"{path} was computed by the kernels {saved['kernels']}, and here are "
-                f"{kernels.built()[1]}"
-            )
-        elif not is_of_this_code(saved, marks, of_step):
-            reason = f"{path} was written by code that computes something else"
-        else:
-            return saved
-    aside = unused(path.parent, "checkpoint.old", ".pt")
-    path.replace(aside)
-    note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")
-    return None
+    def report_life_or_stop(self) -> None:
+        """Does so while the test set is read, where the checkpoint of the last epoch is there."""
+        self.report_life()
+        if self.is_finite and self.watch.stop():
+            raise Interrupted
