@@ -45,7 +45,7 @@ def is_state(saved: Any) -> bool:
 
 
 def is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
-    """Tells whether a checkpoint has the arithmetic of its study, where the recipe leaves it open."""
+    """Tells whether a checkpoint has its study's arithmetic, where the recipe leaves it open."""
     begun = {key: v for key, v in record.arithmetic if getattr(record.config.recipe, key) == "auto"}
     return all(value in ("auto", saved[key]) for key, value in begun.items())
 
