@@ -177,8 +177,8 @@ def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, statu
     process = start("run", "squeeze", *LONG, **there)
     pids = wait_for(lambda: len(found := workers(tmp_path, steps=1)) == 2 and found)
     shown = call("status", RESULTS=str(tmp_path)).stdout
-    assert "2 running" in shown and f"process {pids[0]} on" in shown and "images/s" in shown
-    assert "step 1 of 1,200" in shown and "0% done" in shown
+    assert "2 running" in shown and f"process {pids[0]} on" in shown
+    assert "step 1 of 1,200, 0 %, epoch 1" in shown and "0% done" in shown
     (os.killpg if everyone else os.kill)(process.pid, number)
     output, errors = process.communicate()
     assert process.returncode == status, output + errors
