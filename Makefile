@@ -12,9 +12,10 @@ PYTHON := .venv/bin/python
 READY := .venv/.installed
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out budget cifar10 cifar100,$(GRIDS))
+CHOSEN := $(if $(filter command,$(firstword $(origin GRIDS))),$(GRIDS),$(ABLATIONS))
 
 .PHONY: help setup upgrade data plan status retry ablations cifar complexity tables figures claims power report paper
-.PHONY: browse wandb-sync dashboard cluster-tools
+.PHONY: browse wandb-sync dashboard sweep cluster-packages cluster-tools site notebook
 .PHONY: bench bench-size gpu-check simulate test test-all check-grids soak fuzz lint format clean $(GRIDS:%=ablation-%)
 
 help: ## list what there is
@@ -38,13 +39,13 @@ cifar: $(READY) ## the paper's networks on CIFAR-10 and CIFAR-100 (Tables 4, 5):
 	@$(PYTHON) -m experiments run cifar10 cifar100
 
 plan: $(READY) ## what GRIDS would train, what is there, what it costs
-	@$(PYTHON) -m experiments plan $(or $(ABLATIONS),$(GRIDS))
+	@$(PYTHON) -m experiments plan $(CHOSEN)
 
 status: $(READY) ## the state of every run that was asked for
 	@$(PYTHON) -m experiments status
 
 retry: $(READY) ## forget the failures of GRIDS, then train what is missing
-	@$(PYTHON) -m experiments retry $(or $(ABLATIONS),$(GRIDS))
+	@$(PYTHON) -m experiments retry $(CHOSEN)
 
 data: $(READY) ## fetch, check and prepare a data set: DATASET=cifar10, cifar100 ... (docs/studies.md)
 	@$(PYTHON) -m experiments data
@@ -76,17 +77,20 @@ browse: $(READY) ## open the report, also while a grid runs; how to look at what
 wandb-sync: $(READY) ## send W&B what it lacks
 	@$(PYTHON) -m experiments wandb-sync
 
+sweep: $(READY) ## write the file of a W&B sweep over the runs of GRIDS
+	@$(PYTHON) -m experiments sweep $(CHOSEN)
+
 dashboard: $(READY) ## create or update the dashboard on W&B: a view of each study, and a report
 	@$(PYTHON) -m experiments dashboard
 
 test: $(READY) ## the quick tests of every module, in minutes
-	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not cluster"
+	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
 
 # One process more than CI has cores: some tests wait for Slurm.
 test-all: $(READY) ## every test: whole studies, kills, a browser, and Slurm and Ray where they are
-	@$(PYTHON) -m pytest -n 3 --dist worksteal --durations 20
+	@$(PYTHON) -m pytest -n 3 --dist loadfile --durations 20
 
-check-grids: $(READY) ## train every row of every grid for a moment (RECIPE=smoke), and rebuild all of it
+check-grids: $(READY) ## train every row of every grid but budget for a moment (RECIPE=smoke), and rebuild all of it
 	@RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar10 $(PYTHON) -m experiments run $(ABLATIONS) cifar10 \
 		&& RECIPE=smoke SEEDS=1 NETWORK=auto DATASET=cifar100 $(PYTHON) -m experiments run cifar100 \
 		&& RESULTS=$${RESULTS:-results/local} $(PYTHON) -m analysis paper
@@ -109,28 +113,45 @@ gpu-check: $(READY) ## find out in about ten minutes whether the captured step h
 simulate: $(READY) ## simulate what the verdicts get wrong and what DECIDE=1 costs: docs/STATISTICS.md
 	@$(PYTHON) -m benchmarks.verdicts
 
+# The types of Slurm's and Ray's launchers can be checked only where their packages are.
 lint: $(READY) ## check style, formatting and types
+	@$(PYTHON) -c "import ray, submitit" 2>/dev/null || $(MAKE) --no-print-directory cluster-packages
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m pyright
 
 format: $(READY) ## mend style and formatting
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
 
-setup: $(READY) ## make .venv (implied by every other target)
+setup: $(READY) ## make .venv (other targets do it where they need it)
 
 $(READY): requirements.lock
 	@$$(command -v python3 || echo uv run --quiet --no-project --python '>=3.11' python) set_up.py
 
-cluster-tools: $(READY) ## install what LAUNCHER=slurm and ray need; as root on Debian also Slurm, for its tests
+# $(call install,FILE): the packages of a file of requirements, into .venv.
+define install
+	@if command -v uv >/dev/null; then \
+		uv pip install --quiet --python $(PYTHON) --requirement $(1); \
+	else \
+		PIP_REQUIRE_VIRTUALENV=1 $(PYTHON) -m pip install --quiet --disable-pip-version-check \
+			--requirement $(1); \
+	fi
+endef
+
+cluster-packages: $(READY) ## install what LAUNCHER=slurm and ray need
+	$(call install,requirements-cluster.txt)
+
+cluster-tools: cluster-packages ## the same, and what their tests need: as root on Debian also Slurm
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v slurmctld >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --yes --no-install-recommends slurm-wlm munge >/dev/null; \
 	fi
-	@if command -v uv >/dev/null; then \
-		uv pip install --quiet --python $(PYTHON) --requirement requirements-cluster.txt; \
-	else \
-		PIP_REQUIRE_VIRTUALENV=1 $(PYTHON) -m pip install --quiet --disable-pip-version-check \
-			--requirement requirements-cluster.txt; \
-	fi
+
+site: $(READY) ## build these pages, the API reference and the report into site/
+	$(call install,requirements-site.txt)
+	@$(PYTHON) docs/site/build.py
+
+notebook: $(READY) ## open the notebooks
+	$(call install,requirements-notebook.txt)
+	@PYTHONPATH="$(CURDIR)" $(PYTHON) -m jupyterlab notebooks/explore.ipynb
 
 upgrade: ## renew requirements.lock from the ranges (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

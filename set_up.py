@@ -26,12 +26,12 @@ def main():
         fcntl.flock(file, fcntl.LOCK_EX)
         if not is_current():
             READY.unlink(missing_ok=True)
-            make()
+            make(file)
             READY.touch()
 
 
 def is_in_use(file):
-    """Whether others hold the lock, shared, and there is something that they use."""
+    """Tells whether others hold the lock, shared, and there is something that they use."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -49,23 +49,27 @@ def is_current():
     return READY.exists() and READY.stat().st_mtime >= WANTED.stat().st_mtime
 
 
-def make():
+def make(lock):
     if shutil.which("uv"):
         print("setting up .venv with uv (about half a minute)", flush=True)
-        call("uv", "venv", "--quiet", "--clear", "--python", ">=3.11", str(VENV))
-        call("uv", "pip", "sync", "--quiet", "--python", PYTHON, str(WANTED))
+        call(lock, "uv", "venv", "--quiet", "--clear", "--python", ">=3.11", str(VENV))
+        call(lock, "uv", "pip", "sync", "--quiet", "--python", PYTHON, str(WANTED))
         return
     print("setting up .venv with pip (a minute or two)", flush=True)
     if sys.version_info < NEEDED:
         sys.exit("Python 3.11 or newer is needed: python3 is " + sys.version)
-    call(sys.executable, "-m", "venv", "--clear", str(VENV))
+    call(lock, sys.executable, "-m", "venv", "--clear", str(VENV))
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    call(*pip, "--requirement", str(WANTED))
+    call(lock, *pip, "--requirement", str(WANTED))
 
 
-def call(*words):
-    """Runs a command; exits with its status where it fails. pip never writes outside of .venv."""
-    done = subprocess.run(words, env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "1"})
+def call(lock, *words):
+    """Runs a command; exits with its status where it fails. pip never writes outside of .venv.
+
+    It holds the lock, too: where we are killed it goes on, and nobody may clear .venv under it.
+    """
+    guard = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "1"}
+    done = subprocess.run(words, env=guard, pass_fds=[lock.fileno()])
     if done.returncode:
         sys.exit(done.returncode)
 

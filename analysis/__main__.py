@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis COMMAND [STUDY...]`."""
+"""Defines the command line: `python -m analysis COMMAND [STUDY...]`."""
 
 import signal
 
@@ -16,9 +16,10 @@ from typing import Annotated
 
 import typer
 
-from analysis.load import Study, find_studies
+from analysis.read import find_studies
+from analysis.study import Study
 from experiments.processes import command
-from experiments.records.study_file import read_studies
+from experiments.records.studies import read_studies
 
 app = typer.Typer(
     add_completion=False,
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY", help="all unless given")]
 Results = Annotated[Path, typer.Option(envvar="RESULTS", help="where the records lie")]
+Json = Annotated[bool, typer.Option("--json", help="one object for programs: analysis/schema.py")]
 LOCAL = Path("results/local")
 PATIENCE = 5.0  # seconds for a browser that ends when it has handed the page on
 
@@ -43,20 +45,20 @@ def tables(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/tables/<study>.md, .tex and .csv."""
     from analysis import write
 
-    found = find_studies(results, studies)
+    found = find_studies(results, studies, lost := [])
     print(*write.tables(found, results), sep="\n")
-    end(found)
+    end(found, lost)
 
 
 @app.command()
 def figures(studies: Studies = (), results: Results = LOCAL) -> None:
-    """Write RESULTS/figures/*.png and .pdf: of studies, of gates, and the forest plot."""
+    """Write RESULTS/figures/*.png, .pdf and .svg: of studies, of gates, and the forest plot."""
     from analysis import write
     from analysis.page.show import other_studies
 
-    found = find_studies(results, studies)
+    found = find_studies(results, studies, lost := [])
     print(*write.figures(found, results, other_studies(results, found)), sep="\n")
-    end(found)
+    end(found, lost)
 
 
 @app.command()
@@ -68,14 +70,21 @@ def show(studies: Studies = (), results: Results = LOCAL) -> None:
 
 
 @app.command()
-def claims(studies: Studies = (), results: Results = LOCAL) -> None:
-    """Say which of the paper's claims the records confirm, and write RESULTS/tables/claims-*."""
+def claims(studies: Studies = (), results: Results = LOCAL, as_json: Json = False) -> None:
+    """Say which of the paper's claims the records confirm, and write RESULTS/tables/claims-*.
+
+    With --json nothing is written."""
     from analysis import write
 
-    found = find_studies(results, studies)
+    found = find_studies(results, studies, lost := [])
+    if as_json:
+        from analysis.tables.claims import printed
+
+        print(printed(write.judge(found)).model_dump_json(indent=1))
+        return end(found, lost)
     paths, text = write.claims(found, results)
     print(text, *(f"wrote {path}" for path in paths), sep="\n")
-    end(found)
+    end(found, lost)
 
 
 @app.command()
@@ -92,15 +101,23 @@ def power(
         float,
         typer.Option("--power", min=0.06, max=0.999, help="the chance that it is to be seen with"),
     ] = 0.8,
+    as_json: Json = False,
 ) -> None:
     """Say how many seeds a difference needs to be seen, and a likeness to be shown."""
-    from analysis.statistics import power as needed
-    from analysis.statistics.stats import Plan
+    from analysis.schema import Power
+    from analysis.statistics.power import by_plan, needed, text
+    from analysis.statistics.seeds import Plan
 
+    lost: list[str] = []
+    found = find_studies(results, studies, lost) if spread is None else []
+    known = tuple(needed(study, chance) for study in found)
     if spread is not None:
-        print(needed.text("as given", Plan(spread), chance))
-        return
-    print(*needed.texts(find_studies(results, studies), chance), sep="\n")
+        known = (by_plan("as given", "given", Plan(spread), chance),)
+    if as_json:
+        print(Power(power=chance, studies=known).model_dump_json(indent=1))
+    else:
+        print(*(text(one, chance) for one in known), sep="\n")
+    end(found, lost)
 
 
 @app.command()
@@ -109,9 +126,9 @@ def report(results: Results = LOCAL) -> None:
     from analysis import write
     from analysis.page import report as page
 
-    found = find_studies(results, [])
+    found = find_studies(results, [], lost := [])
     print(f"wrote {page.write(found, results, write.figures(found, results))}")
-    end(found)
+    end(found, lost)
 
 
 @app.command()
@@ -125,7 +142,7 @@ def paper(
         ),
     ] = None,
 ) -> None:
-    """All of it, from the records alone: tables, figures, claims, report, and a row a run.
+    """Write all from the records alone: tables, figures, claims, report, and a row a run.
 
     Of results/published it also writes what README.md and docs/findings.md say of them.
     """
@@ -134,15 +151,15 @@ def paper(
     from analysis.page import report as page
     from analysis.tables import runs
 
-    results = results or (readme.HOME if read_studies(readme.HOME) else LOCAL)
-    found, known = find_studies(results, []), {}
+    results = results or (readme.HOME if read_studies(readme.HOME, []) else LOCAL)
+    found, known = find_studies(results, [], lost := []), {}
     write.tables(found, results, known)
     figures = write.figures(found, results)
     print(write.claims(found, results)[1])
     paths = [page.write(found, results, figures, known), *runs.write(found, results)]
-    paths += readme.write(found) if readme.is_published(results) else []
+    paths += readme.write(found) if readme.is_published(results) and not lost else []
     print(f"wrote {write.summary(found, results)}, and {', '.join(map(os.path.relpath, paths))}")
-    end(found)
+    end(found, lost)
 
 
 @app.command()
@@ -161,8 +178,9 @@ def browse(
     from analysis.page import report as page
 
     path, names, found = results / page.NAME, live.studies_under_way(results), []
+    lost: list[str] = []
     if not names:
-        found = find_studies(results, [])
+        found = find_studies(results, [], lost)
         page.write(found, results, write.figures(found, results))
     elif not live.refreshes_itself(path):  # then the grid's own process is late, or gone
         from analysis.page.progress import Page
@@ -171,11 +189,11 @@ def browse(
     is_shown = show and open_in_browser(path)
     print(f"{'opened' if is_shown else 'the report is'} {path.absolute().as_uri()}")
     print(offline_runs(results))
-    end(found)
+    end(found, lost)
 
 
 def open_in_browser(path: Path) -> bool:
-    """Whether a browser shows it. One that stays in the foreground is not waited for."""
+    """Tells whether a browser shows it. One that stays in the foreground is not waited for."""
     windows = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     if sys.platform == "linux" and not any(os.environ.get(name) for name in windows):
         return False  # a browser for the terminal would take it
@@ -190,9 +208,9 @@ def open_in_browser(path: Path) -> bool:
 
 
 def offline_runs(results: Path) -> str:
-    """How to look at what was kept for W&B, in a sentence."""
+    """Says in a sentence how to look at the runs that were kept for W&B."""
     folder = results / "wandb"
-    n = len(list(folder.glob("offline-run-*")))
+    n = sum("-analysis-" not in path.name for path in folder.glob("offline-run-*"))  # of studies
     if not n:
         return f"no runs were kept for W&B without a network in {folder}"
     runs = "1 run was" if n == 1 else f"{n:,} runs were"
@@ -212,11 +230,11 @@ def complexity(results: Results = LOCAL) -> None:
     print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
 
 
-def end(found: list[Study]) -> None:
+def end(found: list[Study], lost: list[str]) -> None:
     """Ends with 1 where a record cannot be trusted: it was left out, and is named."""
     from analysis.page.show import name_damaged
 
-    if name_damaged(found):
+    if name_damaged(found, lost):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Everything that is made of records, as files: RESULTS/tables and RESULTS/figures."""
+"""Writes everything that is made of records: RESULTS/tables and RESULTS/figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,13 @@ import pandas as pd
 
 from analysis.figures.drawing import Drawing, draw
 from analysis.figures.subjects import subjects
-from analysis.load import Study, by_group
-from analysis.statistics import claims as claimed
+from analysis.groups import by_group
 from analysis.statistics import effects as crossed
 from analysis.statistics import interventions as replaced
 from analysis.statistics import lengths, secondary
+from analysis.statistics.verdicts import Verdict, judge
+from analysis.study import Study
+from analysis.tables import claims as claimed
 from analysis.tables import study as tabled
 from analysis.tables.notes import notes
 from experiments.records.files import write_text
@@ -22,7 +24,7 @@ Known = dict[str, dict[str, Table]]  # name of a study -> its tables
 
 
 def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
-    """Name of a file -> a table of a study.
+    """Returns name of a file -> a table of a study.
 
     Args:
         known: the tables of studies that are there are not computed again, and new ones are added.
@@ -42,7 +44,7 @@ def compute_tables(study: Study) -> dict[str, Table]:
             tabled.numbers(study),
         )
     }
-    if study.done.get("ece", pd.Series(dtype=float)).notna().any():
+    if "ece" in secondary.measured(study):
         found[f"{study.name}-secondary"] = (
             f"{study.asked.title}: secondary outcomes", secondary.cells(study),
             secondary.notes(study), secondary.numbers(study),
@@ -65,7 +67,7 @@ def compute_tables(study: Study) -> dict[str, Table]:
 
 
 def texts(studies: Sequence[Study], known: Known | None = None) -> list[str]:
-    """Every study's first table for the terminal."""
+    """Returns every study's first table for the terminal."""
     first = [tables_of(study, known)[study.name] for study in studies]
     return ["\n" + tabled.block(title, shown, lines) for title, shown, lines, _ in first]
 
@@ -92,24 +94,24 @@ def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
 
 
 def claims(studies: Sequence[Study], results: Path) -> tuple[list[Path], str]:
-    """The verdicts as files, and as text."""
+    """Writes the verdicts as files, and returns their paths and the verdicts as text."""
     texts = [
         "\n".join(["", claimed.text(some), "", *claimed.notes(group)])
         for group, some in verdicts(studies).items()
     ]
-    nothing = "no claim is judged: demonstrations and synthetic data feed none"
+    nothing = "no claim is judged: demonstrations and CIFAR-10 mini feed none"
     return write_tables(claims_of(studies), results), "\n".join(texts) or nothing
 
 
-def verdicts(studies: Sequence[Study]) -> dict[Group, list[claimed.Verdict]]:
-    found: dict[Group, list[claimed.Verdict]] = {}
-    for verdict in claimed.judge(studies):
+def verdicts(studies: Sequence[Study]) -> dict[Group, list[Verdict]]:
+    found: dict[Group, list[Verdict]] = {}
+    for verdict in judge(studies):
         found.setdefault(verdict.group, []).append(verdict)
     return found
 
 
 def claims_of(studies: Sequence[Study]) -> dict[str, Table]:
-    """Name of a file -> the verdicts on one data set, network and recipe."""
+    """Returns name of a file -> the verdicts on one data set, network and recipe."""
     return {
         f"claims-{'-'.join(group)}": (
             "What the records say of the paper's claims", claimed.cells(some),
@@ -162,7 +164,8 @@ def draw_gates(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
 
 
 def draw_forest(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    from analysis.figures.forest import lines, save
+    from analysis.figures.compared import lines
+    from analysis.figures.forest import save
 
     return save(studies, folder, name) if lines(studies) else []
 
@@ -174,6 +177,6 @@ def draw_outcomes(studies: Sequence[Study], folder: Path, name: str) -> list[Pat
 
 
 def summary(studies: Sequence[Study], results: Path) -> str:
-    """What was written, in words: a list of files would hide the tables that were printed."""
+    """Says in words what was written: a list of files would hide the tables that were printed."""
     names = ", ".join(study.name for study in studies) if len(studies) < 4 else "all studies"
     return f"tables and figures of {names} in {results / 'tables'} and {results / 'figures'}"

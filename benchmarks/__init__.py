@@ -1,1 +1,1 @@
-"""How fast the study runs, against the loop that everybody writes: `make bench`."""
+"""Measures how fast the study runs, against the usual training loop: `make bench`."""

@@ -1,4 +1,4 @@
-"""`make bench`: every rate in one run, alternating, as a JSON file and a section of a page.
+"""Measures every rate of `make bench` in one run, alternating; writes a JSON file and a section.
 
 Each rate is the median over rounds, in each of which every case has its turn, in new processes.
 Both loops get the whole machine: the usual one a process with a thread a core and as many workers
@@ -22,12 +22,12 @@ from benchmarks.cases import CORES, Case, cases, goals
 from benchmarks.measure import rate
 from benchmarks.pages import HERE, RESULTS
 from experiments.records.files import write_json
+from experiments.train.devices import pick_devices
 from experiments.train.environment import (
     INSTRUCTIONS,
     device_name,
     git,
     instructions,
-    pick_devices,
     pick_precision,
     processor,
 )
@@ -40,7 +40,7 @@ context = get_context("forkserver")
 
 
 def timed(case: Case, device: str, seconds: float) -> tuple[float, float]:
-    """Images a second of all its processes together, and the most memory of one, in MiB."""
+    """Returns images a second of all its processes together, and the most memory of one, in MiB."""
     barrier = context.Barrier(case.processes)
     pipes, processes = [], []
     for _ in range(case.processes):
@@ -76,7 +76,7 @@ def machine(device: str) -> dict[str, str]:
 
 
 def whole_grids(device: str, images: int) -> Iterator[dict[str, float]]:
-    """What each whole grid took, in every seat, and one of them in a single one."""
+    """Measures what each whole grid takes with all workers, and one of them with a single one."""
     most = CORES if device == "cpu" else 8
     for cells, workers in (*((cells, most) for cells in grids.CELLS), (8, 1)):
         yield grids.measured(cells, workers, device, images)
@@ -92,7 +92,6 @@ def main(
     """Times our loop, the usual one, the input and the limit, alternating; writes RESULTS.md."""
     if bench not in ROUNDS:
         raise typer.BadParameter(f"BENCH {bench!r}: allowed are {', '.join(ROUNDS)}")
-    context.set_forkserver_preload(["torch", "torchvision", "benchmarks.measure"])
     [device, *_] = pick_devices(device)
     todo = [case for case in cases(device, bench == "full") if only in case.name]
     rates: dict[str, list[float]] = {case.name: [] for case in todo}
@@ -127,11 +126,17 @@ def main(
 
 
 def write(found: dict) -> None:
-    """Keeps what was found: in the place of an earlier run on such a processor, and of no other."""
+    """Keeps the results: in the place of an earlier run on such a processor, and of no other."""
     write_json(HERE / f"{found['kind']}.json", found)
-    RESULTS.write_text(pages.put(RESULTS.read_text(), found["kind"], pages.page(found)))
-    SPEED.write_text(filled(SPEED.read_text(), {"bench": pages.sentences()}))
+    RESULTS.write_text(
+        pages.put(RESULTS.read_text(encoding="utf-8"), found["kind"], pages.page(found)),
+        encoding="utf-8",
+    )
+    SPEED.write_text(
+        filled(SPEED.read_text(encoding="utf-8"), {"bench": pages.sentences()}), encoding="utf-8"
+    )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # it is one list for the whole process: not in that of a test
+    context.set_forkserver_preload(["torch", "torchvision", "benchmarks.measure"])
     typer.run(main)

@@ -1,4 +1,4 @@
-"""What `make bench` times, and which ratios it is to reach."""
+"""Lists what `make bench` times, and which ratios it is to reach."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ USUAL, LADDER = "usual loop, SE-ResNet-20", "ladder: "
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: a function of measure.py with its arguments, in so many processes at once."""
+    """Describes what is timed: a function of measure.py, its arguments, and how many processes."""
 
     name: str
     kind: str
@@ -33,7 +33,7 @@ def sized(name: str, batch: int) -> str:
 
 
 def ladder(device: str) -> Iterator[Case]:
-    """The same network, from the usual loop to ours: each rung has what those before it have.
+    """Lists cases of one network from the usual loop to ours; each adds a change to the last one.
 
     All in one process of one thread, which loads its images itself, but for the last rung.
     """
@@ -76,7 +76,7 @@ def cases(device: str, is_full: bool = False) -> Iterator[Case]:
 
 
 def more(step: str, together: int) -> Iterator[Case]:
-    """What takes long, or changes little: for BENCH=full."""
+    """Lists the cases for BENCH=full alone: they take long, or change little."""
     words = ("resnet20", SE, CORES, "compiled")
     yield Case("usual loop compiled, SE-ResNet-20", "usual", words, 1, CORES)
     varied = {f"SE {at}": {"position": at} for at in POSITIONS if at != "standard"}
@@ -90,12 +90,12 @@ Rates = dict[str, list[float]]
 
 
 def times(rates: Rates, one: str, other: str) -> float:
-    """How many times as fast one is as another: the median of the ratios within a round."""
+    """Returns how many times as fast one is as another: the median of the ratios within a round."""
     return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
 
 
 def goals(rates: Rates, device: str, instructions: str) -> Iterator[tuple[str, float, float]]:
-    """(what, the ratio that was measured, the goal) of this kind of processor."""
+    """Lists (what, the ratio that was measured, the goal) of this kind of processor."""
 
     def ratio(what: str, one: str, other: str, goal: float) -> tuple[str, float, float]:
         return what, times(rates, one, other), goal

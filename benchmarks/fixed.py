@@ -1,4 +1,4 @@
-"""What the verdicts of a fixed number of seeds get wrong, and what they find, in simulations."""
+"""Simulates what verdicts of a fixed number of seeds get wrong, and what they find."""
 
 import math
 from collections import Counter
@@ -50,7 +50,7 @@ def words(
 
 
 def share(counts: Counter, *kinds: str) -> float:
-    """How many of the words have one of these in them: "better", "worse", "alike", ...
+    """Returns the share of the words that have one of these in them: "better", "alike", ...
 
     "better, within the margin" is "better" and, as likeness was shown, "within the margin".
     """
@@ -58,7 +58,7 @@ def share(counts: Counter, *kinds: str) -> float:
 
 
 def error_rows(studies: int) -> list[list[str]]:
-    """A row a kind of spreads and number of seeds, as HEAD says."""
+    """Returns a row for each kind of spreads and number of seeds, with the columns of HEAD."""
     se, blind, seeing = (one.name for one in CONTROL)
     rows = []
     for number, (kind, draw) in enumerate(KINDS.items()):
@@ -78,7 +78,7 @@ def error_rows(studies: int) -> list[list[str]]:
 
 
 def prior_rows(studies: int, n: int = 3) -> list[list[str]]:
-    """The same comparison by other d0: how often it is called different at 0, and found at 1.3."""
+    """Counts for each d0 how often a comparison is called different at 0, and found at 1.3."""
     weights, rows = CONTROL[0].weights(), []
     for number, (kind, draw) in enumerate(KINDS.items()):
         random, counts = np.random.default_rng([number, n]), np.zeros((len(PRIORS), 2))

@@ -1,6 +1,6 @@
-"""`make gpu-check`: whether the captured step can be trusted on this GPU, and how fast it is.
+"""Checks whether the captured step can be trusted on this GPU, and its speed: `make gpu-check`.
 
-Each check of experiments/launch/proof.py has a process of its own; then come the tests of the loop
+Each check of experiments/launch/checks.py has a process of its own; then come the tests of the loop
 and the goals of `make bench`. What is done is kept after each: the same command goes on with what
 is left, as long as GPU, driver, software and commit are the same. Only a check that has passed is
 green.
@@ -22,7 +22,8 @@ from experiments.processes import command
 from experiments.processes.output import say
 from experiments.records.files import read_json, write_json, write_text
 from experiments.records.parsing import ConfigError
-from experiments.train.environment import ROOT, git, pick_devices
+from experiments.train.devices import pick_devices
+from experiments.train.environment import ROOT, git
 from experiments.train.trust import asked, gpu_facts
 
 HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ def bench(device: str) -> Answer:
     done = run(["-m", "benchmarks"], device)
     if done.returncode:
         return "failed", (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-    goals = json.loads((HERE / "cuda.json").read_text())["goals"]
+    goals = json.loads((HERE / "cuda.json").read_text(encoding="utf-8"))["goals"]
     says = ", ".join(f"{what}: {ratio:.2f} of {goal:.2f}" for what, ratio, goal in goals)
     return "passed" if all(ratio >= goal for _, ratio, goal in goals) else "failed", says
 
@@ -89,7 +90,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def page(found: dict[str, Any]) -> str:
-    """GPU.md: a row a step, also of those that have not been run."""
+    """Returns GPU.md as text: a row a step, also of those that have not been run."""
     lines = ["# Is the captured step to be trusted on a GPU?", ""]
     if found["machine"]:
         lines += ["| machine | |", "|---|---|"]
@@ -106,7 +107,7 @@ def page(found: dict[str, Any]) -> str:
 
 
 def verdict(steps: dict[str, dict[str, Any]]) -> str:
-    """Whether all is green, and what is not."""
+    """Says whether all steps have passed, and which have not."""
     states = {name: steps.get(name, {"state": "not run"})["state"] for name in STEPS}
     left = [f"{name} ({state})" for name, state in states.items() if state not in KEPT]
     if len(left) == len(STEPS):
@@ -115,7 +116,7 @@ def verdict(steps: dict[str, dict[str, Any]]) -> str:
 
 
 def read(path: Path, here: dict[str, Any]) -> dict[str, Any]:
-    """What an earlier call found on the same machine and commit."""
+    """Reads what an earlier call found on the same machine and commit."""
     try:
         found = read_json(path, "machine", "steps")
     except ConfigError:  # not there, or damaged

@@ -1,4 +1,4 @@
-"""What a whole grid takes, from the command to its tables and figures, beside its training."""
+"""Measures a whole grid, from the command to its tables and figures, beside its training."""
 
 import sys
 import tempfile
@@ -19,7 +19,7 @@ TRAINS = " to train"  # in the line that `run` prints before the first run
 
 @dataclass(frozen=True)
 class Whole:
-    """What a grid took.
+    """Holds what a grid took.
 
     cells, workers  how many, and how many at a time
     seconds         from the command to its end
@@ -37,13 +37,13 @@ class Whole:
 
 
 def measured(cells: int, workers: int, device: str, images: int) -> dict[str, float]:
-    """A `Whole` of runs that train on so many images."""
+    """Runs a grid of runs that train on so many images, and returns what it took as a `Whole`."""
     with tempfile.TemporaryDirectory() as folder:
         results, data_dir = Path(folder) / "results", Path(folder) / "data"
         grid = Path(folder) / "grid.yaml"
         about = {"title": "A grid", "about": "How long does it take?", "controls": []}
         write_json(grid, about | {"cells": [CELLS[cells]]})  # JSON is YAML
-        where = ("--dataset", "synthetic", "--data-dir", str(data_dir))
+        where = ("--dataset", "cifar10_mini", "--data-dir", str(data_dir))
         usage(sys.executable, "-m", "experiments", "data", *where)
         words = [str(grid), *where, "--recipe", "smoke", "--seeds", "1", "--track", "off"]
         words += ["--set", f"recipe.train_images={images}", "--results", str(results)]

@@ -1,4 +1,4 @@
-"""What is timed: each function makes ready, and returns what does some work, and how much.
+"""Defines what is timed: each function returns one that does some work, and says how much.
 
 A case runs in a process of its own that knows nothing of the others. Images have random pixels:
 their values change no time.
@@ -53,7 +53,7 @@ ADDED = ("bf16", "channels last", "allocator", "input")
 
 
 class Pictures(torch.utils.data.Dataset):
-    """As torchvision's CIFAR10: a PIL image, and its transforms called one by one."""
+    """Makes images as torchvision's CIFAR10 does: a PIL image, its transforms called one by one."""
 
     def __init__(self, number: int) -> None:
         from torchvision import transforms
@@ -85,7 +85,7 @@ def loader(workers: int) -> torch.utils.data.DataLoader:
 def usual(
     device: str, threads: int, name: str, se: dict[str, Any] | None, workers: int, *changes: str
 ) -> Work:
-    """The loop of most projects, with some of ADDED, or "compiled"; `workers` load its images."""
+    """Makes the loop of most projects, with some of ADDED, or "compiled"; `workers` load images."""
     torch.set_num_threads(threads)
     if "allocator" in changes:
         keep_freed_memory()
@@ -133,7 +133,7 @@ def ours(
 
 
 def captured(device: str, threads: int, name: str, se: dict[str, Any] | None, runs: int) -> Work:
-    """As `ours`, captured, of several runs side by side: each on a stream of its own."""
+    """Makes several runs side by side, each as `ours`, captured, on a stream of its own."""
     torch.set_num_threads(threads)
     recipe = parse(Recipe, {"name": "benchmark", "epochs": 1, "batch_size": BATCH})
     images = our_images(device)
@@ -183,7 +183,7 @@ def our_input(device: str, threads: int) -> Work:
 
 
 def convolutions(device: str, threads: int, name: str) -> Work:
-    """The convolutions of a network alone, forward and back: the limit of any loop."""
+    """Makes the convolutions of a network alone, forward and back: the limit of any loop."""
     torch.set_num_threads(threads)
     keep_freed_memory()
     precision = pick_precision("auto", device)

@@ -1,4 +1,4 @@
-"""What a run of `make bench` found, as its section of RESULTS.md and as sentences of the README."""
+"""Writes what `make bench` found as its section of RESULTS.md and as sentences of the docs."""
 
 import statistics
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def row(*cells: Any) -> str:
 
 
 def page(found: dict[str, Any]) -> str:
-    """One section of RESULTS.md: of one kind of processor, or of a GPU."""
+    """Returns one section of RESULTS.md: of one kind of processor, or of a GPU."""
     lines = [f"### {found['kind']}", "", row("machine", ""), "|---|---|"]
     lines += [row(key, value) for key, value in found["machine"].items()]
     lines += ["", f"Medians of {found['rounds']} rounds; a batch has 128 images unless it says so."]
@@ -83,7 +83,7 @@ def goals(found: dict[str, Any]) -> Iterator[str]:
 
 
 def put(text: str, kind: str, section: str) -> str:
-    """RESULTS.md with this section in the place of the one of its kind, or as a new one."""
+    """Returns RESULTS.md with this section in the place of the one of its kind, or as a new one."""
     begin, end = f"<!-- {kind} -->\n", f"<!-- end of {kind} -->\n"
     if begin in text:
         before, rest = text.split(begin)
@@ -93,13 +93,13 @@ def put(text: str, kind: str, section: str) -> str:
 
 
 def kept() -> list[dict[str, Any]]:
-    """The kept runs on processors, by the names of their files."""
+    """Reads the kept runs on processors, by the names of their files."""
     paths = [path for path in sorted(HERE.glob("*.json")) if path.name not in NOT_OURS]
     return [found for path in paths if (found := read_json(path))["machine"]["device"] == "cpu"]
 
 
 def sentences() -> str:
-    """The ratios of the kept runs, for the README."""
+    """Returns the ratios of the kept runs as sentences for docs/speed.md."""
     return "\n".join(map(sentence, kept()))
 
 

@@ -1,4 +1,4 @@
-"""A results folder of thousands of finished runs: copies of a few that were trained."""
+"""Makes a results folder of thousands of finished runs: copies of a few that were trained."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,10 @@ from shutil import copyfile
 from experiments.records.config import RunConfig
 from experiments.records.recipes import recipe_row
 from experiments.records.record import Record
-from experiments.records.study_file import write_study
+from experiments.records.studies import write_study
 from experiments.study.study import Study, expand
 
-ASKED = {"dataset": "synthetic", "network": "resnet29b", "recipe": "fast"}
+ASKED = {"dataset": "cifar10_mini", "network": "resnet29b", "recipe": "fast"}
 GRID = "factorial"
 COPIED = ("env.json", "metrics.jsonl", "timings.jsonl", "predictions.npz", "gates.npz")
 
@@ -21,12 +21,12 @@ def study_of(seeds: int) -> Study:
 
 
 def kind(config: RunConfig) -> str:
-    """What a run's files depend on, about: no SE, SE, or one of its controls."""
+    """Returns what a run's files mostly depend on: no SE, SE, or one of its controls."""
     return "plain" if config.se is None else config.se.excitation
 
 
 def train_models(folder: Path, data_dir: Path) -> dict[str, Record]:
-    """Trains a run of each kind for some seconds, on the CPU; what is copied.
+    """Trains a run of each kind for some seconds, on the CPU; the copies are made of these.
 
     It leaves what a run of the recipe leaves: as many epochs, all test images.
     """

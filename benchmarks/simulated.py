@@ -1,4 +1,4 @@
-"""Test errors of networks that do not differ: drawn, not trained. For simulations of the verdicts.
+"""Draws test errors of networks that do not differ, for simulations of the verdicts.
 
 The cells are those of the kept records that were seen before the rule was changed: the five rows of
 `control` first, then what only the pool sees.
@@ -28,7 +28,7 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]  # n -> (cells, n) test 
 
 @cache
 def kept() -> np.ndarray:
-    """(cells, seeds) test errors of the kept records in points, those of ROWS first."""
+    """Returns (cells, seeds) test errors of the kept records in points, those of ROWS first."""
     table, group = pd.read_csv(RUNS), read_contrasts().groups.exploratory
     table = table[(table[["dataset", "network", "recipe"]] == list(group)).all(axis=1)]
     cells = [
@@ -38,7 +38,7 @@ def kept() -> np.ndarray:
 
 
 def place(rows: str) -> int:
-    """Where a cell stands, by what `runs.csv` says of its rows."""
+    """Returns the place of a cell in the order of ROWS, by what `runs.csv` says of its rows."""
     found = re.search(r"control-[^:]*: ([^;]+)", rows)
     return ROWS.index(found[1]) if found and found[1] in ROWS else len(ROWS)
 
@@ -48,17 +48,17 @@ CELLS = len(kept())
 
 
 def normal(spreads: np.ndarray) -> Draw:
-    """Draws from normal distributions with these (cells,) standard deviations."""
+    """Returns a function that draws from normal distributions with these (cells,) deviations."""
     return lambda random, n: random.normal(0, spreads[:, None], (len(spreads), n))
 
 
 def times(factor: float) -> np.ndarray:
-    """(cells,) standard deviations, the reference's so many times the others'."""
+    """Returns (cells,) standard deviations, the reference's so many times the others'."""
     return SPREAD * np.array([factor, *np.ones(CELLS - 1)])
 
 
 def residuals() -> np.ndarray:
-    """(cells, seeds) of the kept records around their cells' means, as wide as single errors are.
+    """Returns (cells, seeds) of the kept records minus their cells' means, scaled to single errors.
 
     Around its own mean, n values lie sqrt(1 - 1/n) times as far as around the true one.
     """
@@ -87,7 +87,7 @@ KINDS: dict[str, Draw] = {
 
 
 def cells(draws: np.ndarray, counts: Sequence[int], shift: float = 0.0) -> dict[str, np.ndarray]:
-    """Name of a cell -> its first values, the rows other than the reference `shift` points lower.
+    """Returns name of a cell -> its first values; all rows but the reference are `shift` lower.
 
     Args:
         draws: (cells, n).

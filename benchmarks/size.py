@@ -1,4 +1,4 @@
-"""`make bench-size`: what thousands of runs take, as a table in docs/cluster.md and a JSON file.
+"""Measures what thousands of runs take, for docs/cluster.md and a JSON file: `make bench-size`.
 
 Finished runs are copies of a few that it trains. Planned ones are sent to the Slurm of this
 machine, each a job that is held, and cancelled. Where there is none, as root on Debian:
@@ -25,7 +25,7 @@ from benchmarks.__main__ import machine
 from benchmarks.pages import HERE
 from benchmarks.records import ASKED, GRID, grow, study_of, train_models
 from benchmarks.usage import Usage, usage
-from experiments.data.datasets import prepare_any
+from experiments.data.prepare import prepare_any
 from experiments.launch.cluster import SlurmSettings, check_slurm
 from experiments.launch.slurm import squeue
 from experiments.records.files import write_json
@@ -52,7 +52,7 @@ ARRAY = SlurmSettings().array
 
 
 def sizes_of(text: str) -> list[int]:
-    """`50,100` as numbers of runs, the least first."""
+    """Reads numbers of runs from text such as `50,100`, the least first."""
     numbers = [int(word) if word.isdecimal() else 0 for word in text.split(",")]
     if any(number < 1 or number % ROW for number in numbers):
         raise typer.BadParameter(f"{text!r}: numbers of runs, each a multiple of {ROW}")
@@ -64,20 +64,20 @@ def call(words: str, environment: dict[str, str], until: str = "") -> Usage:
 
 
 def measure_finished(environment: dict[str, str]) -> Iterator[tuple[str, list[float]]]:
-    """(command, [processor seconds, MB]), of each command with the runs of RESULTS."""
+    """Measures each command with the runs of RESULTS: (command, [processor seconds, MB])."""
     for name, (words, until) in COMMANDS.items():
         took = call(words, environment, until)
         yield name, [took.cpu, took.memory]
 
 
 def count(results: Path) -> dict[str, int]:
-    """The files of all runs, and their bytes."""
+    """Counts the files of all runs, and their bytes."""
     sizes = [path.stat().st_size for path in (results / "runs").glob("*/*/*")]
     return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 def slurm_version() -> str:
-    """Of the Slurm that runs can be sent to from here, "" where there is none."""
+    """Returns the version of the Slurm that runs can be sent to; "" where there is none."""
     try:
         check_slurm()
     except ConfigError:
@@ -90,7 +90,7 @@ def slurm_version() -> str:
 def measure_planned(
     runs: int, environment: dict[str, str], settings: Path
 ) -> Iterator[tuple[str, list[float | None]]]:
-    """(what, [runs, processor seconds, seconds, MB]), with runs that are not there.
+    """Measures runs that do not exist yet: (what, [runs, processor seconds, seconds, MB]).
 
     Args:
         runs: how many.
@@ -120,7 +120,7 @@ def measure_planned(
 
 
 def page(found: dict[str, Any]) -> str:
-    """The tables, and what is reckoned from them."""
+    """Returns the tables in Markdown, and what is estimated from them."""
     lines = ["| finished runs | records | " + " | ".join(COMMANDS) + " |"]
     lines += ["|--:|" + "---|" * (1 + len(COMMANDS))]
     for row in found["finished"]:
@@ -137,10 +137,10 @@ def page(found: dict[str, Any]) -> str:
 
 
 def limits(found: dict[str, Any]) -> Iterator[str]:
-    """What comes to its end first."""
+    """Says which limit is reached first."""
     row, weights = found["finished"][-1], [size / 1e6 for size in found["weights"]]
     runs, each, high = row["runs"], row["bytes"] / row["runs"] / 1e6, max(weights)
-    yield "What comes to its end first, reckoned from these figures:\n"
+    yield "What reaches its limit first, by these figures:\n"
     yield (
         f"- **The results folder**, while it trains. A run leaves {row['files'] / runs:.0f} files "
         f"of {each:.2f} MB in all and, of {ASKED['network']}, {min(weights):.1f} to {high:.1f} MB "
@@ -164,7 +164,7 @@ def limits(found: dict[str, Any]) -> Iterator[str]:
 
 
 def measure(numbers: list[int], folder: Path, bars: Progress) -> dict[str, Any]:
-    """Everything, as it is kept in size.json."""
+    """Measures everything, and returns it as size.json keeps it."""
     finished, data_dir = folder / "finished", folder / "data"
     common = COMMON | {"DATA_DIR": str(data_dir)}
     training = bars.add_task("training what is copied", total=None)
@@ -201,7 +201,9 @@ def main(
     console.print(page(found), markup=False, highlight=False, soft_wrap=True)
     if sizes == SIZES:
         write_json(HERE / "size.json", found)
-        PAGE.write_text(filled(PAGE.read_text(), {"size": page(found)}))
+        PAGE.write_text(
+            filled(PAGE.read_text(encoding="utf-8"), {"size": page(found)}), encoding="utf-8"
+        )
         console.print(f"wrote {HERE / 'size.json'} and {PAGE}", markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""What `--decide` gets wrong and what it costs, in simulations: its own rule, on drawn numbers."""
+"""Simulates what `--decide` gets wrong and what it costs: its own rule, on drawn numbers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from analysis.statistics.comparisons import word
 from analysis.statistics.contrasts import Comparison
 from analysis.statistics.pool import Pool
-from analysis.statistics.stats import Plan, seeds_for_difference
+from analysis.statistics.seeds import Plan, seeds_for_difference
 from analysis.statistics.stopping import OPEN, seeds_needed
 from benchmarks.simulated import CELLS, CONTROL, KINDS, MARGIN, ROWS, SHIFTS, SPREAD, Draw, cells
 from experiments.study.study import FEWEST
@@ -24,7 +24,7 @@ Allocate = Callable[[Iterable[Comparison], Mapping[str, int], int], dict[str, in
 
 @dataclass(frozen=True)
 class End:
-    """How a simulated study ended.
+    """Holds how a simulated study ended.
 
     ever   the comparisons that were called better or worse at some look
     words  comparison -> its last word
@@ -67,7 +67,7 @@ def simulate(
 def one_more(
     undecided: Iterable[Comparison], counts: Mapping[str, int], most: int
 ) -> dict[str, int]:
-    """The plain allocation, to compare with: each row of a comparison gets one seed more."""
+    """Returns the plain allocation, to compare with: one seed more for each row of a comparison."""
     needed: dict[str, int] = {}
     for one in undecided:
         seeds = min(min(counts[row] for row in one.labels) + 1, most)
@@ -82,12 +82,12 @@ def many(seed: int, studies: int, *which) -> list[End]:
 
 
 def share(ends: Sequence[End], names: Sequence[str]) -> float:
-    """Of all comparisons of these names, how many were called better or worse at some look."""
+    """Returns the share of comparisons of these names called better or worse at some look."""
     return float(np.mean([name in end.ever for end in ends for name in names]))
 
 
 def error_rows(studies: int) -> list[list[str]]:
-    """False verdicts where nothing differs: a row a kind of spreads, a column a family."""
+    """Counts false verdicts where nothing differs: a row a kind of spreads, a column a family."""
     return [
         [
             kind,
@@ -105,12 +105,12 @@ def names(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def cost_rows(studies: int) -> list[list[str]]:
-    """Seeds that one comparison takes where there is a difference, beside a fixed number."""
+    """Counts seeds that one comparison takes where rows differ, beside a fixed number."""
     return [[f"{shift:g}", *cost(shift, studies)] for shift in SHIFTS]
 
 
 def cost(shift: float, studies: int) -> list[str]:
-    """[found, not decided, mean seeds a row, seeds at the 90th percentile, fixed n]."""
+    """Returns [found, not decided, mean seeds a row, seeds at the 90th percentile, fixed n]."""
     comparison = CONTROL[0]
     ends = many(1, studies, (comparison,), EQUAL, MARGIN, shift)
     found = np.mean([end.words[comparison.name].startswith("better") for end in ends])
@@ -122,7 +122,7 @@ def cost(shift: float, studies: int) -> list[str]:
 
 
 def allocation_rows(studies: int) -> list[list[str]]:
-    """The three comparisons of `control`: runs of a study, and how many are decided, by each."""
+    """Counts for both allocations the runs of a study, and the decided comparisons of `control`."""
     rows = []
     for shift in (0.0, *reversed(SHIFTS)):
         line = [f"{shift:g}"]

@@ -1,4 +1,4 @@
-"""What a command takes, as `time` says it, and when it said what (on Linux).
+"""Measures what a command takes, as `time` does, and when it printed what (on Linux).
 
     python benchmarks/usage.py UNTIL COMMAND...
 
@@ -20,7 +20,7 @@ TICKS = os.sysconf("SC_CLK_TCK")  # in a second of /proc/*/stat
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command took, with the processes that it waited for.
+    """Holds what a command took, with the processes that it waited for.
 
     cpu     processor seconds
     wall    seconds
@@ -61,7 +61,7 @@ def usage(*command: str, until: str = "", environment: dict[str, str] | None = N
 
 
 def spent(pid: int) -> float:
-    """Processor seconds of a process so far, and of its children that have ended."""
+    """Returns processor seconds of a process so far, and of its children that have ended."""
     with open(f"/proc/{pid}/stat") as file:
         numbers = file.read().rpartition(")")[2].split()[11:15]
     return sum(map(int, numbers)) / TICKS

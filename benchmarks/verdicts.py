@@ -1,4 +1,4 @@
-"""What the verdicts get wrong and what they cost, in simulated studies: writes docs/STATISTICS.md.
+"""Writes docs/STATISTICS.md: what the verdicts get wrong and cost, in simulated studies.
 
 python -m benchmarks.verdicts [STUDIES]
 """
@@ -19,12 +19,12 @@ STUDIES = 1000
 
 
 def page(studies: int) -> str:
-    """The whole page."""
+    """Returns the whole page as text."""
     costs = ["points", "found", "not decided", "mean seeds a row", "in nine of ten at most",
              "fixed seeds a row, equal power"]  # fmt: skip
     priors = ["spreads", *(f"d0 = {prior:g}" for prior in fixed.PRIORS)]
     both = ["points", "runs: square root", "decided", "runs: one more each", "decided"]
-    return TEXT.read_text().format(
+    return TEXT.read_text(encoding="utf-8").format(
         fixed=table(fixed.error_rows(studies), fixed.HEAD),
         priors=table(fixed.prior_rows(studies), priors),
         watched=table(stopping.error_rows(studies), ["spreads", *stopping.FAMILIES]),
@@ -45,13 +45,13 @@ def table(rows: list[list[str]], head) -> str:
 
 
 def sampling(studies: int) -> float:
-    """How far a simulated share of 5 % may lie from the true one (95 %)."""
+    """Returns how far a simulated share of 5 % may lie from the true one (95 %)."""
     return 1.96 * math.sqrt(LEVEL * (1 - LEVEL) / studies)
 
 
 def main(studies: int = STUDIES) -> None:
-    PAGE.write_text(page(studies))
-    print(PAGE.read_text())
+    PAGE.write_text(page(studies), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

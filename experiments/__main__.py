@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments COMMAND`. Each command is in experiments/commands."""
+"""Runs `python -m experiments COMMAND`. Each command is in experiments/commands."""
 
 import signal
 
@@ -9,6 +9,7 @@ if __name__ == "__main__":  # Ctrl-C while the rest is imported needs no traceba
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -20,12 +21,12 @@ from experiments.processes import command
 class Commands(TyperGroup):
     """Imports a command when it is called, so that `status` does not wait for what `run` needs."""
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load(name), rest
+        return name, load(name) if name else None, rest
 
 
-def load(name: str):
+def load(name: str) -> Any:
     """Returns a command with its parameters. (One alone in an app is the app's own command.)"""
     module = import_module(f"experiments.commands.{MODULES.get(name, name)}")
     one = typer.Typer(add_completion=False, rich_markup_mode=None)

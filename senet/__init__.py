@@ -1,4 +1,4 @@
-"""Squeeze-and-Excitation networks: `build(name, se=SEConfig(...))`.
+"""Builds Squeeze-and-Excitation networks: `build(name, se=SEConfig(...))`.
 
 What needs torch is imported at its first use: `from senet import SEConfig` costs nothing.
 """

@@ -1,38 +1,56 @@
-"""`python -m senet NAME` sums a network up; `python -m senet check FILE` checks own choices."""
+"""Sums a network up (`senet NAME`), or checks choices of one's own (`senet check FILE`).
+
+The same as `python -m senet`. What needs torch is imported where it is used, so that --help and the
+completion of a shell (`senet --install-completion`) do not wait for it.
+"""
 
 import json
 import sys
 from ast import literal_eval
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import torch
 import typer
 from tabulate import tabulate
-from torchinfo import summary
 
 from senet.config import SEConfig, choose
-from senet.cost import Cost, cost
-from senet.custom import check_own
-from senet.networks import build
+
+if TYPE_CHECKING:
+    from senet.cost import Cost
 
 UsageError = cast(type[Exception], typer.BadParameter.__base__)  # which typer does not export
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _names(begun: str) -> list[str]:
+    """Completes what may stand first: the word check, or a network."""
+    from senet.networks import list_networks
+
+    return [name for name in ("check", *list_networks()) if name.startswith(begun)]
+
+
+def _keys(begun: str) -> list[str]:
+    """Completes the key of a --set."""
+    return [f"{key}=" for key in SEConfig.__dataclass_fields__ if key.startswith(begun)]
+
+
 @app.command()
 def senet(
-    name: Annotated[str, typer.Argument(help="a network, or the word check")],
+    name: Annotated[
+        str, typer.Argument(help="a network, or the word check", autocompletion=_names)
+    ],
     file: Annotated[Path | None, typer.Argument(help="after check: your own rows")] = None,
     se: Annotated[bool, typer.Option("--se/--no-se", help="with SE blocks, or plain")] = True,
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="of the block: ratio=4")
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="of the block: ratio=4", autocompletion=_keys
+        ),
     ] = (),  # pyright: ignore[reportArgumentType]: typer makes a list of it
     classes: Annotated[
         int | None, typer.Option(help="outputs; the family's own unless given")
@@ -50,6 +68,12 @@ def senet(
     """
     if name == "check":
         return _check(file)
+    import torch
+    from torchinfo import summary
+
+    from senet.cost import cost
+    from senet.networks import build
+
     config = SEConfig(**dict(map(_setting, settings))) if se else None
     with torch.device("meta"):
         model = build(name, se=config, classes=classes, stride_on=stride_on)
@@ -64,7 +88,7 @@ def senet(
     print(_text(figures, pixels))
 
 
-def _text(figures: Cost, pixels: int) -> str:
+def _text(figures: "Cost", pixels: int) -> str:
     share = figures.se_parameters / figures.parameters
     rows = [
         ("parameters", f"{figures.parameters:,}"),
@@ -85,8 +109,10 @@ def _text(figures: Cost, pixels: int) -> str:
 
 
 def _check(file: Path | None) -> None:
+    from senet.custom import check_own
+
     if file is None:
-        raise ValueError("check needs a file: python -m senet check my_block.py")
+        raise ValueError("check needs a file: senet check my_block.py")
     rows = list(check_own(file))
     if not rows:
         raise ValueError(f"{file} adds no row to SQUEEZES, EXCITATIONS, GATES or BLOCKS")

@@ -1,4 +1,4 @@
-"""The Squeeze-and-Excitation block (Hu et al., arXiv 1709.01507v4, section 3).
+"""Defines the Squeeze-and-Excitation block (Hu et al., arXiv 1709.01507v4, section 3).
 
     x (B, C, H, W) --squeeze--> z (B, C) --excitation--> logits (B, C) --gate--> s (B, C);  x * s
 
@@ -50,7 +50,9 @@ def average_of_another(pixels: Tensor) -> Tensor:
     return average(pixels).roll(1, 0)
 
 
-maximum = partial(torch.amax, dim=1)
+def maximum(pixels: Tensor) -> Tensor:
+    return pixels.amax(1)
+
 
 SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
     "avg": average,  # global average pooling, eq. 2
@@ -64,7 +66,8 @@ SQUEEZES: dict[str, Callable | tuple[Callable, ...]] = {
 # -- gate: logits (..., C) -> weights (..., C) ------------------------------------------------
 
 
-softmax = partial(torch.softmax, dim=-1)
+def softmax(logits: Tensor) -> Tensor:
+    return torch.softmax(logits, -1)
 
 
 def softmax_c(logits: Tensor) -> Tensor:

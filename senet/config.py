@@ -8,6 +8,8 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Literal
 
+MOST_NAMES = 100  # that a sentence lists
+
 
 def choose(kind: str, name: object, table: Any) -> Any:
     """Finds the row of `table` that is called `name`.
@@ -17,7 +19,15 @@ def choose(kind: str, name: object, table: Any) -> Any:
     if isinstance(name, str) and name in table:
         return table[name]
     hint = f"did you mean {near!r}? " if (near := nearest(str(name), table)) else ""
-    raise ValueError(f"unknown {kind} {name!r}: {hint}allowed are {', '.join(table)}")
+    allowed, more = list(map(str, table)), len(table) - MOST_NAMES
+    allowed[MOST_NAMES:] = [f"and {more:,} more"] if more > 0 else []
+    raise ValueError(f"unknown {kind} {shown(name)}: {hint}allowed are {', '.join(allowed)}")
+
+
+def shown(value: object) -> str:
+    """Gives a value as it stands in a sentence: one that is long is cut."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def nearest(name: str, table: Iterable[str]) -> str | None:
@@ -35,7 +45,7 @@ def nearest(name: str, table: Iterable[str]) -> str | None:
 
 
 def digest_of(path: Path) -> str:
-    """Names the content of a source file."""
+    """Returns a short checksum of a source file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

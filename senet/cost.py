@@ -1,11 +1,14 @@
-"""What a network costs: its parameters and multiply-adds, and the SE blocks' share of both."""
+"""Counts what a network costs: parameters, multiply-adds, and the SE blocks' share of both."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from inspect import unwrap
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from senet.block import OtherBlock, SqueezeExcite
 from senet.config import stage_of
@@ -37,27 +40,50 @@ class Cost:
 def cost(model: nn.Module, size: int = 32) -> Cost:
     """Counts what images of `size` x `size` pixels cost; a model on the `meta` device is fast."""
     device = next(model.parameters()).device
-    blocks = {n: m for n, m in model.named_modules() if isinstance(m, SqueezeExcite | OtherBlock)}
-    inputs: dict[nn.Module, int] = {}
+    blocks = [m for m in model.modules() if isinstance(m, SqueezeExcite | OtherBlock)]
+    inputs: dict[nn.Module, torch.Size] = {}
 
     def note(block: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
-        inputs[block] = args[0].numel()
+        inputs[block] = args[0].shape
 
-    counter = FlopCounterMode(display=False)
-    with Hooks(*((block, note) for block in blocks.values())), evaluating(model), counter:
-        model(torch.empty(1, 3, size, size, device=device))
-    by_module = counter.get_flop_counts()  # two operations a multiply-add
-    root = type(model).__name__
+    with Hooks(*((block, note) for block in blocks)):
+        multiply_adds = _multiply_adds(model, torch.Size([1, 3, size, size]), device)
     return Cost(
         parameters=count(model),
-        multiply_adds=counter.get_total_flops() // 2,
-        se_parameters=sum(count(block) for block in blocks.values()),
-        se_multiply_adds=sum(
-            sum(by_module.get(f"{root}.{name}", {}).values()) // 2 for name in blocks
-        ),
-        se_elementwise=sum(elements * (1 + _pooled(block)) for block, elements in inputs.items()),
-        hidden=_hidden(blocks.values()),
+        multiply_adds=multiply_adds,
+        se_parameters=sum(count(block) for block in blocks),
+        se_multiply_adds=sum(_multiply_adds(*block, device) for block in inputs.items()),
+        se_elementwise=sum(x.numel() * (1 + _pooled(block)) for block, x in inputs.items()),
+        hidden=_hidden(blocks),
     )
+
+
+class _Counter(TorchDispatchMode):
+    """Counts multiply-adds by the formulas of torch's own counter, two operations each.
+
+    Torch's own counts by module, which nobody asks for here, and imports torch's compiler.
+    """
+
+    multiply_adds = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if formula := flop_registry.get(func.overloadpacket):
+            self.multiply_adds += formula(*args, **kwargs, out_val=out) // 2
+        return out
+
+
+# Torch wraps this method of every such class: the first call would import `torch._dynamo`, which
+# takes as long as torch itself.
+_Counter.__torch_dispatch__ = unwrap(_Counter.__torch_dispatch__)
+
+
+def _multiply_adds(module: nn.Module, shape: torch.Size, device: torch.device) -> int:
+    """Counts the multiply-adds of a module for an input of that shape."""
+    with evaluating(module), _Counter() as counter:
+        module(torch.empty(shape, device=device))
+    return counter.multiply_adds
 
 
 def count(module: nn.Module) -> int:

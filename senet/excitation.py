@@ -1,4 +1,4 @@
-"""The excitations: descriptors (..., C) become logits (..., C) (Hu et al., eq. 3).
+"""Defines the excitations: descriptors (..., C) become logits (..., C) (Hu et al., eq. 3).
 
 Each is a class `(channels, config) -> Module`, a row of EXCITATIONS.
 """

@@ -1,4 +1,4 @@
-"""The named networks: `build("resnet50", se=SEConfig(ratio=4))`."""
+"""Builds the named networks: `build("resnet50", se=SEConfig(ratio=4))`."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -133,7 +133,8 @@ class ResNet(nn.Module):
         self.dropout = nn.Dropout(trunk.dropout)
         self.classifier = nn.Linear(channels, trunk.classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al. 2015b
+            # He et al. 2015b; on the meta device no numbers are made
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def body(self) -> list[nn.Module]:

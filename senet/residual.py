@@ -1,4 +1,4 @@
-"""The residual unit, and the five places that an SE block can take in it (Figure 5, Table 14)."""
+"""Defines the residual unit, and the five places of an SE block in it (Figure 5, Table 14)."""
 
 from collections import OrderedDict
 from collections.abc import Callable

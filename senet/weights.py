@@ -1,6 +1,7 @@
-"""Published weights: safetensors files in float16, whose headers say what they are.
+"""Reads and writes published weights: a folder a network, `model.safetensors` and `README.md`.
 
-Any program that reads safetensors reads these. The header's one entry, ABOUT, is JSON: `build` (the
+Such a folder can be pushed to a model hub as it is, and any program that reads safetensors reads
+its weights, which are float16. The header's one entry, ABOUT, is JSON: `build` (the
 arguments of `senet.build`), `rows` (of the study's tables that this network is), `config` (of the
 run that trained it), `test_error` (%, of the float32 weights) on `test_images` images, `data` (the
 fingerprint of the images), `mean` and `std` (of the pixels by channel, on a scale from 0 to 1),
@@ -20,7 +21,7 @@ from senet.config import SEConfig, choose
 from senet.networks import build
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "weights"
-SUFFIX, ABOUT = ".safetensors", "about"
+FILE, CARD, ABOUT = "model.safetensors", "README.md", "about"
 COUNTER = "num_batches_tracked"  # of batch norm: nothing that is computed in eval mode needs it
 
 
@@ -65,40 +66,54 @@ def load(path: Path, model: nn.Module) -> nn.Module:
     return model
 
 
-def published(name: str, folder: str | Path = PUBLISHED) -> nn.Module:
-    """Loads a network that was trained for the study, in eval mode.
+def from_pretrained(folder: str | Path) -> nn.Module:
+    """Loads the network of a folder that holds a `model.safetensors`, in eval mode.
 
     Its weights are float16 rounded, held in float32. It takes images (B, 3, 32, 32) on a scale from
     0 to 1, minus the `mean` and over the `std` by channel that stand in the file's header
     (`read_about`), and its outputs are the classes `class_names`.
 
+    Raises:
+        ValueError: there is no such file, or it is not what was exported.
+    """
+    path = Path(folder) / FILE
+    if not path.exists():
+        raise ValueError(f"{folder} has no {FILE}")
+    options = dict(read_about(path)["build"])
+    se = options.pop("se")
+    return load(path, build(**options, se=None if se is None else SEConfig(**se))).eval()
+
+
+def published(name: str, folder: str | Path = PUBLISHED) -> nn.Module:
+    """Loads a network that was trained for the study, as `from_pretrained` does.
+
     Args:
-        name: a row of the study's tables, such as "r = 16", or a network's file, `<label>-<id>`,
+        name: a row of the study's tables, such as "r = 16", or a network's folder, `<label>-<id>`,
             where several have a row of this name.
-        folder: that holds the files.
+        folder: that holds these folders; that of the checkout unless it is given.
 
     Raises:
         ValueError: no network, or more than one, is called so, or the file is not what was
             exported.
     """
-    networks = {path.stem: read_about(path) for path in sorted(Path(folder).glob(f"*{SUFFIX}"))}
-    if not networks:
-        raise ValueError(f"no weights are published in {folder}")
+    files = sorted(Path(folder).glob(f"*/{FILE}"))
+    if not files:
+        raise ValueError(
+            f"no weights are published in {folder}: give the results/published/weights of a "
+            "checkout as `folder`"
+        )
+    networks = {path.parent.name: read_about(path) for path in files}
     found = [cell for cell, about in networks.items() if name in (cell, *about["rows"])]
     if len(found) > 1:
         raise ValueError(f"{name!r} is a row of several networks: name one of {', '.join(found)}")
     if not found:
         rows = {row: None for about in networks.values() for row in about["rows"]}
         choose("network", name, rows | networks)
-    [cell] = found
-    options = dict(networks[cell]["build"])
-    se = options.pop("se")
-    model = build(**options, se=None if se is None else SEConfig(**se))
-    return load(Path(folder) / f"{cell}{SUFFIX}", model).eval()
+    return from_pretrained(Path(folder) / found[0])
 
 
 def _digest(state: dict[str, Tensor]) -> str:
-    """Names the content of a state: the names of its tensors, their shapes and their bytes."""
+    """Returns a checksum of a state: of the names, shapes and bytes of its tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

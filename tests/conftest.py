@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,11 @@ from experiments.records.config import RunConfig
 from experiments.records.lock import holder
 from experiments.records.parsing import parse
 from experiments.records.record import Record
-from experiments.records.study_file import StudyFile, write_study
+from experiments.records.studies import write_study
+from experiments.records.study_file import StudyFile
 from experiments.study.settings import parse_settings
 from experiments.study.study import Study, expand
+from senet.custom import TABLES
 
 torch.set_num_threads(1)  # as in a run
 multiprocessing.util.get_temp_dir()  # its sockets lie there: before a test names a deeper folder
@@ -39,13 +42,33 @@ VARIABLES = ("DATASET", "NETWORK", "RECIPE", "SEEDS", "DEVICE", "WORKERS", "DATA
 
 TINY = {
     "name": "tiny", "epochs": 2, "batch_size": 16, "train_images": 48, "holdout": 32,
-    "curve_images": 16, "test_images": 40,
+    "curve_images": 16, "test_images": 40, "intervention_images": 10,
 }  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that in the end no process waits for one that has just begun."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    """Puts the longest files first, so that in the end no process waits for one that has begun
+    late: those that wait for a cluster, then those with the most tests that train."""
+    weights: dict[Path, list[int]] = {}
+    for item in items:
+        weight = weights.setdefault(item.path, [0, 0, 0])
+        marks = [item.get_closest_marker(name) is not None for name in ("cluster", "slow")]
+        weight[:] = [weight[0] + marks[0], weight[1] + marks[1], weight[2] + 1]
+    items.sort(key=lambda item: weights[item.path], reverse=True)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Makes of `--dist loadfile` one that keeps to the order of the files, and gives all tests with
+    a Slurm to one process, as there is one Slurm at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "slurm" if "slurm.py::" in nodeid else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return LoadFiles(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +78,19 @@ def signals_as_in_a_new_process() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def tables_as_before() -> Iterator[None]:
+    """Rows that a test adds to the block's tables, also by a page's code or by a run in this
+    process, are for that test alone: another one tries every row there is."""
+    before = {setting: dict(table) for setting, table in TABLES.items()}
+    yield
+    for setting, table in TABLES.items():
+        table.clear()
+        table.update(before[setting])
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
@@ -179,10 +215,10 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
     Args:
         main: of another command line.
     """
-    before, old = os.environ.copy(), sys.argv
+    before, inside, old = os.environ.copy(), bare() | environment, sys.argv
     sys.argv = ["-m", *words]
     os.environ.clear()
-    os.environ.update(bare() | environment)
+    os.environ.update(inside)
     try:
         with caught(1, "stdout") as output, caught(2, "stderr") as errors:
             try:
@@ -242,6 +278,12 @@ def start(
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def table_of(results: Path, suffix: str) -> Path:
+    """The main table of the only study there is: others have longer names."""
+    [study] = (results / "studies").glob("*.json")
+    return results / "tables" / f"{study.stem}{suffix}"
 
 
 def workers(results: Path, steps: int = 0) -> list[int]:

@@ -1,8 +1,9 @@
 """Gates that go wrong in a training, and a grid of them: what test_faults.py trains.
 
-As faults come from the third step on, nothing else that tries the network meets them. Once a file
-`mended` is beside the grid they are all sigmoids: `held` is for a run that shall not be over before
-something has happened. RESULTS is the folder `results` beside it.
+As faults come from the fourth step on, nothing else that tries the network meets them. Once a file
+`mended` is beside the grid they are all sigmoids: a run that `waits` is not over before that, nor
+does it stop; one that is `held` does, and takes half a minute. RESULTS is the folder `results`
+beside it.
 """
 
 import json
@@ -27,6 +28,10 @@ def forks():
         os._exit(0)
     os.abort()
 
+def waits():
+    while not MENDED.exists():
+        time.sleep(0.05)
+
 FAULTS = {
     "forks": forks,
     "raises": lambda: 1 / 0,
@@ -38,6 +43,7 @@ FAULTS = {
     "exits": lambda: os._exit(7),
     "crowded": crowded,
     "slow": lambda: time.sleep(0.1),
+    "waits": waits,
     "held": lambda: time.sleep(0.2),  # in each of nine blocks; it can be stopped between two steps
 }
 
@@ -50,7 +56,7 @@ def faulty(name):
         def forward(self, logits):
             if self.training and len(logits) == 16 and not MENDED.exists():
                 self.steps += 1
-                if self.steps >= 3:
+                if self.steps >= 4:
                     if name == "nan":
                         return logits * float("nan")
                     FAULTS[name]()
@@ -62,9 +68,9 @@ GATES.update({name: faulty(name) for name in [*FAULTS, "nan"]})
 """
 
 
-def held(*ratios: int) -> dict:
-    """The cells of a grid whose runs are not over before `mended`."""
-    return {"se.gate": "held", "se.ratio": ratios}
+def cells(gate: str, *ratios: int) -> dict:
+    """The cells of a grid with this gate."""
+    return {"se.gate": gate, "se.ratio": ratios}
 
 
 def write(folder, *gates: str) -> str:
@@ -72,9 +78,11 @@ def write(folder, *gates: str) -> str:
     return write_grid(folder, "sigmoid", ["plain"], {"se.gate": ["sigmoid", *gates]})
 
 
-def write_grid(folder, reference: str, controls: list[str], *cells: dict) -> str:
+def write_grid(
+    folder, reference: str, controls: list[str], *cells: dict, title: str = "What goes wrong"
+) -> str:
     """The path of a grid of these cells, whose gates may be those of here."""
-    grid = {"title": "What goes wrong", "code": "my_faults.py", "controls": controls}
+    grid = {"title": title, "code": "my_faults.py", "controls": controls}
     (folder / "my_faults.py").write_text(SOURCE.replace("{folder!r}", repr(str(folder))))
     path = folder / "my_faults.yaml"  # JSON is YAML
     path.write_text(json.dumps({**grid, "reference": reference, "cells": cells}))

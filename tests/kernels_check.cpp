@@ -52,6 +52,11 @@ template <class T> struct Of {
             auto numbers = [&](const char* name, long seed) {                                      \
                 return (many[name] = Of<T>::numbers(N * C, seed)).data();                          \
             };                                                                                     \
+            auto weights = [&](const char* name, long count, long seed) {                          \
+                many[name] = Of<T>::numbers(count, seed);                                          \
+                for (R& number : many[name]) number /= 16;                                         \
+                return many[name].data();                                                          \
+            };                                                                                     \
             Arguments<T> a = {};                                                                   \
             a.images = N, a.pixels = P, a.channels = C, a.relu = flags & 1, a.trains = 1;          \
             a.eps = 0.01, a.momentum = 0.5, a.x = x.data();                                        \
@@ -65,11 +70,19 @@ template <class T> struct Of {
             extremes_##NAME(&a);                                                                   \
             a.gate = numbers("gate", 5), a.y = y.data(), a.shortcut = flags & 2 ? shortcut.data() : 0; \
             combine_##NAME(&a);                                                                    \
+            const long H = C / 16 + 1;                                                             \
+            a.units = H, a.function = (C + flags) % 9, a.w1 = weights("w1", H * C, 1);             \
+            a.w2 = weights("w2", C * H, 2), a.b1 = weights("b1", H, 3), a.b2 = weights("b2", C, 4);\
+            a.hidden = weights("hidden", N * H, 0), a.hidden_peak = weights("hidden_peak", N * H, 0);\
+            excite_##NAME(&a);                                                                     \
             a.grad = shortcut.data(), a.other = x.data(), a.kept = flags & 2 ? kept.data() : 0;    \
             a.sums = numbers("sums", 0), a.products = numbers("products", 0);                      \
             a.gate_grad = numbers("gate_grad", 0);                                                 \
             reduce_##NAME(&a);                                                                     \
             a.z_grad = numbers("z_grad", 6), a.peak_grad = numbers("peak_grad", 7);                \
+            a.w1_grad = weights("w1_grad", H * C, 0), a.b1_grad = weights("b1_grad", H, 0);        \
+            a.w2_grad = weights("w2_grad", C * H, 0), a.b2_grad = weights("b2_grad", C, 0);        \
+            excite_back_##NAME(&a);                                                                \
             a.weight_grad = numbers("weight_grad", 0), a.bias_grad = numbers("bias_grad", 0);      \
             a.out = out.data();                                                                    \
             spread_##NAME(&a);                                                                     \

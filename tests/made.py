@@ -3,7 +3,7 @@
 import pandas as pd
 from conftest import with_changes
 
-from analysis.load import Study
+from analysis.study import Study
 from experiments.study.grid import PLAIN
 from experiments.study.study import expand
 
@@ -20,6 +20,7 @@ def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
             rows.append({
                 "row": row.label, "seed": seed, "state": "done", "reason": "",
                 "test_error": error, "test_images": 10_000, "interventions": {},
+                "epochs": 6, "train_images": 45_000,
                 "parameters": 110 if has_se else 100,
                 "multiply_adds": 1005 if row.label == "NoSqueeze" else 1001 if has_se else 1000,
                 "pace": (1.05 if has_se else 1.0) + 0.001 * seed, "delay": 1.1,
@@ -35,3 +36,18 @@ def made(grid: str, errors: dict[str, list[float]], **changes) -> Study:
 
 def around(mean: float) -> list[float]:
     return [mean - 0.05, mean, mean + 0.05]
+
+
+def across(slope: float, longest: int = 5) -> Study:
+    """A study across lengths in which SE's error falls by so many points more with a doubling."""
+    rows = expand("budget", dataset="cifar10", recipe="medium").record().rows
+    steps = {f"{60_000 * 2**n:,}": n for n in range(5)}
+    errors = {}
+    for row in rows:
+        n = steps[row.levels["images"]]
+        mean = 30 - 4 * n + (slope * n if row.label.startswith("SE,") else 0)
+        errors[row.label] = around(mean) if n < longest else []
+    study = made("budget", errors)
+    images = {row.label: int(row.levels["images"].replace(",", "")) for row in rows}
+    study.runs["config.recipe.images"] = study.runs.row.map(images)
+    return study

@@ -3,6 +3,7 @@
 import statistics
 from functools import partial
 from itertools import pairwise
+from multiprocessing import forkserver
 
 import pytest
 import torch
@@ -38,11 +39,12 @@ def test_captured_steps_of_two_runs_are_timed_as_one():
 @pytest.mark.slow
 def test_a_part_of_it_prints_its_table_and_leaves_the_page_alone(monkeypatch):
     monkeypatch.setitem(SECONDS, "short", 0.1)
-    before = pages.RESULTS.read_text()
+    before, preload = pages.RESULTS.read_text(), list(forkserver._forkserver._preload_modules)
     words = ("--only", "input: ours", "--device", "cpu")
     done = call(*words, main=partial(typer.run, main), BENCH="short")
     assert done.returncode == 0, done.stderr
     assert "| input: ours | " in done.stdout and pages.RESULTS.read_text() == before
+    assert forkserver._forkserver._preload_modules == preload  # what the runs of other tests need
 
 
 @pytest.mark.slow

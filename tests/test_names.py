@@ -1,16 +1,19 @@
 """What names a file, a folder or a word of a command: refused where it would reach further."""
 
+import ast
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import call, tiny, tiny_words, wrong
+import rooms
+from conftest import ROOT, call, tiny, tiny_words, wrong
 
 from analysis.tables.study import csv, markdown
 from experiments.commands.studies import make_studies, read_grids
 from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, parse
-from experiments.records.study_file import write_study
+from experiments.records.studies import write_study
 from experiments.study.describe import command_of
 from experiments.study.grid import read_grid
 from experiments.study.study import expand
@@ -64,7 +67,7 @@ def test_one_grid_named_in_two_ways_is_one(tmp_path, monkeypatch):
     assert same.name == study.name
 
 
-@pytest.mark.parametrize("name", ["-dash.yaml", "..yaml", ".hidden.yaml", "!.yaml"])
+@pytest.mark.parametrize("name", ["-dash.yaml", "..yaml", ".hidden.yaml", "!.yaml", "a\nb.yaml"])
 def test_a_grid_whose_name_is_an_option_or_hidden_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"begins with a letter or a digit|unknown grid"):
         read_grid(write_grid(tmp_path, 4, name))
@@ -82,6 +85,26 @@ def test_the_command_of_a_study_holds_no_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = command_of(expand(write_grid(tmp_path, 4), **ON))
     assert command == ".venv/bin/python -m experiments run own.yaml --network resnet20"
+
+
+@pytest.mark.parametrize("network", ["5", "[[1]]", "null"])
+def test_a_network_that_is_no_name_is_refused(capsys, tmp_path, network):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"title: Own\ncontrols: []\ncells: [{{network: {network}, se.ratio: 4}}]\n")
+    assert "network" in wrong(capsys, "plan", str(path), "--recipe", "paper")
+
+
+@pytest.mark.parametrize("where", ["label", "reference", "network"])
+def test_a_sentence_stays_short_whatever_a_grid_names(tmp_path, where):
+    path, names = tmp_path / "own.yaml", {"label": "a", "reference": "a", "network": "resnet20"}
+    names[where] = "x" * 100_000
+    row = f"network: {names['network']}, label: {names['label']}, se.ratio: 4"
+    path.write_text(
+        f"title: Own\ncontrols: []\nreference: {names['reference']}\ncells: [{{{row}}}]\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        expand(str(path), dataset="cifar10", recipe="smoke").record()
+    assert len(str(error.value)) < 2000
 
 
 def test_a_spreadsheet_finds_no_formula_and_a_browser_no_html(tmp_path):
@@ -104,3 +127,42 @@ def test_a_row_that_would_not_be_read_again_is_refused(capsys, tmp_path, label, 
         assert [cell.label for cell in expand(str(path), **ON).cells] == ["no SE", "4"]
         return
     assert said in wrong(capsys, "plan", str(path), *tiny_words(), "--results", str(tmp_path))
+
+
+PRIVATE = ("senet", "experiments.study", "experiments.train", "experiments.plan",
+           "experiments.launch", "experiments.commands", "tracking")  # fmt: skip
+CALLED_BY_NAME = {
+    "senet.grafts": {"scale_output"},  # by a pickled network
+    "experiments.commands.wandb": {"wandb_sync"},  # by the command line
+}
+
+
+def test_what_a_module_does_not_offer_to_others_begins_with_an_underscore():
+    texts = {
+        path: set(re.findall(r"\w+", path.read_text()))
+        for folder in (*rooms.TOPS, "tests", "benchmarks", "docs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md")
+    }
+    found = []
+    for module, path in rooms.SOURCES.items():
+        if not module.startswith(PRIVATE) or path.stem in ("__init__", "__main__"):
+            continue
+        others = set().union(*(words for other, words in texts.items() if other != path))
+        for node in ast.parse(path.read_text()).body:
+            is_public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+            if is_public and node.name not in others | CALLED_BY_NAME.get(module, set()):
+                found.append(f"{module}.{node.name}")
+    assert found == []
+
+
+SHARED = {"Study", "Row", "Part", "Unit", "Claims"}  # what is asked, and what is read of it
+
+
+def test_a_class_has_a_name_of_its_own():
+    homes = {}
+    for module, path in rooms.SOURCES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name not in SHARED:
+                homes.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

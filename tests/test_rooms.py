@@ -15,10 +15,10 @@ def test_imports_go_one_way(module):
 @pytest.mark.parametrize(
     ("module", "source", "found"),
     [
-        ("experiments.train.train", "def f():\n    from analysis import load\n", ["analysis.load"]),
+        ("experiments.train.train", "def f():\n    from analysis import read\n", ["analysis.read"]),
         ("experiments.records.lock", "import experiments.plan.rates", ["experiments.plan.rates"]),
-        ("analysis.load", "if True:\n    import tracking.mirror", ["tracking.mirror"]),
-        ("analysis.load", "from experiments.records.parsing import parse", []),
+        ("analysis.read", "if True:\n    import tracking.mirror", ["tracking.mirror"]),
+        ("analysis.read", "from experiments.records.parsing import parse", []),
     ],
 )
 def test_an_import_in_the_wrong_place_is_found_in_a_function_too(module, source, found):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from conftest import ROOT
+from waiting import wait_for
 
 from experiments.train import environment
 
@@ -49,6 +50,22 @@ def test_several_at_once_make_it_once(clone):
     assert (clone / ".venv" / "pyvenv.cfg").exists()
     assert len((clone / "calls").read_text().splitlines()) == 1
     assert sum("setting up" in output for output in outputs) == 1
+
+
+def test_what_a_killed_one_has_begun_is_waited_for(clone):
+    """`timeout` kills the process alone; its pip goes on, and writes into .venv."""
+    (clone / "bin" / "uv").write_text(
+        "#!/bin/bash\n[ $1 = pip ] || exit 0\ntouch begun\nuntil [ -e end ]; do sleep 0.01; done\n"
+    )
+    process = subprocess.Popen([sys.executable, "set_up.py"], cwd=clone)
+    wait_for((clone / "begun").exists)
+    process.kill()
+    process.wait()
+    with (clone / ".venv.lock").open("a") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (clone / "end").touch()
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def test_an_upgrade_waits_for_the_end_of_a_training(clone, monkeypatch):

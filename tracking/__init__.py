@@ -1,1 +1,1 @@
-"""Shows records on Weights & Biases, and changes none; only `mirror` imports the library."""
+"""Shows records on Weights & Biases, and changes none; no module needs it to be imported."""

@@ -14,7 +14,9 @@ from experiments.launch.failures import first_line
 from experiments.processes.child import printing_into
 from experiments.processes.scratch import scratch
 from experiments.records.parsing import ConfigError
-from tracking import mirror as tracking
+from tracking.account import INSTALL, has_key, is_installed, prepare, usual_mode
+from tracking.mirror import Mirror, WandbError
+from tracking.study import tell_study
 
 LOOK_EVERY = 1.0  # seconds between two looks at the records of the runs that are under way
 PAUSES = (60.0, 120.0, 300.0, 600.0)  # seconds until W&B is tried again; then always the last one
@@ -32,7 +34,7 @@ CHOICES = ("auto", "online", "offline", "off")
 
 
 def pick_mode(track: str) -> str:
-    """auto, online, offline or off: what `--track` says, else WANDB_MODE.
+    """Returns auto, online, offline or off: what `--track` says, else WANDB_MODE.
 
     Raises ConfigError for another word, and where W&B is asked for and is not installed.
     """
@@ -45,8 +47,8 @@ def pick_mode(track: str) -> str:
     if track not in MODES:
         raise ConfigError(f"{where}: allowed are online, offline and disabled")
     mode = MODES[track]
-    if mode in ("online", "offline") and not tracking.is_installed():
-        raise ConfigError(f"{where}: {tracking.INSTALL}")
+    if mode in ("online", "offline") and not is_installed():
+        raise ConfigError(f"{where}: {INSTALL}")
     project = os.environ.get("WANDB_PROJECT", "")
     if mode != "off" and (set(project) & set("/\\#?%:") or len(project) > 128):
         raise ConfigError(
@@ -59,7 +61,7 @@ def follow(
     results: Path, studies: Sequence[str], mode: str, inbox: Any, tell: Callable[[str], None]
 ) -> None:
     """Tells W&B what `inbox` has messages of; ends with status 1 where it has not got all of it."""
-    folder = tracking.prepare(results)
+    folder = prepare(results)
     with apart(), printing_into(folder / f"log-{os.getpid()}.txt"):
         is_complete = Follower(results, studies, mode, tell).listen(inbox)
     os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
@@ -91,10 +93,10 @@ class Follower:
         self, results: Path, studies: Sequence[str], mode: str, tell_user: Callable[[str], None]
     ) -> None:
         self.results, self.studies, self.tell_user = results, studies, tell_user
-        has_key = tracking.has_key()
-        mode = tracking.usual_mode() if mode == "auto" else mode
-        self.mode = "offline" if mode == "online" and not has_key else mode
-        self.runs: dict[Path, tracking.Mirror | None] = {}  # None: not begun on W&B yet
+        is_known = has_key()
+        mode = usual_mode() if mode == "auto" else mode
+        self.mode = "offline" if mode == "online" and not is_known else mode
+        self.runs: dict[Path, Mirror | None] = {}  # None: not begun on W&B yet
         self.ended: set[Path] = set()
         self.drawn: list[str] = []  # studies to be told
         self.failures, self.again = 0, 0.0  # tries in a row to reach W&B; when to try again
@@ -123,25 +125,25 @@ class Follower:
         return self.is_complete and not self.runs and not self.drawn
 
     def receive(self, message: Message) -> None:
-        if message.kind == "started":
+        if message.run is not None and message.kind == "started":
             self.runs.setdefault(message.run, None)
             self.ended.discard(message.run)
         elif message.kind == "ended" and message.run in self.runs:  # else another runner's
             self.ended.add(message.run)
-        elif message.kind == "drawn":
+        elif message.kind == "drawn" and "WANDB_SWEEP_ID" not in os.environ:  # an agent has one run
             self.drawn = list(self.studies)
 
     def tell(self) -> None:
-        """Everything that is new, unless W&B has just not been to be reached."""
+        """Tells everything that is new, unless W&B has just not been to be reached."""
         if time.monotonic() < self.again:
             return
         try:
             for path in list(self.runs):
                 self.tell_run(path)
             while self.drawn:
-                tracking.tell_study(self.results, self.drawn[0], self.mode)
+                tell_study(self.results, self.drawn[0], self.mode, is_live=True)
                 del self.drawn[0]
-        except tracking.Unreachable as error:
+        except WandbError as error:
             if not self.has_warned:
                 self.has_warned = True
                 later = "`make wandb-sync` sends later what is missing"
@@ -150,7 +152,7 @@ class Follower:
             self.failures += 1
 
     def tell_run(self, path: Path) -> None:
-        """What is new of a run. One that cannot be told is given up, and the others go on."""
+        """Tells what is new of a run. One that cannot be told is given up, and the others go on."""
         is_over = path in self.ended
         if not (path / "env.json").exists():  # it has hardly started, or never did
             if is_over:
@@ -162,18 +164,18 @@ class Follower:
             if is_over:
                 del self.runs[path]
                 mirror.conclude()
-        except tracking.Unreachable:
+        except WandbError:
             self.is_complete &= path in self.runs  # what has not begun is begun again
             raise
         except Exception as error:
             self.runs.pop(path, None)
             self.is_complete = False
             if self.mode == "online" and not isinstance(error, ConfigError):
-                raise tracking.Unreachable(first_line(error)) from error
+                raise WandbError(first_line(error)) from error
             self.say(f"{path.parent.name}/{path.name} is not told: {first_line(error)}")
 
-    def begin(self, path: Path) -> tracking.Mirror:
-        mirror = tracking.Mirror(path, self.mode)
+    def begin(self, path: Path) -> Mirror:
+        mirror = Mirror(path, self.mode, is_live=True)
         self.failures = 0
         if mirror.place and mirror.place != self.place:
             self.place = mirror.place

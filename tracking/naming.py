@@ -1,4 +1,4 @@
-"""A record in W&B's words: what the runs there are named, grouped and compared by. No W&B here."""
+"""Says a record in W&B's words: how runs there are named, grouped and compared. No W&B here."""
 
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ MACHINE = ("processor", "device", "precision", "step", "torch", "commit", "data"
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """The config with keys such as se_ratio: W&B takes a dot for a level of its own."""
-    from analysis.load import flat
+    """Flattens a config to keys such as se_ratio: W&B takes a dot for a level of its own."""
+    from analysis.read import flat
 
     settings = {key.replace(".", "_"): v for key, v in flat(config.model_dump(mode="json"))}
     if config.se is None:
@@ -39,6 +39,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def machine_of(path: Path) -> dict[str, Any]:
+    """Returns what a run's env.json says of its machine; nothing where that cannot be read."""
     try:
         env = read_sealed(path / "env.json")
     except ConfigError:
@@ -46,8 +47,13 @@ def machine_of(path: Path) -> dict[str, Any]:
     return {f"env_{key}": env[key] for key in MACHINE if key in env}
 
 
+def commit_of(path: Path) -> str | None:
+    """Reads the commit of the code that trains a run; None where it is in no repository."""
+    return machine_of(path).get("env_commit")
+
+
 def summary_of(path: Path) -> dict[str, Any]:
-    """What the runs are compared by."""
+    """Returns what the runs are compared by."""
     summary = read_sealed(path / "summary.json", "state")
     told = {name: summary[key] for key, name in SUMMARY.items() if summary.get(key) is not None}
     told["seconds"] = read_sealed(path / "env.json", "seconds")["seconds"]

@@ -1,4 +1,4 @@
-"""What W&B has been told, as files. No W&B here.
+"""Keeps what W&B has been told, as files. No W&B here.
 
 RESULTS/wandb/
     offline-run-*/, run-*/   as W&B's library writes them, with debug*.log and latest-run
@@ -22,51 +22,54 @@ from experiments.records.study_file import StudyFile
 
 
 def folder_of(results: Path) -> Path:
+    """Returns the folder of all that W&B keeps here."""
     return results.absolute() / "wandb"
 
 
 def run_id(config: RunConfig) -> str:
+    """Returns the id of a run on W&B: the same wherever it is trained."""
     return f"{config.id}-seed{config.seed}"
 
 
 def study_id(name: str) -> str:
+    """Returns the id of the run on W&B that shows a study's tables and figures."""
     return f"analysis-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 def grids_of(cell: str, studies: Sequence[StudyFile]) -> list[str]:
-    """The grids that a row of this name stands in."""
+    """Names the grids that have this cell as a row."""
     return sorted({study.grid for study in studies if any(row.cell == cell for row in study.rows)})
 
 
 def digest_of_run(path: Path, studies: Sequence[StudyFile]) -> str:
-    """Changes with a run's result, and with the grids that it belongs to."""
+    """Digests a run's result, and the grids that it belongs to."""
     parts = [digest_of_file(path / "summary.json"), *grids_of(path.parent.name, studies)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def figures_of(results: Path, asked: StudyFile) -> list[Path]:
-    """The PNGs of a study, and the forest plot that it is part of."""
+    """Lists the PNGs of a study, and the forest plot that it is part of."""
     forest = results / "figures" / f"forest-{'-'.join(asked.group)}.png"
-    own = files_of(results / "figures", asked.name, "png")
+    own = _files_of(results / "figures", asked.name, "png")
     return [*own, *([forest] if forest.exists() else [])]
 
 
-def files_of(folder: Path, name: str, ending: str) -> list[Path]:
-    """`<name>.<ending>` and `<name>-<kind>.<ending>`, and nothing of a study `<name>-...`."""
+def _files_of(folder: Path, name: str, ending: str) -> list[Path]:
+    """Lists `<name>.<ending>` and `<name>-<kind>.<ending>`, and nothing of a study `<name>-...`."""
     own = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{ending}")
     return sorted(path for path in folder.glob(f"*.{ending}") if own.fullmatch(path.name))
 
 
 def digest_of_study(results: Path, asked: StudyFile) -> str:
-    """Changes with the study's tables and figures."""
-    files = files_of(results / "tables", asked.name, "csv")
+    """Digests the study's tables and figures."""
+    files = _files_of(results / "tables", asked.name, "csv")
     parts = [digest_of_file(path) for path in files + figures_of(results, asked)]
     return hashlib.sha256(" ".join([asked.name, *parts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Told:
-    """A run that W&B's library has been told completely.
+    """Says of a run that W&B's library has been told all of it.
 
     digest  of what was told
     url     where it is on W&B; None for one that is kept here, to be sent
@@ -90,7 +93,7 @@ def note(folder: Path, name: str, told: Told) -> None:
 
 
 def look_up(folder: Path, name: str) -> Told | None:
-    """What is noted of a run; None where it is nothing, or makes no sense."""
+    """Reads what is noted of a run; None where it is nothing, or makes no sense."""
     try:
         noted = read_json(folder / "told" / f"{name}.json", "digest", "url", "folder")
     except ConfigError:
@@ -101,15 +104,15 @@ def look_up(folder: Path, name: str) -> Told | None:
 
 
 def state_of(folder: Path, name: str, digest: str) -> str:
-    """sent; kept, to be sent from its folder; or missing: W&B lacks what has this digest."""
+    """Returns sent; kept, to be sent from its folder; or missing, where W&B lacks this digest."""
     found = look_up(folder, name)
     if found is None or found.digest != digest:
         return "missing"
-    if found.url or is_sent(folder / found.folder):
+    if found.url or _is_sent(folder / found.folder):
         return "sent"
     return "kept" if (folder / found.folder).is_dir() else "missing"
 
 
-def is_sent(folder: Path) -> bool:
-    """Whether W&B's library has marked a folder of a run as sent."""
+def _is_sent(folder: Path) -> bool:
+    """Tells whether W&B's library has marked a folder of a run as sent."""
     return any(folder.glob("*.wandb.synced"))

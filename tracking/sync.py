@@ -21,8 +21,10 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import load
 from experiments.records.results import read_result
 from experiments.records.states import FINISHED, State, state
-from experiments.records.study_file import pilots_of, read_studies, runs_of
-from tracking import mirror as tracking
+from experiments.records.studies import read_studies
+from experiments.records.study_file import all_runs_of
+from tracking.account import INSTALL, is_installed, prepare, require_key
+from tracking.mirror import Mirror
 from tracking.sent import (
     digest_of_run,
     digest_of_study,
@@ -32,6 +34,7 @@ from tracking.sent import (
     state_of,
     study_id,
 )
+from tracking.study import tell_study
 
 # Runs that are sent at a time; also what a service began to refuse while it was told live.
 OPTIONS = ("-n", "8", "--no-skip-online")
@@ -41,7 +44,7 @@ PIECES = 4  # that the work of each process is cut into
 
 @dataclass(frozen=True)
 class Item:
-    """A run of W&B, and how much of it is there.
+    """Says of a run of W&B how much of it is there.
 
     what    the folder of a run, or the name of a study
     id      on W&B
@@ -56,11 +59,12 @@ class Item:
 
 
 def items(results: Path) -> Iterator[Item]:
-    """All that W&B should have: the finished runs of all studies, and what is drawn of these."""
-    folder, studies = folder_of(results), read_studies(results)
+    """Lists all that W&B should have: finished runs of all studies, and what is drawn of them."""
+    folder, studies = folder_of(results), read_studies(results, lost := [])
     if not studies:
         raise ConfigError(f"{results} holds no study: begin with `run`")
-    paths = (p for s in studies for p in (*runs_of(s, results), *pilots_of(s, results)))
+    yield from (Item("a study", "-", "damaged", reason) for reason in lost)
+    paths = (path for study in studies for path in all_runs_of(study, results))
     for path in dict.fromkeys(paths):
         if state(path) not in (*FINISHED, State.DAMAGED):
             continue
@@ -84,37 +88,46 @@ def sync(results: Path, dry_run: bool, say: Say, console: Console) -> int:
     without a network, from the records, and then sent like the rest. Nothing is sent twice, and
     what is sent again all the same takes the place of what was there.
     """
-    if not tracking.is_installed():
-        raise ConfigError(tracking.INSTALL)
+    if not is_installed():
+        raise ConfigError(INSTALL)
     found = list(items(results))
     states = Counter(item.state for item in found)
     words = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
-    say(f"{len(found)} finished runs for W&B" + (f": {words}" if words else ""))
+    say(f"{_number(found)} for W&B" + (f": {words}" if words else ""))
     missing = [item for item in found if item.state in ("kept", "missing")]
     for item in missing if dry_run else ():
-        say(f"  {item.state:8} {item.id}  {name_of(item.what)}")
+        say(f"  {item.state:8} {item.id}  {_name_of(item.what)}")
     for item in found:
         if item.state == "damaged":
-            say(f"{name_of(item.what)} cannot be told: {item.reason}", style="red")
+            say(f"{_name_of(item.what)} cannot be told: {item.reason}", style="red")
     if dry_run or not missing:
         return int("damaged" in states)
-    folder = tracking.prepare(results)
-    tracking.require_key()
+    folder = prepare(results)
+    require_key()
     untold = [item.what for item in missing if item.state == "missing"]
     with scratch():
         failed = replay(results, untold, console)
         for what, reason in failed.items():
-            say(f"{name_of(what)} cannot be told: {reason}", style="red")
+            say(f"{_name_of(what)} cannot be told: {reason}", style="red")
         notes = [look_up(folder, item.id) for item in missing if item.what not in failed]
         send(results, [folder / note.folder for note in notes if note], console)
-    left = sum(item.state != "sent" for item in items(results))
-    say(f"{len(found) - left} of {len(found)} runs are on W&B")
+    there = [item for item in items(results) if item.state == "sent"]
+    say(f"on W&B: {_number(there)}, of {_number(found)}")
+    left = len(found) - len(there)
     if left:
         say(f"what W&B's library said is in {folder / 'log-*.txt'}; call it again to send the rest")
     return int(left > 0)
 
 
-def name_of(what: Path | str) -> str:
+def _number(found: Sequence[Item]) -> str:
+    """Says how many finished runs, and how many studies with what is drawn of them."""
+    runs = sum(isinstance(item.what, Path) for item in found)
+    studies = len(found) - runs
+    of_studies = "1 study" if studies == 1 else f"{studies:,} studies"
+    return f"{runs:,} finished run{'s' * (runs != 1)} and {of_studies}"
+
+
+def _name_of(what: Path | str) -> str:
     return what if isinstance(what, str) else f"{what.parent.name}/{what.name}"
 
 
@@ -132,7 +145,7 @@ def replay(results: Path, what: Sequence[Path | str], console: Console) -> dict[
     with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is ours
         try:
-            jobs = [pool.submit(replay_some, results, part) for part in parts]
+            jobs = [pool.submit(_replay_some, results, part) for part in parts]
         finally:
             signal.signal(signal.SIGINT, before)
         try:
@@ -142,16 +155,16 @@ def replay(results: Path, what: Sequence[Path | str], console: Console) -> dict[
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def replay_some(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
-    tracking.prepare(results)
+def _replay_some(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
+    prepare(results)
     failed = {}
     for one in what:
         try:
             if isinstance(one, str):
-                tracking.tell_study(results, one, "offline")
+                tell_study(results, one, "offline")
             else:
                 read_result(one)  # before it is begun
-                tracking.Mirror(one, "offline").conclude()
+                Mirror(one, "offline").conclude()
         except Exception as error:  # the others are sent all the same
             failed[one] = first_line(error)
     return failed

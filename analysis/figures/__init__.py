@@ -1,1 +1,1 @@
-"""Draws figures from records, each as PNG and PDF."""
+"""Draws figures from records, each as PNG, PDF and SVG."""

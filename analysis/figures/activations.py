@@ -1,4 +1,4 @@
-"""What the gates did: the paper's Figures 6 and 7, and what these leave open. Data in, Figure out.
+"""Draws what the gates did: as in the paper's Figures 6 and 7, and by depth.
 
 Draw within `matplotlib.rc_context(analysis.figures.style.STYLE)`.
 """
@@ -12,59 +12,79 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.gate_facts import HIGH, LOW, default_classes, saturation, start_of
 from analysis.figures.style import PALETTE
 from experiments.records.gates import Block, Gates, spaced
 from experiments.records.parsing import ConfigError, checked
 from senet.config import choose, stage_of
 
-# The paper shows goldfish, pug, plane and cliff; here what is closest to them.
-CLASSES = {
-    "cifar10": ("dog", "airplane", "frog", "ship"),
-    "cifar100": ("aquarium_fish", "wolf", "rocket", "mountain"),
-}
 LINES = [(PALETTE[0], "-"), (PALETTE[3], "--"), (PALETTE[2], "-."), (PALETTE[1], ":")]
 MOST_PANELS = 9
-LOW, HIGH = 0.1, 0.9  # gates beyond them are saturated
 
 Names = Sequence[str] | None
 Panel = tuple[Axes, Block, np.ndarray]
 
 
-def figure6(gates: Gates, classes: Names = None, channels: int | None = 50) -> Figure:
-    """Mean gate of each channel for some classes and for all: the paper's Figure 6.
+def figure6(
+    gates: Gates, classes: Names = None, channels: int | None = 50, gate: str | None = None
+) -> Figure:
+    """Draws the mean gate of each channel for some classes and for all: the paper's Figure 6.
 
     Args:
         gates: of one run.
         classes: names; four of them where there are none.
         channels: curves go through so many, evenly spaced; None: through all that are kept.
+        gate: its function, and then deviations from its value at logit 0 are drawn.
     """
     figure, panels = by_block(gates, channels)
     curves = class_curves(gates, classes or default_classes(gates))
     for ax, block, sample in panels:
-        draw_curve(ax, block.mean[block.channels[sample]], "k", "-", label(gates), width=1.7)
+        start = draw_start(ax, gate, block)
+        overall = block.mean[block.channels[sample]] - start
+        draw_curve(ax, overall, "k", "-", label(gates), width=1.7)
         for name, number, color, dashes in curves:
-            draw_curve(ax, block.class_mean[number, sample], color, dashes, label(gates, name))
-    return finished(figure, panels, "mean gate")
+            mean = block.class_mean[number, sample] - start
+            draw_curve(ax, mean, color, dashes, label(gates, name))
+    return finished(figure, panels, "mean gate" + less(gate))
 
 
-def figure7(gates: Gates, classes: Names = None, channels: int | None = 50) -> Figure:
-    """Mean gate (line) and its standard deviation within a class (band): the paper's Figure 7.
+def figure7(
+    gates: Gates, classes: Names = None, channels: int | None = 50, gate: str | None = None
+) -> Figure:
+    """Draws the mean gate (line) and its standard deviation within a class (band): Figure 7.
 
-    As `figure6`; the first two of its classes where no names are given.
+    It takes what `figure6` takes; without names it draws the first two of its classes.
     """
     figure, panels = by_block(gates, channels)
     curves = class_curves(gates, classes or default_classes(gates)[:2])
     for ax, block, sample in panels:
+        start = draw_start(ax, gate, block)
         for name, number, color, dashes in curves:
-            mean, std = block.class_mean[number, sample], block.class_std[number, sample]
+            mean, std = block.class_mean[number, sample] - start, block.class_std[number, sample]
             band = (mean - std, mean + std)
             ax.fill_between(range(len(mean)), *band, color=color, alpha=0.25, lw=0)
             draw_curve(ax, mean, color, dashes, label(gates, name))
-    return finished(figure, panels, "gate: mean ± std within a class")
+    return finished(figure, panels, f"gate{less(gate)}: mean ± std within a class")
+
+
+def draw_start(ax: Axes, gate: str | None, block: Block) -> float:
+    """Draws a line where a block's gates start, and returns that value; 0 where it is unknown."""
+    start = start_of(gate, len(block.mean))
+    if start is None:
+        return 0.0
+    ax.axhline(0, color="0.5", lw=0.8, zorder=1)
+    return start
+
+
+def less(gate: str | None) -> str:
+    """Says what was subtracted from the gates; "" for nothing."""
+    start = start_of(gate, 2)
+    known = {0.5: " minus 1/2", 1.0: " minus 1", 0.0: "", None: ""}
+    return " minus 1/C" if gate == "softmax" else known[start]
 
 
 def by_block(gates: Gates, channels: int | None) -> tuple[Figure, list[Panel]]:
-    """A panel a block: its axes, the block, and which of its kept channels are drawn, (n,)."""
+    """Makes one panel per block: axes, block, and which of its kept channels are drawn, (n,)."""
     names = shown(list(gates.blocks))
     columns = 2 if len(names) in (2, 4) else min(3, len(names))
     rows, panels = ceil(len(names) / columns), []
@@ -87,23 +107,21 @@ def by_block(gates: Gates, channels: int | None) -> tuple[Figure, list[Panel]]:
 
 
 def shown(names: list[str]) -> list[str]:
-    """The blocks that get a panel: all of a few; of more, as in the paper, each stage's last one,
-    and the last three of the last stage."""
+    """Returns the blocks that get a panel: all, where there are few.
+
+    Of more it takes, as the paper does, the last of each stage, and three of the last stage.
+    """
     if len(names) > MOST_PANELS:
         *stages, last = (list(group) for _, group in groupby(names, stage_of))
         names = [stage[-1] for stage in stages] + last[-3:]
     return [names[i] for i in spaced(len(names), min(MOST_PANELS, len(names)))]
 
 
-def default_classes(gates: Gates) -> tuple[str, ...]:
-    """Four of the data set's classes: those of CLASSES, or evenly spaced ones."""
-    names = gates.class_names
-    some = tuple(names[i] for i in spaced(len(names), min(4, len(names))))
-    return next((row for row in CLASSES.values() if set(row) <= set(names)), some)
-
-
 def class_curves(gates: Gates, classes: Sequence[str]) -> list[tuple]:
-    """(name, number, colour, dashes) of each. Raises ConfigError for an unknown name."""
+    """Returns (name, number, colour, dashes) of each class.
+
+    Raises ConfigError for an unknown name.
+    """
     table = {name: number for number, name in enumerate(gates.class_names)}
     return [
         (name, checked(choose, "class", name, table), *LINES[i % len(LINES)])
@@ -112,7 +130,7 @@ def class_curves(gates: Gates, classes: Sequence[str]) -> list[tuple]:
 
 
 def label(gates: Gates, name: str | None = None) -> str:
-    """A class, or all of them, and how many images there are."""
+    """Names a class, or all classes, and says how many images there are."""
     images = gates.images.sum() if name is None else gates.images[gates.class_names.index(name)]
     return f"{name or 'all classes'} (n = {images:,})"
 
@@ -123,16 +141,16 @@ def draw_curve(ax: Axes, y: np.ndarray, color, dashes: str, name: str, width: fl
 
 
 def finished(figure: Figure, panels: list[Panel], text: str) -> Figure:
-    ax = panels[0][0]
-    ax.set_ylim(gate_limits([block for _, block, _ in panels], *ax.get_ylim()))
-    handles, labels = ax.get_legend_handles_labels()
+    handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, handlelength=3)
     figure.supylabel(text, size=9)
     return figure
 
 
 def gate_limits(blocks: list[Block], low: float, high: float) -> tuple[float, float]:
-    """0 to 1 for gates that lie and spread there, as sigmoids do; else what is drawn, and 0.
+    """Returns the limits of the axis: 0 and 1 for gates that lie and spread there, as sigmoids do.
+
+    Else they are those of what is drawn, with 0 inside.
 
     No number between 0 and 1 of mean m has a variance above m (1 - m): a ReLU may. A softmax stays
     near 1/C, where 0 to 1 would show a flat line.
@@ -143,31 +161,28 @@ def gate_limits(blocks: list[Block], low: float, high: float) -> tuple[float, fl
 
 
 def chance_share(images: np.ndarray) -> float:
-    """The mean of `class_share` if classes meant nothing; images (classes,)."""
+    """Returns the mean of `class_share` for gates that ignore the class; images (classes,)."""
     return (np.count_nonzero(images) - 1) / (images.sum() - 1)
 
 
-def saturation(block: Block) -> tuple[float, float]:
-    """Shares of channels whose mean gate is below LOW, and above HIGH."""
-    return float((block.mean < LOW).mean()), float((block.mean > HIGH).mean())
-
-
 def quartiles(values: np.ndarray) -> np.ndarray:
-    """(3,): first quartile, median and third; NaN of no values."""
+    """Returns first quartile, median and third quartile, (3,); NaN where there are no values."""
     return np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else np.full(3, np.nan)
 
 
 def specificity(runs: Sequence[Gates]) -> Figure:
-    """By depth: how far gates tell classes apart, and how far they are open (claim 8).
+    """Draws by depth how well gates tell classes apart (claim 8), and which are saturated, if any.
 
     Args:
         runs: seeds of one network, one or more; the first is drawn in full.
     """
+    has_saturated = any(sum(saturation(block)) for block in runs[0].blocks.values())
     figure = Figure(figsize=(7.2, 3.4))
-    left, right = figure.subplots(1, 2)
-    draw_shares(runs, left)
-    draw_saturation(runs[0], right)
-    for ax, side in ((left, "left"), (right, "right")):
+    axes = figure.subplots(1, 1 + has_saturated, squeeze=False)[0]
+    draw_shares(runs, axes[0])
+    if has_saturated:
+        draw_saturation(runs[0], axes[1])
+    for ax, side in zip(axes, ("left", "right"), strict=False):
         draw_depth(list(runs[0].blocks), ax)
         handles, labels = ax.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc=f"outside lower {side}", fontsize=8)
@@ -204,7 +219,7 @@ def draw_saturation(gates: Gates, ax: Axes) -> None:
 
 
 def draw_depth(names: list[str], ax: Axes) -> None:
-    """The blocks along x, as many by name as fit, and lines between the stages."""
+    """Writes the names of blocks along x, as many as fit, and draws lines between the stages."""
     step = ceil(len(names) / 18)
     ax.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
     ax.set_xlim(-0.5, len(names) - 0.5)

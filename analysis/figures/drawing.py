@@ -1,4 +1,4 @@
-"""Figures are drawn once: again only where the records or the code that they are made of changed.
+"""Draws each figure once, and again only where its records or the code that draws it changed.
 
 RESULTS/figures/.drawn.json notes what each figure was made of, and a checksum of its file. It may
 be deleted at any time, and then all figures are drawn again.
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from analysis.load import Study
+from analysis.study import Study
 from experiments.processes.signals import children_ignore_stops
 from experiments.records.files import digest_of_file, write_json
 
@@ -28,11 +28,11 @@ LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn")
 
 @dataclass(frozen=True)
 class Drawing:
-    """Some figures that are drawn at once.
+    """Describes some figures that one function call draws.
 
     name      of the drawing, one in its folder
     studies   whose records are in it
-    function  draws: called as function(*arguments), it returns the paths of its files
+    function  draws them: function(*arguments) returns the paths of its files
     """
 
     name: str
@@ -42,7 +42,7 @@ class Drawing:
 
     @property
     def source(self) -> str:
-        """What it is made of: a digest of the records, the code and the libraries."""
+        """Returns a digest of what the figures are made of: records, code and libraries."""
         parts = [code(), *(study.digest for study in self.studies)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
@@ -59,7 +59,7 @@ def code() -> str:
 
 
 def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
-    """Draws what is not there or has changed; many drawings on all cores.
+    """Draws what is missing or has changed; uses all cores where there are many drawings.
 
     Returns:
         The files of all drawings, also of those that were there.
@@ -76,7 +76,7 @@ def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
 
 
 def is_there(drawing: Drawing, note: dict | None, folder: Path) -> bool:
-    """Tells whether a drawing was made of the same, and nobody has changed its files since."""
+    """Tells whether a drawing was made from the same source, and its files are unchanged."""
     return (
         note is not None
         and note["source"] == drawing.source
@@ -102,7 +102,7 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
 
 
 def read_notes(folder: Path) -> dict[str, dict]:
-    """Returns the notes by drawing; none where the file is not there, or is not what we write."""
+    """Returns the notes by drawing; none where their file is missing, or is not what we write."""
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
         return {

@@ -1,72 +1,23 @@
-"""The forest plot: every variant's difference from its reference, over all studies."""
+"""Draws the forest plot: every variant's difference from its reference, over all studies."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import OURS, PAPER, STYLE, marks, write
-from analysis.load import Study
-from analysis.statistics.comparisons import MARGINS, against_reference, pair, verdict
+from analysis.figures.compared import Line, lines, reach
+from analysis.figures.looks import INK, PAPER
+from analysis.figures.style import STYLE, marks, write
+from analysis.statistics.comparisons import MARGINS
 from analysis.statistics.stats import Difference
-from experiments.records.states import State
-
-FEWEST_POINTS = 1.5  # of the axis, to each side
-
-
-@dataclass(frozen=True)
-class Line:
-    """A variant: its difference, the paper's (NaN for none), the verdict, and how many seeds."""
-
-    label: str
-    found: Difference
-    paper: float
-    verdict: str
-    seeds: int
-
-
-def compared(studies: Sequence[Study]) -> dict[str, list[tuple[Study, str]]]:
-    """Title of a study, with its reference -> its variants; each pair of networks only once."""
-    seen: set[tuple[str, str]] = set()
-    blocks: dict[str, list[tuple[Study, str]]] = {}
-    for study in studies:
-        for row, found in against_reference(study).items():
-            both = study.cells[row], study.cells[study.references[row]]
-            is_over = {State.DIVERGED, State.FAILED} & set(study.states(row))
-            if both in seen or (math.isnan(found.estimate) and not is_over):
-                continue
-            seen.add(both)
-            against = study.reference or study.references_in_words
-            name = f"{study.asked.title} (minus {against})"
-            blocks.setdefault(name, []).append((study, row))
-    return blocks
-
-
-def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
-    """Title of a study, with its reference -> what is drawn of its variants."""
-    return {
-        name: [line(study, row) for study, row in block]
-        for name, block in compared(studies).items()
-    }
-
-
-def line(study: Study, row: str) -> Line:
-    reference = study.references[row]
-    found, word = pair(study, row, reference), verdict(study, row)
-    if math.isnan(found.estimate):  # no run of it ended in a number
-        word = State.DIVERGED if State.DIVERGED in study.states(row) else State.FAILED
-    paper = study.paper.top1[row] - study.paper.top1[reference]
-    seeds = min(len(study.errors(row)), len(study.errors(reference)))
-    return Line(row, found, paper, word, seeds)
+from analysis.study import Study
 
 
 def forest(studies: Sequence[Study]) -> Figure:
-    """Ours with interval (filled), the paper's (hollow), the margin (band), the verdict.
+    """Draws our differences with intervals (filled), the paper's (hollow), margin (band), verdicts.
 
     Args:
         studies: of one data set, network and recipe.
@@ -93,7 +44,7 @@ def forest(studies: Sequence[Study]) -> Figure:
     where = f"{network} on {asked.dataset}" if network else asked.dataset
     figure.suptitle(f"Every variant against its reference · {where}, {marks(studies[0])}")
     handles = [
-        ax.errorbar([], [], xerr=[], fmt="D", color=OURS, ms=4, capsize=2,
+        ax.errorbar([], [], xerr=[], fmt="D", color=INK, ms=4, capsize=2,
                     label="ours, 95 % interval"),
         *ax.plot([], [], "D", mfc="none", mec=PAPER, ms=5, label="the paper's, on its own data"),
         ax.axvspan(0, 0, color="0.92", label=f"within {margin:g} points: alike"),
@@ -103,7 +54,7 @@ def forest(studies: Sequence[Study]) -> Figure:
 
 
 def label_rows(ax: Axes, blocks: dict[str, list[str]]) -> list[float]:
-    """Writes the names of blocks and of their rows, and returns where the rows stand."""
+    """Writes the names of blocks and of their rows, and returns the places of the rows."""
     ticks, place = {}, 0.0
     for name, rows in blocks.items():
         ax.annotate(
@@ -118,27 +69,30 @@ def label_rows(ax: Axes, blocks: dict[str, list[str]]) -> list[float]:
     return list(ticks)
 
 
-def reach(found: list[Line]) -> float:
-    """How far the axis goes: far enough for most; single large differences are named instead."""
-    ends = [abs(x) for f in found for x in (f.found.low, f.found.high, f.found.estimate, f.paper)]
-    ends = [end for end in ends if not math.isnan(end)]
-    return max(FEWEST_POINTS, 1.1 * float(np.quantile(ends, 0.85)))
-
-
 def draw_interval(found: Difference, ax: Axes, place: float, limit: float, digits: int = 1) -> None:
-    if abs(found.estimate) > 0.97 * limit:  # beyond the axis: an arrow and the number
+    """Draws a difference with its interval; one beyond the axis as an arrow with its numbers."""
+    if abs(found.estimate) > 0.97 * limit:
         side = math.copysign(1, found.estimate)
-        ax.plot(side * 0.97 * limit, place, ">" if side > 0 else "<", color=OURS, ms=6)
-        ax.annotate(f"{found.estimate:+z.{digits}f}", (side * 0.97 * limit, place), (-side * 6, 0),
+        inner = found.low if side > 0 else found.high
+        if abs(inner) < 0.97 * limit:  # the part of the interval that is on the axis
+            ax.plot([inner, side * 0.97 * limit], [place, place], "-", color=INK, lw=1.5)
+        ax.plot(side * 0.97 * limit, place, ">" if side > 0 else "<", color=INK, ms=6)
+        ends = (f"{found.low:+z.{digits}f}", f"{found.high:+z.{digits}f}")
+        if digits > 1 or math.isnan(found.low):  # panels of other outcomes have no room for more
+            text = f"{found.estimate:+z.{digits}f}"
+        else:
+            text = f"{found.estimate:+z.{digits}f} [{', '.join(ends)}]"
+        at = inner if abs(inner) < 0.97 * limit else side * 0.97 * limit
+        ax.annotate(text, (at, place), (-side * 6, 0),
                     textcoords="offset points", ha="right" if side > 0 else "left", va="center",
-                    fontsize=8, color=OURS)  # fmt: skip
-    else:
-        known = not math.isnan(found.low)
-        half = [[found.estimate - found.low], [found.high - found.estimate]] if known else None
-        ax.errorbar(found.estimate, place, xerr=half, fmt="D", color=OURS, ms=4, capsize=2)
-        for end, sign in ((found.low, "<"), (found.high, ">")):
-            if abs(end) > limit:  # the interval goes on
-                ax.plot(math.copysign(0.99 * limit, end), place, sign, color=OURS, ms=4)
+                    fontsize=8, color=INK)  # fmt: skip
+        return
+    known = not math.isnan(found.low)
+    half = [[found.estimate - found.low], [found.high - found.estimate]] if known else None
+    ax.errorbar(found.estimate, place, xerr=half, fmt="D", color=INK, ms=4, capsize=2)
+    for end, sign in ((found.low, "<"), (found.high, ">")):
+        if abs(end) > limit:  # the interval goes on
+            ax.plot(math.copysign(0.99 * limit, end), place, sign, color=INK, ms=4)
 
 
 def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
@@ -154,6 +108,6 @@ def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
 
 
 def save(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    """The forest plot as PNG and PDF."""
+    """Draws the forest plot and writes it as a file of each format."""
     with matplotlib.rc_context(STYLE):
         return write(forest(studies), folder, name)

@@ -1,4 +1,4 @@
-"""The figures of one network's gates (see `subjects`)."""
+"""Draws the figures of one network's gates (see `subjects`)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +12,16 @@ from analysis.figures.kinds import TITLES
 from analysis.figures.replacements import interventions
 from analysis.figures.style import STYLE, marks, where, write
 from analysis.figures.walk import walk
-from analysis.load import Study
 from analysis.statistics.interventions import intervention_frame
+from analysis.study import Study
 from experiments.records.gates import Gates
 
 
 def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
-    """The figures of one subject as PNG and PDF, the same bytes on every rebuild."""
-    found = study.gates(row), intervention_frame(study.of(row))
+    """Writes the figures of one network's gates in each format, the same bytes on every rebuild."""
+    runs = study.of(row)
+    gate = runs["config.se.gate"].iloc[0] if "config.se.gate" in runs and len(runs) else None
+    found = study.gates(row), intervention_frame(runs), gate
     with matplotlib.rc_context(STYLE):
         return [
             path
@@ -28,17 +30,20 @@ def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
         ]
 
 
-def draw(runs: dict[int, Gates], frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
-    """(kind, of which runs, figure). Those by class are of the first seed that has such gates.
+def draw(
+    runs: dict[int, Gates], frame: pd.DataFrame, gate: str | None = None
+) -> Iterator[tuple[str, str, Figure]]:
+    """Yields (kind, of which runs, figure); figures by class are of the first seed with such gates.
 
     Args:
         runs: seed -> what its gates did.
         frame: as from `intervention_frame`; where it is empty, no gate was replaced.
+        gate: its function.
     """
     by_class = {seed: gates for seed, gates in runs.items() if has_classes(gates)}
     for seed, gates in list(by_class.items())[:1]:
-        yield "figure6", f"seed {seed}", figure6(gates)
-        yield "figure7", f"seed {seed}", figure7(gates)
+        yield "figure6", f"seed {seed}", figure6(gates, gate=gate)
+        yield "figure7", f"seed {seed}", figure7(gates, gate=gate)
     if runs:
         yield "specificity", f"n = {len(runs)}", specificity(list(runs.values()))
     walks = {seed: gates for seed, gates in runs.items() if gates.walk is not None}
@@ -55,7 +60,7 @@ def has_classes(gates: Gates) -> bool:
 
 
 def entitle(figure: Figure, name: str, study: Study, row: str, which: str) -> Figure:
-    """The title of a figure of the gates: what, of which network, and what it must not prove."""
+    """Writes the title of a figure of gates: what it shows, of which network, and its limits."""
     text = f"{TITLES[name]} · {row}, {where(study)}, {which} · {marks(study)}"
-    figure.suptitle(text, fontsize=9.5)
+    figure.suptitle(text, fontsize=9.5, wrap=True)
     return figure

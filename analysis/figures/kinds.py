@@ -1,8 +1,12 @@
-"""Which figures there are, in their order on the page. No matplotlib: it is for those who draw."""
+"""Lists which figures there are, in their order on the page.
 
-# `figures.FIGURES`
-STUDIES = ("budget", "errors", "ratio", "curves", "figure4", "cost", "factorial", "tuning")
-TITLES = {  # of the figures of gates, `cells.draw`
+It does not import matplotlib: only modules that draw do.
+"""
+
+# Of a study: the rows of FIGURES in study.py.
+STUDIES = ("budget", "ratio", "errors", "curves", "figure4", "cost", "factorial", "tuning")
+MAIN = STUDIES[:3]  # the one figure of a study: the first of these that it has
+TITLES = {  # of the figures of gates: what `draw` in gates.py gives
     "figure6": "Mean gate of each channel (Figure 6)",
     "figure7": "Gates within a class (Figure 7)",
     "specificity": "What the gates say, by depth",
@@ -10,6 +14,7 @@ TITLES = {  # of the figures of gates, `cells.draw`
     "interventions": "Error with other gates",
 }
 KINDS = (*STUDIES, *TITLES)
+OF_A_GROUP = ("forest", "outcomes")
 # Under the secondary outcomes.
 BEHIND = (
     "How good the probabilities are: each variant minus its reference, with 95 % intervals; left "
@@ -17,7 +22,7 @@ BEHIND = (
 )
 # Of the forest plot.
 CAPTION = (
-    "Filled is ours, with 95 % intervals, the same as in every table; hollow is the paper's, on "
-    "its own data; in the band two networks count as alike. A verdict stands where the "
+    "Filled marks are ours, with the 95 % intervals of the tables; hollow ones are the paper's, on "
+    "its own data; inside the band two networks count as alike. A verdict stands where the "
     "comparison was declared beforehand."
 )

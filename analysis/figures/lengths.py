@@ -1,4 +1,4 @@
-"""Figures of a study across lengths of training, and of the pilots that tuned a study."""
+"""Draws a study across lengths of training, and the pilots that tuned a study."""
 
 import math
 from collections.abc import Callable
@@ -7,19 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis.figures.style import MARKS, entitled, seeds_text, where
-from analysis.load import Study
+from analysis.figures.looks import series_looks
+from analysis.figures.style import entitled, seeds_text, where
 from analysis.statistics.comparisons import MARGINS, against_reference, shown
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.statistics.stats import Difference
+from analysis.study import Study
 from analysis.tables.notes import SETTINGS
 from experiments.records.study_file import Tune
 
 APART = 1.02  # marks of different networks stand so far from each other, on the axis of lengths
+BESIDE = 1.2  # the axis goes so far beyond the lengths
 
 
 def budget(study: Study) -> Figure:
-    """Error against the length of the training, and below it what differs at each length."""
+    """Draws error against the length of the training, and below it differences by length."""
     panels = [draw_errors]
     panels += [draw_differences] * bool(study.references) + [draw_declared] * bool(slopes(study))
     figure = Figure(figsize=(7.2, 1.2 + 2.4 * len(panels)))
@@ -31,6 +33,7 @@ def budget(study: Study) -> Figure:
     axes[0].set_title(f"{where(study)}, {seeds_text(study)}")
     lengths = sorted({length for rows in series(study).values() for length in rows})
     axes[-1].set_xscale("log", base=2)
+    axes[-1].set_xlim(lengths[0] / BESIDE, lengths[-1] * BESIDE)  # also while most are not there
     axes[-1].set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes[-1].xaxis.set_minor_locator(NullLocator())
     axes[-1].set_xlabel(UNITS[unit(study)])
@@ -59,21 +62,22 @@ def draw_differences(study: Study, ax: Axes) -> None:
 
 
 def draw_networks(study: Study, ax: Axes, find: Callable[[str], tuple[float, float]]) -> None:
-    """A line a network: find(row) is a number and the half-width of its interval."""
+    """Draws one line per network: find(row) is a number and the half-width of its interval."""
     networks = series(study)
+    seen = series_looks(list(networks))
     for number, (network, rows) in enumerate(networks.items()):
-        color, mark = MARKS[number % len(MARKS)]
+        look = seen[network]
         shift = APART ** (number - (len(networks) - 1) / 2)
         found = [find(row) for row in rows.values()]
         ax.errorbar(
             [length * shift for length in rows], [number for number, _ in found],
             yerr=[0 if math.isnan(half) else half for _, half in found],
-            color=color, marker=mark, ms=5, capsize=2, lw=1, label=network,
+            color=look.color, marker=look.marker, ms=5, capsize=2, lw=1, label=network,
         )  # fmt: skip
 
 
 def draw_declared(study: Study, ax: Axes) -> None:
-    """The declared difference at each length with its interval, and in words its slopes."""
+    """Draws the declared difference at each length with its interval, and writes its slopes."""
     one, *_ = declared = slopes(study)
     found = {x: d for x, d in by_length(study, one).items() if not math.isnan(d.estimate)}
     halves = [0 if math.isnan(d.low) else d.high - d.estimate for d in found.values()]
@@ -89,9 +93,10 @@ def draw_declared(study: Study, ax: Axes) -> None:
 
 
 def tuning(study: Study) -> Figure:
-    """Held-out error of the pilots against the value that they tried; a panel a length."""
+    """Draws the held-out error of the pilots against the value they tried, one panel per length."""
     tune = study.asked.tune
     networks = series(study) or {row: {0: row} for row in study.rows}
+    seen = series_looks(list(networks))
     lengths = sorted({length for rows in networks.values() for length in rows})
     lengths = [x for x in lengths if any(known(tune, rows.get(x)) for rows in networks.values())]
     columns = min(3, len(lengths))
@@ -101,22 +106,27 @@ def tuning(study: Study) -> Figure:
     for ax in axes.flat[len(lengths) :]:
         ax.remove()
     for ax, length in zip(axes.flat, lengths, strict=False):
-        for number, (network, found) in enumerate(networks.items()):
-            color, mark = MARKS[number % len(MARKS)]
+        for network, found in networks.items():
+            color, mark = seen[network].color, seen[network].marker
             errors = known(tune, found.get(length))
             ax.plot(list(errors), list(errors.values()), marker=mark, mfc="w", color=color, ms=5,
                     lw=1.2, label=network)  # fmt: skip
             row = found.get(length)
             if row in tune.rows and (chosen := tune.rows[row].chosen) in errors:
                 ax.plot(chosen, errors[chosen], marker=mark, color=color, ms=6)
+            for value in diverged(tune, row):  # at the upper edge, whatever the axis shows
+                ax.text(value, 1, "×", color=color, transform=ax.get_xaxis_transform(),
+                        ha="center", va="top", fontsize=10)  # fmt: skip
         ax.set_xscale("log")
-        values = sorted({x for rows in networks.values() for x in known(tune, rows.get(length))})
+        rows_here = [rows.get(length) for rows in networks.values()]
+        values = sorted({x for row in rows_here for x in (*known(tune, row), *diverged(tune, row))})
         ax.set_xticks(values, [f"{value:g}" for value in values], fontsize=8)
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(color="0.9")
         if length:
             ax.set_title(f"{length:,} {UNITS[unit(study)]}")
-    figure.supxlabel(f"{SETTINGS.get(tune.key, tune.key)}; filled: chosen", fontsize=9)
+    lost = "; ×: diverged" if any(diverged(tune, row) for row in tune.rows) else ""
+    figure.supxlabel(f"{SETTINGS.get(tune.key, tune.key)}; filled: chosen{lost}", fontsize=9)
     figure.supylabel("error on held-out images (%)", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
@@ -129,7 +139,14 @@ def any_known(study: Study) -> bool:
     return tune is not None and any(known(tune, row) for row in tune.rows)
 
 
+def diverged(tune: Tune, row: str | None) -> list[float]:
+    """Lists the values whose pilots diverged, of a row that is tuned."""
+    if row not in tune.rows or tune.rows[row].chosen is None:
+        return []  # they may not have been trained yet
+    return [value for value, error in tune.rows[row].tried if error is None]
+
+
 def known(tune: Tune, row: str | None) -> dict[float, float]:
-    """Value -> error of those pilots of a row that ended in a number."""
+    """Maps value to error, for the pilots of a row that ended in a number."""
     tried = tune.rows[row].tried if row in tune.rows else ()
     return {value: error for value, error in tried if error is not None}

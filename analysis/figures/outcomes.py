@@ -1,4 +1,4 @@
-"""The secondary outcomes as one figure: every variant's differences from its reference."""
+"""Draws the secondary outcomes as one figure: every variant's differences from its reference."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.forest import compared, draw_interval, label_rows
+from analysis.figures.compared import compared
+from analysis.figures.forest import draw_interval, label_rows
 from analysis.figures.style import STYLE, marks, write
-from analysis.load import Study
 from analysis.statistics.secondary import DIGITS, TITLES, compared_in, difference
+from analysis.study import Study
 
 
 def outcomes(studies: Sequence[Study]) -> Figure:
-    """A panel an outcome: the difference from the reference, with its 95 % interval.
+    """Draws one panel per outcome: the differences from the reference, with 95 % intervals.
 
     Args:
         studies: of one data set, network and recipe, with an outcome in which rows are compared.
@@ -42,6 +43,6 @@ def outcomes(studies: Sequence[Study]) -> Figure:
 
 
 def save(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    """The figure as PNG and PDF."""
+    """Draws the figure and writes it as a file of each format."""
     with matplotlib.rc_context(STYLE):
         return write(outcomes(studies), folder, name)

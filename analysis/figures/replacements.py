@@ -1,4 +1,4 @@
-"""The figure of what a network loses when its gates are replaced."""
+"""Draws what a network loses when its gates are replaced."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ TICKS = [-50, -10, -2, -1, 0, 1, 2, 10, 50]  # of a rise in points
 
 
 def interventions(errors: pd.DataFrame) -> Figure:
-    """Rise of the error with other gates in all blocks, and in those of one stage alone.
+    """Draws the rise of the error with other gates in all blocks, and in those of one stage alone.
 
     Args:
         errors: as from `intervention_frame`.
@@ -42,7 +42,7 @@ def interventions(errors: pd.DataFrame) -> Figure:
 
 
 def draw_rises(errors: pd.DataFrame, ax: Axes, shift: float, color, sign: str, name: str) -> None:
-    """One place's rises, a row a replacement: seeds, their mean and its 95 % interval."""
+    """Draws one place's rises, one row per replacement: seeds, their mean and its 95 % interval."""
     for row, how in enumerate(WORDS):
         rises = errors.rise[errors.how == how]
         mean, half = interval(rises)
@@ -55,7 +55,7 @@ def draw_rises(errors: pd.DataFrame, ax: Axes, shift: float, color, sign: str, n
 
 
 def draw_scale(ax: Axes) -> None:
-    """Linear to 2 points and logarithmic beyond, as gates of 1 cost ten times what others do."""
+    """Makes x linear to 2 points, logarithmic beyond: gates of 1 cost ten times what others do."""
     ax.set_xscale("symlog", linthresh=2, linscale=0.8)
     low, high = ax.get_xlim()
     ax.set_xlim(max(-100, min(-1, low)), min(100, max(2, high)))

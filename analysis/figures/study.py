@@ -1,4 +1,9 @@
-"""The figures of a study: a study in, Figure out. `FIGURES` says which study gets which."""
+"""Draws the figures of a study; `FIGURES` says which study gets which.
+
+A further figure is a function and its row in FIGURES, a name in kinds.py, and a caption in
+analysis/page/captions.py. A figure that is not of a study alone is drawn by another module:
+gates.py, forest.py, outcomes.py.
+"""
 
 import math
 import re
@@ -7,25 +12,26 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.lengths import any_known, budget, tuning
-from analysis.figures.style import CONTROLS, OURS, PAPER, STYLE, entitled, seeds_text, where, write
+from analysis.figures.looks import CONTROLS, looks
+from analysis.figures.style import OURS, PAPER, STYLE, entitled, seeds_text, where, write
 from analysis.figures.training import curves, figure4, has_curves, pairs
-from analysis.load import Study
 from analysis.statistics.effects import effects
 from analysis.statistics.lengths import series
+from analysis.study import Study
 from analysis.tables.study import numbers
 
 RATIO = re.compile(r"r = \d+")
 MOST_LINES = 20
+CONTROL = "control"  # the study that asks what a wider plain network would get for the same cost
 
 
 def errors(study: Study) -> Figure:
-    """Test error of every variant: seeds, mean and interval; the paper's with its order beside."""
+    """Draws every variant's test error: seeds, mean, interval; beside it the paper's, ranked."""
     has_paper = study.paper.top1.notna().any()
     figure = Figure(figsize=(7.2, 1.3 + 0.26 * len(study.rows)))
     ratios = [3, 2][: 1 + has_paper]
@@ -37,14 +43,14 @@ def errors(study: Study) -> Figure:
 
 
 def draw_errors(study: Study, ax: Axes) -> Axes:
-    for place, row in enumerate(study.rows):
+    for place, (row, look) in enumerate(looks(study).items()):
         values = study.errors(row)
         mean, half = study.pool.mean(study.cells[row])
         if len(values) > 1:
-            ax.plot(values, [place] * len(values), "o", mfc="none", mec=OURS, ms=4, alpha=0.6)
-            ax.errorbar(mean, place, xerr=half, fmt="D", color=OURS, ms=5, capsize=3)
+            ax.plot(values, [place] * len(values), "o", mfc="none", mec=look.color, ms=4, alpha=0.6)
+            ax.errorbar(mean, place, xerr=half, fmt=look.marker, color=look.color, ms=5, capsize=3)
         elif len(values):
-            ax.plot(mean, place, "D", color=OURS, ms=5)
+            ax.plot(mean, place, look.marker, color=look.color, ms=5)
         else:
             ax.annotate(
                 "no result", (0.02, place), xycoords=("axes fraction", "data"), va="center",
@@ -62,7 +68,7 @@ def draw_errors(study: Study, ax: Axes) -> Axes:
 
 
 def draw_published(study: Study, ax: Axes) -> Axes:
-    """The paper's errors, each with its place in their order."""
+    """Draws the paper's errors, each with its rank among them."""
     order = study.paper.top1.rank(method="min")
     for place, row in enumerate(study.rows):
         error = study.paper.top1[row]
@@ -82,7 +88,7 @@ def draw_published(study: Study, ax: Axes) -> Axes:
 
 
 def ratio(study: Study) -> Figure:
-    """Error and parameters against the reduction ratio r (Table 10); the paper's below ours."""
+    """Draws error and parameters against reduction ratio r (Table 10), the paper's below ours."""
     figure = Figure(figsize=(7.2, 5.2))
     axes = figure.subplots(2, 2, sharex=True)
     table = numbers(study).set_index("row").astype({"parameters": float})
@@ -105,13 +111,13 @@ def ratio(study: Study) -> Figure:
 def draw_against_ratio(
     values: pd.Series, ax: Axes, color, halves: pd.Series | None = None, mfc=None
 ) -> Axes:
-    """`values` of the rows `r = ...` as points, of the controls as level lines."""
+    """Draws the `values` of the rows `r = ...` as points, those of the controls as level lines."""
     rows = [row for row in values.index if row not in CONTROLS]
     ratios = [int(row.removeprefix("r = ")) for row in rows]
-    for control, (grey, dashes) in CONTROLS.items():
+    for control, look in CONTROLS.items():
         level = values.get(control, math.nan)
         if not math.isnan(level):
-            ax.axhline(level, color=grey, ls=dashes, label=control)
+            ax.axhline(level, color=look.color, ls=look.line, label=control)
     yerr = None if halves is None else halves[rows]
     ax.errorbar(ratios, values[rows], yerr=yerr, fmt="D-", color=color, mfc=mfc, ms=5, capsize=3)
     ax.set_xscale("log", base=2)
@@ -121,7 +127,7 @@ def draw_against_ratio(
 
 
 def cost(study: Study) -> Figure:
-    """Error against parameters and operations; plain networks are joined."""
+    """Draws error against parameters and operations; a line joins the plain networks."""
     table = numbers(study).set_index("row").astype({"parameters": float, "multiply_adds": float})
     plain = plain_rows(study)
     axes_of = {
@@ -131,15 +137,13 @@ def cost(study: Study) -> Figure:
     axes_of = {name: values for name, values in axes_of.items() if values.notna().any()}
     figure = Figure(figsize=(8.4, max(3.4, 1.6 + 0.19 * len(table))))
     axes = figure.subplots(1, len(axes_of), sharey=True, squeeze=False)
-    several = plain[0] if len(plain) == 1 else f"without SE ({len(plain)} networks)"
-    colors = dict(zip(table.index, sns.color_palette("husl", len(table)), strict=True))
+    seen = looks(study)
     for ax, (name, values) in zip(axes[0], axes_of.items(), strict=True):
         for row in table.index:
-            is_plain = row in plain
             ax.errorbar(
                 values[row], table.test_error[row], yerr=table.half_width[row], capsize=2, ms=5,
-                fmt="s" if is_plain else "o", color="0.3" if is_plain else colors[row],
-                label=row if not is_plain else several if row == plain[0] else None,
+                fmt=seen[row].marker, color=seen[row].color,
+                label=row,
             )  # fmt: skip
         if len(plain) > 1:
             curve = pd.DataFrame({"x": values[plain], "y": table.test_error[plain]}).dropna()
@@ -158,14 +162,14 @@ def cost(study: Study) -> Figure:
 
 
 def plain_rows(study: Study) -> list[str]:
-    """The rows without SE, as their configs say."""
+    """Returns the rows without SE, as their configs say."""
     block = study.done.get("config.se.block")
     rows = study.done[block.isna()] if block is not None else study.done
     return [row for row in study.rows if row in set(rows.row)]
 
 
 def factorial(study: Study) -> Figure:
-    """Main effects and the largest interactions, each with its 95 % interval."""
+    """Draws main effects and the largest interactions, each with its 95 % interval."""
     table = effects(study)
     main = table[~table.term.str.contains(" x ")]
     pairs_of = table[table.term.str.contains(" x ")]
@@ -191,24 +195,24 @@ def factorial(study: Study) -> Figure:
 
 
 def is_readable(study: Study) -> bool:
-    """Whether its rows can be told apart by their colours."""
+    """Tells whether the rows of a study are few enough to draw each as a line."""
     return len(study.rows) <= MOST_LINES
 
 
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
-    "budget": (lambda study: len(series(study)) > 0, budget),
-    "errors": (lambda study: not series(study), errors),
+    "budget": (lambda study: len(series(study)) > 0 and len(study.done) > 0, budget),
     "ratio": (lambda study: all(map(RATIO.fullmatch, study.varied)), ratio),
+    "errors": (lambda study: not series(study) and not FIGURES["ratio"][0](study), errors),
     "curves": (lambda study: is_readable(study) and has_curves(study), curves),
     "figure4": (lambda study: bool(pairs(study)) and has_curves(study), figure4),
-    "cost": (lambda study: is_readable(study) and len(study.done) > 0, cost),
+    "cost": (lambda study: study.asked.grid == CONTROL and len(study.done) > 0, cost),
     "factorial": (lambda study: len(effects(study)) > 0, factorial),
     "tuning": (any_known, tuning),
 }
 
 
 def save(study: Study, folder: Path) -> list[Path]:
-    """Every figure of a study as PNG and PDF, the same bytes on every rebuild."""
+    """Writes every figure of a study in each format, the same bytes on every rebuild."""
     with matplotlib.rc_context(STYLE):
         return [
             path

@@ -1,17 +1,19 @@
-"""Whose gates are drawn: those of every row with SE that others are compared with.
+"""Tells whose gates are drawn: those of every row with SE that others are compared with.
 
-No matplotlib here, nor in what imports this: a second call of a finished study draws nothing.
+Neither this nor what imports it imports matplotlib: a second call of a finished study draws
+nothing.
 """
 
 from collections.abc import Sequence
 
-from analysis.load import Study, in_the_papers_order
+from analysis.groups import in_the_papers_order
 from analysis.statistics.interventions import intervention_frame
 from analysis.statistics.lengths import longest
+from analysis.study import Study
 
 
 def subjects(studies: Sequence[Study]) -> dict[str, tuple[Study, str]]:
-    """Cell -> (a study, its row), of the rows that look at their input and are references."""
+    """Maps cell to (study, row) for references whose gates look at their input."""
     found: dict[str, tuple[Study, str]] = {}
     for study in sorted(studies, key=in_the_papers_order):
         cells = {row.label: row.cell for row in study.asked.rows}

@@ -1,18 +1,17 @@
-"""Training curves: error by epoch."""
+"""Draws training curves: error by epoch."""
 
 import math
-from itertools import cycle
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from analysis.figures.style import CONTROLS, OURS, PALETTE, entitled, seeds_text
-from analysis.load import Study
+from analysis.figures.looks import looks
+from analysis.figures.style import OURS, entitled, seeds_text
+from analysis.study import Study
 
 NONE = pd.Series(dtype=float)
-DASHES = ["-"] * 9 + ["-."] * 9 + [(0, (5, 1))] * 9  # as many as have a colour, then again
 LEAST = 0.5  # %: errors below it are left out of a logarithmic scale
 COLUMNS = {"train_error": "training images", "val_error": "held-out images"}
 
@@ -22,17 +21,15 @@ def has_curves(study: Study) -> bool:
 
 
 def curves(study: Study) -> Figure:
-    """Error on training and held-out images by epoch, a line a variant, a band over seeds."""
+    """Draws training and held-out error by epoch: a line per variant, a band over seeds."""
     panels = {c: name for c, name in COLUMNS.items() if study.curves.get(c, NONE).notna().any()}
     height = max(3.6, 1.4 + 0.19 * len(study.rows))
     figure = Figure(figsize=(7.2, height))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)
-    rows = study.varied
-    styles = dict(zip(rows, zip(cycle(PALETTE), DASHES, strict=False), strict=False))
+    seen = looks(study)
     for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
         for row in study.rows:
-            color, dashes = CONTROLS.get(row) or styles[row]
-            draw(study, row, column, ax, color, dashes, row)
+            draw(study, row, column, ax, seen[row].color, seen[row].line, row)
         ax.set(title=name, xlabel="epoch")
         draw_epochs(study, ax)
     stretch(study, axes[0, 0])
@@ -44,7 +41,7 @@ def curves(study: Study) -> Figure:
 
 
 def pairs(study: Study) -> dict[str, str]:
-    """Row with SE -> row of the same network without, of networks that have curves."""
+    """Maps each row with SE to that of the same network without, for networks that have curves."""
     drawn = set(study.curves.row)
     return {
         row: other
@@ -54,7 +51,7 @@ def pairs(study: Study) -> dict[str, str]:
 
 
 def figure4(study: Study) -> Figure:
-    """With and without SE, a panel a network: the paper's Figure 4; a band over seeds."""
+    """Draws curves with and without SE, one panel per network (Figure 4), with bands over seeds."""
     networks = pairs(study)
     columns = min(3, len(networks))
     rows = math.ceil(len(networks) / columns)
@@ -79,7 +76,7 @@ def figure4(study: Study) -> Figure:
 
 
 def stretch(study: Study, ax: Axes) -> Axes:
-    """A logarithmic scale where errors fall far: it is their end that matters."""
+    """Makes the scale logarithmic where errors fall far, so that small errors can be told apart."""
     errors = study.curves[[column for column in COLUMNS if column in study.curves]]
     low, high = max(LEAST, errors.min().min()), errors.max().max()
     if high > 3 * low:
@@ -92,7 +89,7 @@ def stretch(study: Study, ax: Axes) -> Axes:
 
 
 def draw_epochs(study: Study, ax: Axes) -> Axes:
-    """Whole epochs along x, also where there is only one."""
+    """Marks whole epochs along x, also where there is only one."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if study.curves.epoch.max() == 1:
         ax.set_xlim(0, 2)
@@ -101,7 +98,7 @@ def draw_epochs(study: Study, ax: Axes) -> Axes:
 
 
 def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, label: str) -> Axes:
-    """One row's mean over seeds by epoch, and its range."""
+    """Draws one row's mean over seeds by epoch, and its range."""
     if column not in study.curves:
         return ax
     lines = study.curves[study.curves.row == row].dropna(subset=[column])

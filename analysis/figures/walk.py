@@ -1,4 +1,4 @@
-"""One image on its way through one block: the block itself, in numbers that were computed."""
+"""Draws how one image passes through one block, in numbers that were computed."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from experiments.records.parsing import ConfigError
 
 
 def walk(gates: Gates) -> Figure:
-    """One image on its way through one block, with the gates it got: the block itself (Figure 1).
+    """Draws how one image passes through one block, with the gates it got (the paper's Figure 1).
 
     Left to right: the image (H, W, 3); some channels of U (C, h, w), which goes in; z (C,); s (C,),
     sorted; the same channels of U times their gates. Signs and colours mark these channels.
@@ -50,7 +50,7 @@ def walk(gates: Gates) -> Figure:
 
 
 def draw_maps(part: SubFigure, maps: np.ndarray, texts: list[str], limits: tuple) -> None:
-    """Maps (n, h, w) under their texts, in two columns, and the scale of their greys."""
+    """Draws maps (n, h, w) under their texts, in two columns, and the scale of their greys."""
     axes = part.subplots(ceil(len(maps) / 2), 2, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
@@ -63,7 +63,7 @@ def draw_maps(part: SubFigure, maps: np.ndarray, texts: list[str], limits: tuple
 
 
 def draw_marked(ax: Axes, values: np.ndarray, places: np.ndarray, name: str) -> None:
-    """All values (C,) as bars, with signs at some places."""
+    """Draws all values (C,) as bars, with signs at some places."""
     ax.stairs(values, np.arange(len(values) + 1) - 0.5, fill=True, color="0.75")
     for place, (color, sign) in zip(places, MARKS, strict=False):
         ax.plot(place, values[place], sign, color=color, mec="w", ms=7, clip_on=False)

@@ -1,41 +1,37 @@
-"""The finding in plain sentences, and the verdicts in one table: computed, whatever came out."""
+"""Writes the finding in plain sentences, and the verdicts in one table, both from the records."""
 
 import math
 from collections.abc import Sequence
 
-from analysis.load import CONSTANT, FIRST, PLAIN, Group, Study, by_group, in_the_papers_order
-from analysis.statistics.claims import Verdict, list_claims, said
+from analysis.groups import FIRST, by_group
+from analysis.page.opening import first_of
+from analysis.statistics.claims import list_claims
 from analysis.statistics.comparisons import (
     MARGINS,
     Answer,
     answers,
     by_chance,
     is_judged,
+    says_something,
     shown,
-    verdict,
 )
 from analysis.statistics.contrasts import read_contrasts
 from analysis.statistics.interventions import rises
-from analysis.statistics.lengths import longest, series
+from analysis.statistics.verdicts import Verdict
+from analysis.study import Study
+from analysis.tables.claims import said
 from experiments.records.states import REFUSED, State
+from experiments.records.study_file import Group
 
-NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10_mini": "CIFAR-10 mini"}
 CONTROL = "control"
-ROWS = {  # the rows of the opening, and what they are
-    PLAIN: "the plain network",
-    "no SE begun at 1/2": "the plain network, its branches begun at 1/2",
-    CONSTANT: "every gate fixed at 1/2",
-    "static gate": "a gate learned for each channel, the same for every image",
-    "squeeze of another image": "the gates that belong to another image",
-    "SE": "Squeeze-and-Excitation",
-}
 
 
 def headline(studies: Sequence[Study]) -> Group | None:
-    """The group that is declared as the confirmatory one, as soon as a comparison that is declared
-    for it has a number; before that the exploratory one.
+    """Picks the group that the answer is about: the confirmatory or the exploratory one.
 
-    Where neither has a finished run it is the first that has; None where none proves anything.
+    It is the confirmatory one as soon as a comparison that is declared for it has a number. Where
+    neither has a finished run it is the first that has; None where none is judged.
     """
     groups = by_group([study for study in studies if is_judged(study)])
     declared = read_contrasts().groups
@@ -48,19 +44,14 @@ def headline(studies: Sequence[Study]) -> Group | None:
     return next(iter(groups), None)
 
 
-def says_something(study: Study) -> bool:
-    """Tells whether a comparison that is declared for a study has a number."""
-    return any(not math.isnan(one.found.estimate) for one in answers(study))
-
-
 def runs(studies: Sequence[Study], *states: str) -> set:
-    """The folders of the runs in these states, of all states where none is named."""
+    """Returns the folders of the runs in these states, of all states where none is named."""
     frames = [s.runs[s.runs.state.isin(states)] if states else s.runs for s in studies]
     return {path for frame in frames for path in frame.path}
 
 
 def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> list[str]:
-    """What was found first, what became of the claims and, where it is so, that runs are missing.
+    """Says what was found, what became of the claims and, where it is so, that runs are missing.
 
     Args:
         group: what they are of.
@@ -78,7 +69,7 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
 
 
 def status(group: Group) -> list[str]:
-    """A sentence where the records were seen before the rule was made."""
+    """Says, in a sentence, where the records were seen before the rule was made; [] elsewhere."""
     groups = read_contrasts().groups
     if group != groups.exploratory:
         return []
@@ -86,26 +77,30 @@ def status(group: Group) -> list[str]:
 
 
 def found(study: Study, every: bool = False) -> str:
-    """What a study found, in plain sentences, from its records; `every` as for `answers`."""
+    """Says in plain sentences what a study found, from its records; `every` as for `answers`."""
     if not is_judged(study):
-        return "Nothing that holds: demonstrations and synthetic data are not judged."
+        return "Nothing that holds: demonstrations and CIFAR-10 mini are not judged."
     declared = answers(study, every) or answers(study, every=True)
     known = [one for one in declared if not math.isnan(one.found.estimate)]
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
     rest = "" if study.asked.grid == CONTROL else by_chance(study, is_named=True)
-    return " ".join([*texts, *([rest] if rest else []), *dependence(study)])
+    said = [*texts, *([rest] if rest else []), *dependence(study)]
+    return " ".join(said) or "No two networks that are compared have a result yet."
 
 
 def sentence(study: Study, one: Answer) -> str:
-    """`SE ends 1.30 points lower than the plain network (-1.30 [-2.26, -0.35]).`"""
+    """Says what a comparison found.
+
+    `With SE the test error is 1.30 points lower than with no SE (-1.30 [-2.26, -0.35]).`
+    """
     who, than = one.comparison.who, one.comparison.than
     measured, by = shown(one.found), abs(one.found.estimate)
     word, margin = one.verdict.split(":")[0].split(",")[0], MARGINS.get(study.asked.dataset, 0)
     rest = one.verdict.partition(word)[2].lstrip(":, ")
     more = f"; {rest}" if rest else ""
-    if one.comparison.over:
+    if one.comparison.over and one.comparison.minus:
         images = f"from {one.comparison.ends} images seen"
         text = {
             "better": f"{images}, {who} gains {by:.2f} points on {than} with each doubling",
@@ -113,85 +108,64 @@ def sentence(study: Study, one: Answer) -> str:
             "alike": f"{images}, the distance of {who} to {than} changes by less than {margin:g} "
             "points",
         }.get(word, f"{images}, it is not decided whether {who} gains on {than}")
-    elif one.comparison.by:
+    elif one.comparison.over:
         text = {
             "better": f"{who} lowers the error by {by:.2f} points",
             "worse": f"{who} raises the error by {by:.2f} points",
             "alike": f"over all of r the error changes by less than {margin:g} points",
-        }.get(word, f"what {who} does to the error is not decided")
+        }.get(word, f"whether {who} changes the error is not decided")
+    elif "diverged" in rest:
+        more_lost, fewer = (who, than) if word == "worse" else (than, who)
+        text = f"with {more_lost} more runs diverge than with {fewer}"
     else:
         text = {
-            "better": f"{who} ends {by:.2f} points lower than {than}",
-            "worse": f"{who} ends {by:.2f} points higher than {than}",
-            "alike": f"{who} and {than} differ by less than {margin:g} points",
+            "better": f"with {who} the test error is {by:.2f} points lower than with {than}",
+            "worse": f"with {who} the test error is {by:.2f} points higher than with {than}",
+            "alike": f"with {who} and with {than} the test error is the same within {margin:g} "
+            "points",
         }.get(word, undecided(one))
     return f"{text[0].upper()}{text[1:]} ({measured}{more})."
 
 
 def undecided(one: Answer) -> str:
-    """What an interval that holds 0 leaves open."""
+    """Says what a comparison without a decision leaves open."""
     who, than, found = one.comparison.who, one.comparison.than, one.found
-    text = f"between {who} and {than} no difference is decided"
+    text = f"it is not decided which has the lower error, {who} or {than}"
     if math.isnan(found.low) or not found.low < 0 < found.high:
         return text
-    return f"{text}: {who} may end {-found.low:.2f} points lower or {found.high:.2f} points higher"
+    return (
+        f"{text}: with {who} it may be up to {-found.low:.2f} points lower or up to "
+        f"{found.high:.2f} points higher"
+    )
 
 
 def dependence(study: Study) -> list[str]:
-    """What the trained network needs of its gates, which is not what its training gained."""
+    """Says what the trained network needs of its gates, which is not what its training gained."""
     table = rises(study)
-    table = table[(table.row == "SE") & (table["where"] == "all") & (table.how == "mean")]
-    if study.asked.grid != CONTROL or table.empty:
+    is_whole = (table.row == "SE") & (table["where"] == "all") & table.how.isin(REPLACED)
+    lost = {one["how"]: one for one in table.loc[is_whole].to_dict("records")}
+    if study.asked.grid != CONTROL or set(lost) != set(REPLACED):
         return []
-    rise, half = table.iloc[0].rise, table.iloc[0].half_width
-    width = "" if math.isnan(half) else f" ± {half:.2f}"
-    return [
-        f"What a trained SE network depends on is another question: with its gates replaced by "
-        f"their means over images its error changes by {rise:+z.2f}{width} points."
-    ]
+    ends = {how: f"{one['rise']:+z.2f}" for how, one in lost.items()} | {
+        how: f"{one['rise']:+z.2f} ± {one['half_width']:.2f}"
+        for how, one in lost.items()
+        if not math.isnan(one["half_width"])
+    }
+    depends = any(one["rise"] > one["half_width"] for one in lost.values())
+    start = (
+        "A trained SE network does depend on its gates"
+        if depends
+        else "Whether a trained SE network depends on its gates is not decided"
+    )
+    changes = " and by ".join(f"{ends[how]} points with {what}" for how, what in REPLACED.items())
+    return [f"{start}: its error changes by {changes}."]
 
 
-def first_of(studies: Sequence[Study]) -> Study | None:
-    """The study that the answer begins with: of several that are begun the first of FIRST."""
-    found = [s for s in studies if s.asked.grid in FIRST and any(map(s.errors, s.rows))]
-    return min(found, key=in_the_papers_order, default=None)
-
-
-def rows_of(study: Study) -> dict[str, str]:
-    """Network -> its row: of a study across lengths that of the longest one that has results."""
-    last, networks = longest(study), series(study)
-    named = {name: row for name, rows in networks.items() for row in rows.values() if row in last}
-    return named or {row: row for row in study.rows}
-
-
-def opening(studies: Sequence[Study]) -> str:
-    """The rows that say what SE is worth, in Markdown; "" where no such study is begun.
-
-    Of a study across lengths of training those of the longest one that has results.
-    """
-    if (study := first_of(studies)) is None:
-        return ""
-    named = rows_of(study)
-    plain = named[PLAIN]
-    how = "" if plain == PLAIN else f" ({plain.removeprefix(PLAIN).strip(' ,')})"
-    lines = [
-        f"| network{how} | test error (%) | minus the plain network (points) |",
-        "|---|--:|--:|",
-    ]
-    for name, what in ROWS.items():
-        if (row := named.get(name)) is None:
-            continue
-        mean, half = study.pool.mean(study.cells[row])
-        error = "–" if math.isnan(mean) else f"{mean:.2f} ± {half:.2f}"
-        against = study.pool.difference(study.cells[row], study.cells[plain])
-        word = "" if row == plain else verdict(study, row, plain)
-        answered = "–" if row == plain else f"{shown(against)} {word}".rstrip()
-        lines.append(f"| {what} | {error} | {answered} |")
-    return "\n".join(lines)
+REPLACED = {"another": "the gates of another image", "mean": "the mean gates of all images"}
 
 
 def of_claims(verdicts: Sequence[Verdict]) -> str:
-    """How many statements of the paper became what, and ours apart from them."""
+    """Counts the paper's statements by verdict, and names our own apart from them."""
     if not verdicts:
         return "No claim of the paper is judged by these runs."
     paper = [v for v in verdicts if not v.claim.is_ours]
@@ -209,13 +183,13 @@ WORDS = ("confirmed", "contradicted", "not decided")
 
 
 def enumerated(parts: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Joins parts into one text: `a, b and c`."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def unfinished(studies: Sequence[Study]) -> list[str]:
-    """A sentence where a run that was asked for has no result that can be averaged."""
+    """Says how many runs have no result that can be averaged, and why; [] where all have one."""
     asked, done = runs(studies), runs(studies, State.DONE)
     if asked == done:
         return []
@@ -228,7 +202,7 @@ NOT_DONE = (State.MISSING, State.DIVERGED, *REFUSED)
 
 
 def words(verdicts: Sequence[Verdict]) -> str:
-    """In Markdown, a line a claim: what it says, and the word; "" for none."""
+    """Writes one line of Markdown per claim: what it says, and the verdict; "" for none."""
     return "\n".join(f"- {v.claim.says} ({v.claim.source}): {word(v)}" for v in verdicts)
 
 
@@ -237,9 +211,9 @@ def word(verdict: Verdict) -> str:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """In Markdown, a row a claim: what it says, the word, the comparisons behind it; "" for none.
+    """Writes a Markdown table, one row per claim: its words, verdict, comparisons; "" for none.
 
-    A comparison's own word follows it where it is not that of the claim.
+    A comparison's own verdict follows it where it is not that of the claim.
     """
     lines = ["| the paper's claim | verdict | measured, and the paper's |", "|---|---|---|"]
     for v in verdicts:

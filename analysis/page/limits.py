@@ -1,4 +1,4 @@
-"""What a study cannot show: how it was trained, on what, with how many seeds, and unlike whom."""
+"""Says what a study cannot show, given its training, data, seeds and differences to the paper."""
 
 import math
 from collections.abc import Sequence
@@ -6,12 +6,16 @@ from collections.abc import Sequence
 import pandas as pd
 import yaml
 
-from analysis.load import PUBLISHED, Study
-from analysis.statistics.claims import Verdict, list_claims
+from analysis.read import PUBLISHED
+from analysis.statistics.claims import list_claims
 from analysis.statistics.comparisons import MARGINS
+from analysis.statistics.lengths import series
 from analysis.statistics.power import shown
-from analysis.statistics.stats import seeds_for_difference, seeds_for_likeness
-from analysis.statistics.stats import smallest_difference as smallest
+from analysis.statistics.seeds import seeds_for_difference, seeds_for_likeness
+from analysis.statistics.seeds import smallest_difference as smallest
+from analysis.statistics.verdicts import Verdict
+from analysis.study import Study
+from analysis.tables.notes import fewest, spreads
 from experiments.records.origin import origin
 from experiments.records.study_file import Group
 
@@ -20,7 +24,7 @@ Limit = tuple[str, str]  # what it is about, and a sentence or two
 
 
 def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> list[Limit]:
-    """What the runs of one data set, network and recipe cannot show; [] where none is done.
+    """Says what the runs of one data set, network and recipe cannot show; [] where none is done.
 
     Args:
         group: what they are of.
@@ -43,49 +47,51 @@ def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) 
 
 
 def brief(group: Group, studies: Sequence[Study]) -> list[Limit]:
-    """The three that matter most, a sentence each; [] where no run is done."""
+    """Says the limits that matter most, in a sentence each; [] where no run is done."""
     done = pd.concat([study.done for study in studies])
     if done.empty:
         return []
     found = [("Training", f"{trainings(done)}: longer may differ.")]
     for digest in sorted(done["env.data"].dropna().unique()):
         found.append(("Data", f"{group[0]}: {origin(group[0], digest)}."))
-    plan, n = studies[0].pool.plan, seeds_of(studies)
-    if n > 1 and not math.isnan(plan.spread):
+    plan, n = studies[0].pool.plan, fewest(studies)
+    if n > 1 and not any(map(series, studies)) and not math.isnan(plan.spread):
         seen = f"a true difference below {smallest(plan, n):.1f} points may be missed (power 0.8)."
         found.append(("Seeds", f"With n = {n} {seen}"))
     return found
 
 
 def trainings(done: pd.DataFrame) -> str:
-    """`6 epochs of 20,000 images`."""
+    """Says how long the trainings are: `6 epochs of 20,000 images`, or `240,000 images seen`."""
+    if "config.recipe.images" in done and done["config.recipe.images"].notna().all():
+        return f"{several(done['config.recipe.images'])} images seen"
     return f"{several(done.epochs)} epochs of {several(done.train_images)} images"
 
 
-def seeds_of(studies: Sequence[Study]) -> int:
-    """How many seeds the row with the fewest has, of those that have some."""
+def seeds_in_words(studies: Sequence[Study]) -> str:
+    """Says how many seeds rows with a result have: `3 seeds a row`, or `1 to 3 seeds a row`."""
     counts = [len(study.errors(row)) for study in studies for row in study.rows]
-    return min((count for count in counts if count), default=0)
+    few, many = min(count for count in counts if count), max(counts)
+    return f"{few}{f' to {many}' if many > few else ''} seed{'s' if many > 1 else ''} a row"
 
 
 def training(study: Study, done: pd.DataFrame) -> Limit:
-    """How long a training is."""
-    images, epochs = several(done.train_images), several(done.epochs)
+    """Says how long a training is."""
     text = (
-        f"{study.asked.training.removeprefix('recipe ')}. In the records: training "
-        f"images {images}, epochs {epochs}. What a longer training would show, these runs do not."
+        f"{study.asked.training.removeprefix('recipe ')}. In the records: {trainings(done)}. "
+        "What a longer training would show, these runs do not."
     )
     return "Recipe", text
 
 
 def several(values: pd.Series) -> str:
-    """`20,000`, or `45,000 to 50,000`."""
+    """Writes a number or the range of several: `20,000`, or `45,000 to 50,000`."""
     ends = f"{int(values.min()):,}", f"{int(values.max()):,}"
     return " to ".join(dict.fromkeys(ends))
 
 
 def data(group: Group, done: pd.DataFrame) -> list[Limit]:
-    """What the images are; of each fingerprint that was trained on."""
+    """Says what the images are, for each fingerprint of data that was trained on."""
     tested = several(done.test_images)
     return [
         (
@@ -98,13 +104,15 @@ def data(group: Group, done: pd.DataFrame) -> list[Limit]:
 
 
 def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
-    """How many there are, and what they can see."""
+    """Says how many seeds there are, and how small a difference they are likely to show."""
     counts = [len(study.errors(row)) for study in studies for row in study.rows]
     asked = max(len(study.states(row)) for study in studies for row in study.rows)
-    n = seeds_of(studies)
+    n = fewest(studies)
     ends = " to ".join(dict.fromkeys(f"{count}" for count in (min(counts), max(counts))))
     text = f"Rows have {ends} of the {asked} seeds that were asked for."
     plan, margin = studies[0].pool.plan, MARGINS.get(group[0], 0.5)
+    if across := [line for study in studies if series(study) for line in spreads(study)]:
+        return [("Seeds", " ".join([text, *across]))]
     if math.isnan(plan.spread) or n < 2:
         return [("Seeds", f"{text} How far seeds differ cannot be said: no interval, no verdict.")]
     to_see = shown(seeds_for_difference(margin, plan))
@@ -120,7 +128,7 @@ def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
 
 
 def machines(done: pd.DataFrame) -> list[Limit]:
-    """What else the runs do not have in common."""
+    """Says where the runs differ in commit, machine or version; [] where they do not."""
     columns = {"commit": "commits", "processor": "processors", "device": "devices"}
     columns |= {"precision": "precisions", "step": "steps", "torch": "versions of torch"}
     mixed = [
@@ -132,7 +140,7 @@ def machines(done: pd.DataFrame) -> list[Limit]:
 
 
 def times(done: pd.DataFrame) -> list[Limit]:
-    """Where something else kept the processors busy."""
+    """Says in how many runs other work slowed the machine; [] where none."""
     slow = done.delay[done.delay > BUSY]
     if slow.empty:
         return []
@@ -147,7 +155,7 @@ def times(done: pd.DataFrame) -> list[Limit]:
 
 
 def paper(group: Group, studies: Sequence[Study]) -> Limit:
-    """How this differs from what the paper measured."""
+    """Says how the studies differ from what the paper measured."""
     settings = list(dict.fromkeys(s.paper_of for s in studies if s.paper.top1.notna().any()))
     theirs = "; ".join(settings) or "other networks and data"
     tables = yaml.safe_load(PUBLISHED.read_bytes())
@@ -165,7 +173,7 @@ def paper(group: Group, studies: Sequence[Study]) -> Limit:
 
 
 def open_claims(verdicts: Sequence[Verdict]) -> list[Limit]:
-    """The claims that no run bears on."""
+    """Names the claims that no run bears on; [] where there are none."""
     known = {verdict.claim.number for verdict in verdicts}
     missing = [claim.says for claim in list_claims() if claim.number not in known]
     return [("Not asked", f"No run bears on: {'; '.join(missing)}.")] if missing else []

@@ -1,6 +1,6 @@
-"""The report while a grid is under way: written anew as runs go on, beside the training.
+"""Writes the report again and again while a grid is trained, in a process of its own.
 
-No pandas and no matplotlib at the top: the runner only names `follow`, for a process of its own.
+It imports neither pandas nor matplotlib at the top: the runner itself only names `follow`.
 """
 
 import queue
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records.lock import holder
-from experiments.records.study_file import pilots_of, read_studies, runs_of
+from experiments.records.studies import read_studies
+from experiments.records.study_file import all_runs_of
 
 REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
 QUIET = 30.0  # seconds without a message after which a write is worth it: the percent go on
@@ -67,19 +68,19 @@ def _read(inbox: Any, rest: float, quiet: float | None) -> list:
 
 
 def studies_under_way(results: Path) -> list[str]:
-    """The names of the studies of which a process trains a run now."""
+    """Returns the names of the studies of which a process trains a run now."""
     return [
         study.name
-        for study in read_studies(results)
-        if any(map(holder, [*runs_of(study, results), *pilots_of(study, results)]))
+        for study in read_studies(results, [])
+        if any(map(holder, all_runs_of(study, results)))
     ]
 
 
 def refreshes_itself(page: Path) -> bool:
-    """Whether there is a page of a grid that is under way, and still written anew."""
+    """Tells whether the page is of a grid that is under way, and was rewritten lately."""
     try:
         is_old = time.time() - page.stat().st_mtime > OLD
-        with page.open(errors="replace") as file:
+        with page.open(encoding="utf-8", errors="replace") as file:
             return 'http-equiv="refresh"' in file.read(1000) and not is_old
     except OSError:
         return False

@@ -1,6 +1,5 @@
-"""How far a grid is: the report with a section above all else, written again and again."""
+"""Shows how far a grid is, in a first section of the report, which is written again and again."""
 
-import io
 import json
 import math
 import time
@@ -12,29 +11,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 import pandas as pd
 
-from analysis.figures.study import is_readable
-from analysis.figures.style import STYLE
-from analysis.figures.training import COLUMNS, curves, has_curves
-from analysis.load import Study, load, with_pools
-from analysis.page import report
-from analysis.page.report import Picture
+from analysis.groups import with_pools
+from analysis.page import explore, report
+from analysis.read import load_study
+from analysis.study import Study
 from analysis.write import Known, Table, tables_of
 from experiments.records.files import read_lines
 from experiments.records.lock import holder
 from experiments.records.parsing import ConfigError
 from experiments.records.signs import Signs
 from experiments.records.states import BEGUN, FINISHED, LEFT, State, how_it_was_left, state
-from experiments.records.study_file import read_study, runs_of, seeds_of_cells
+from experiments.records.studies import read_study
+from experiments.records.study_file import runs_of, seeds_of_cells
 
 THERE = (*FINISHED, State.OTHER_DATA)  # states with a result
+EMPTY = {"title": "", "command": "", "rows": [], "curves": []}  # of a study that cannot be shown
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it stands on the page.
+    """Holds a run as it stands on the page.
 
     share  of its training that is done, while it is under way
     lines  what there is to say beside the state
@@ -47,13 +45,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Progress:
-    """A study of the command that is under way, and how far it is."""
+    """Holds a study of the command that is under way, and how far it is."""
 
     name: str
     title: str
     seeds: int
     rows: dict[str, list[Run]]
-    curves: Picture | None
+    chart: dict[str, Any]
+    by_epoch: pd.DataFrame
     table: Table | None
 
     @property
@@ -67,7 +66,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """What stands above all else while a grid runs. A run that studies share counts once."""
+    """Holds the page's first section while a grid runs; a run that studies share counts once."""
 
     is_over: bool
     clock: str
@@ -83,9 +82,14 @@ class UnderWay:
     def there(self) -> int:
         return sum(self.counts.get(name, 0) for name in THERE)
 
+    @property
+    def charts(self) -> dict[str, dict[str, Any]]:
+        """Maps names in the page to what its charts of the runs so far show."""
+        return {f"so-far-{study.name}": study.chart for study in self.studies}
+
 
 class Page:
-    """The page, and what it remembers from one write to the next: finished runs do not change.
+    """Writes the page, and keeps what it has read of finished runs, which do not change.
 
     Args:
         results: RESULTS.
@@ -100,7 +104,6 @@ class Page:
         self.stamps: dict[Path, int] = {}  # when the summary was written of each of `runs`
         self.tables: Known = {}
         self.keys: dict[str, str] = {}  # study -> what its `tables` were made of
-        self.drawn: dict[str, tuple[str, Picture]] = {}  # study -> the same of its curves, and they
         self.is_training = False  # as it was at the last write
         self.troubles: list[str] = []  # of this write
         self.said: set[str] = set()
@@ -131,7 +134,7 @@ class Page:
         report.write(usable, self.results, figures, self.tables, above)
 
     def attempt(self, function: Callable, *arguments: Any) -> Any:
-        """What it returns; or None, and a sentence: what is broken does not cost the page."""
+        """Calls a function and returns its result; on an error notes a sentence, returns None."""
         try:
             return function(*arguments)
         except Exception as error:
@@ -147,7 +150,7 @@ class Page:
         return None
 
     def read(self) -> list[Study]:
-        """All studies in RESULTS. A finished run is read once, and checked once."""
+        """Reads all studies in RESULTS; a finished run is read once, and checked once."""
         paths = sorted((self.results / "studies").glob("*.json"))
         asked = [found for path in paths if (found := self.attempt(read_study, path))]
         stamps = {
@@ -158,7 +161,7 @@ class Page:
         }
         known = {p: r for p, r in self.runs.items() if stamps.get(p) == self.stamps[p]}
         seeds = seeds_of_cells(asked)
-        loaded = [self.attempt(load, self.results, of, known, seeds) for of in asked]
+        loaded = [self.attempt(load_study, self.results, of, known, seeds) for of in asked]
         studies = with_pools([study for study in loaded if study])
         is_whole = {path: run["state"] in THERE for path, run in known.items()}
         self.runs = {path: known[path] for path in stamps if is_whole.get(path)}
@@ -169,36 +172,27 @@ class Page:
         return studies
 
     def key(self, study: Study) -> str:
-        """What the tables of a study are made of: they change with it."""
+        """Returns a text of what the tables of a study are made of: it changes when they do."""
         stamps = [self.stamps.get(path) for path in study.runs.path]
         states = study.runs[["state", "reason"]].values.tolist()
         return json.dumps([study.asked.plain(), stamps, sorted(study.pool.values.items()), *states])
 
     def progress(self, study: Study, runs: dict[Path, Run]) -> Progress:
         tables = self.attempt(tables_of, study, self.tables) or {}
-        of_row = study.runs.groupby("row").path
+        of_row, so_far = study.runs.groupby("row").path, with_curves_so_far(study)
         return Progress(
             name=study.name,
             title=study.asked.title,
             seeds=int(of_row.size().max()),
             rows={row: [runs[path] for path in of_row.get_group(row)] for row in study.rows},
-            curves=self.attempt(self.curves, study),
+            chart=self.attempt(explore.chart, so_far) or EMPTY,
+            by_epoch=explore.by_epoch(so_far),
             table=tables.get(study.name),
         )
 
-    def curves(self, study: Study) -> Picture | None:
-        """The curves so far, drawn anew where there is more of them."""
-        study = with_curves_so_far(study)
-        if not is_readable(study) or not has_curves(study):
-            return None
-        key = study.curves.to_csv()
-        if self.drawn.get(study.name, ("",))[0] != key:
-            self.drawn[study.name] = key, draw(study)
-        return self.drawn[study.name][1]
-
 
 def with_curves_so_far(study: Study) -> Study:
-    """The study with the curves of runs that are not finished, which no table knows of."""
+    """Returns the study with the curves of unfinished runs added, which its tables leave out."""
     unfinished = study.runs[study.runs.state == State.MISSING][["row", "seed", "path"]]
     lines = [
         {"row": row, "seed": seed} | line
@@ -206,22 +200,14 @@ def with_curves_so_far(study: Study) -> Study:
         if state(path) in BEGUN
         for line in read_lines(path / "metrics.jsonl", cut_short=True)
     ]
-    columns = ["row", "seed", "epoch", *COLUMNS]
+    columns = ["row", "seed", "epoch", "train_error", "val_error"]
     parts = [study.curves.reindex(columns=columns), pd.DataFrame(lines, columns=columns)]
     filled = [part for part in parts if len(part)]
     return replace(study, curves=pd.concat(filled or parts[:1], ignore_index=True))
 
 
-def draw(study: Study) -> Picture:
-    with matplotlib.rc_context(STYLE), io.BytesIO() as file:
-        figure = curves(study)
-        figure.supxlabel("also of runs that are under way; bands: range over seeds", fontsize=8)
-        figure.savefig(file, format="png")
-        return report.picture("curves so far", file.getvalue())
-
-
 def facts_of(study: Study) -> list[list]:
-    """What the tables know of each run: path, state, test error, reason."""
+    """Returns what the tables know of each run: path, state, test error, reason."""
     return study.runs[["path", "state", "test_error", "reason"]].values.tolist()
 
 
@@ -238,7 +224,7 @@ def run_of(path: Path, now: str, error: float | None, reason: str | None) -> Run
 
 
 def written(path: Path) -> int | None:
-    """When a file was written, or None where it is not there."""
+    """Returns when a file was written, or None where it is not there."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.figures.forest import lines
+from analysis.figures.compared import lines
 from analysis.figures.kinds import CAPTION
-from analysis.load import Study, by_group
-from analysis.page import answer
-from analysis.page.limits import Limit, brief, limits, seeds_of, trainings
-from analysis.statistics.claims import Verdict, notes
+from analysis.groups import by_group
+from analysis.page import answer, opening
+from analysis.page.limits import Limit, brief, limits, seeds_in_words, trainings
 from analysis.statistics.lengths import series
+from analysis.statistics.verdicts import Verdict
+from analysis.study import Study
+from analysis.tables.claims import notes
 from analysis.write import verdicts
 from experiments.records.files import write_text
 from experiments.records.parsing import ConfigError
@@ -35,12 +37,12 @@ can be ranked. Filled is ours, hollow the paper's (on ImageNet).*
 
 
 def is_published(results: Path) -> bool:
-    """Whether RESULTS is where this checkout keeps its study."""
+    """Tells whether RESULTS is where this checkout keeps its study."""
     return results.resolve() == ROOT / HOME
 
 
 def parts(studies: Sequence[Study]) -> dict[Path, dict[str, str]]:
-    """Page -> name of a marker -> what stands there, from the studies of results/published."""
+    """Maps page and name of a marker to the text there, from the studies of results/published."""
     group = answer.headline(studies)
     if group is None:
         nothing = "The study is not finished: nothing is published.\n"
@@ -54,9 +56,9 @@ def parts(studies: Sequence[Study]) -> dict[Path, dict[str, str]]:
     findings = {
         "published": joined(
             answered(group, members, said),
-            answer.opening(members),
-            *picture(group, members, "../"),
-            f"*{CAPTION}*" if lines(members) else "",
+            opening.in_markdown(members),
+            *(pictures := picture(group, members, "../")),
+            f"*{CAPTION}*" if any("/forest-" in one for one in pictures) else "",
             answer.table(said),
             " ".join(notes(group)),
             *(answered(other, groups[other], judged[other]) for other in others),
@@ -67,7 +69,7 @@ def parts(studies: Sequence[Study]) -> dict[Path, dict[str, str]]:
         "finding": joined(
             status(members),
             finding(group, members, said),
-            answer.opening(members),
+            opening.in_markdown(members),
             *picture(group, members, ""),
         ),
         "claims": joined(answer.words(said)),
@@ -77,22 +79,22 @@ def parts(studies: Sequence[Study]) -> dict[Path, dict[str, str]]:
 
 
 def status(studies: Sequence[Study]) -> str:
-    """How the runs behind an answer were trained, in a line; "" where none is done."""
+    """Says in a line how the runs behind an answer were trained; "" where none is done."""
     done = pd.concat([study.done for study in studies])
     if done.empty:
         return ""
     kinds = " and ".join(sorted(done["env.processor"].dropna().unique()))
-    return f"*Trained on {kinds}: {trainings(done)}, {seeds_of(studies)} seeds a row.*"
+    return f"*Trained on {kinds}: {trainings(done)}, {seeds_in_words(studies)}.*"
 
 
 def finding(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> str:
-    """What was found, without the claims."""
+    """Says what was found, without the claims."""
     sentences = answer.sentences(group, studies, verdicts)
     return " ".join(text for text in sentences if text != answer.of_claims(verdicts))
 
 
 def picture(group: Group, studies: Sequence[Study], up: str) -> list[str]:
-    """The figure of the answer, and its caption.
+    """Links the figures of the answer, each with a text that describes it.
 
     Args:
         up: leads from the page to this checkout.
@@ -115,7 +117,7 @@ def answered(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]
 
 
 def demo(to: str) -> str:
-    """What stands in the place of an answer before there is one."""
+    """Writes what stands in the place of an answer before there is one."""
     return DEMO.format(to=to)
 
 
@@ -128,7 +130,10 @@ def listed(limits: Sequence[Limit]) -> str:
 
 
 def filled(text: str, parts: dict[str, str]) -> str:
-    """A text with other parts between its markers. Raises ConfigError where a marker is missing."""
+    """Replaces the parts of a text between its markers.
+
+    Raises ConfigError where a marker is missing.
+    """
     for name, part in parts.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)

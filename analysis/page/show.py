@@ -1,12 +1,13 @@
-"""What `run` ends with: tables and figures written, the tables printed, the report renewed."""
+"""Writes tables and figures, prints the tables and renews the report, as `run` does at its end."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import write
-from analysis.load import Study, find_studies
 from analysis.page import report
+from analysis.read import find_studies
+from analysis.study import Study
 
 
 def show(results: Path, names: Sequence[str] = ()) -> bool:
@@ -19,7 +20,7 @@ def show(results: Path, names: Sequence[str] = ()) -> bool:
     Returns:
         Whether every record could be trusted; those that could not were left out, and are named.
     """
-    found = find_studies(results, list(names))
+    found = find_studies(results, list(names), lost := [])
     others, known = other_studies(results, found), {}
     write.tables(found, results, known)
     drawn = write.figures(found, results, others)
@@ -27,18 +28,23 @@ def show(results: Path, names: Sequence[str] = ()) -> bool:
     figures = [*drawn, *report.figures_there(others, results)]
     path = report.write([*found, *others], results, figures, known)
     print(f"wrote {write.summary(found, results)}, and {path}", flush=True)
-    return not name_damaged(found)
+    return not name_damaged(found, lost)
 
 
 def other_studies(results: Path, found: Sequence[Study]) -> list[Study]:
     """Returns the studies in RESULTS that are not among those that were found."""
     names = {study.name for study in found}
-    return [study for study in find_studies(results, []) if study.name not in names]
+    return [study for study in find_studies(results, [], []) if study.name not in names]
 
 
-def name_damaged(studies: Sequence[Study]) -> list[str]:
-    """Prints which records cannot be trusted and were left out, and returns why."""
-    reasons = list(dict.fromkeys(reason for study in studies for reason in study.damaged))
+def name_damaged(studies: Sequence[Study], lost: Sequence[str]) -> list[str]:
+    """Prints which records cannot be trusted and were left out, and returns why.
+
+    Args:
+        studies: what was found.
+        lost: on each study whose file cannot be read.
+    """
+    reasons = dict.fromkeys([*lost, *(reason for study in studies for reason in study.damaged)])
     for reason in reasons:
         print(f"damaged, left out: {reason}", file=sys.stderr)
-    return reasons
+    return list(reasons)

@@ -1,4 +1,4 @@
-"""How far a network's probabilities are from how often it is right."""
+"""Computes how far a network's probabilities are from how often it is right."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ BINS = 15
 
 
 def calibration_error(probability: np.ndarray, is_right: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error in points (Naeini et al. 2015; Guo et al. 2017).
+    """Computes the expected calibration error in points (Naeini et al. 2015; Guo et al. 2017).
 
     The mean over images of how far the accuracy of their bin is from its mean probability.
 
@@ -22,7 +22,7 @@ def calibration_error(probability: np.ndarray, is_right: np.ndarray, bins: int =
 
 
 def measure_calibration(path: Path) -> float | None:
-    """A run's calibration error in points; None where it kept no predictions."""
+    """Returns a run's calibration error in points; None where it kept no predictions."""
     if not path.exists():
         return None
     with np.load(path) as file:

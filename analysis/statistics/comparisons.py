@@ -1,4 +1,4 @@
-"""What records say of two rows: difference, interval, and a verdict where one was declared.
+"""Compares two rows of records: difference, interval, and a verdict where one was declared.
 
 A pair of cells has one answer, whichever study, table or figure asks.
 """
@@ -6,21 +6,22 @@ A pair of cells has one answer, whichever study, table or figure asks.
 import math
 from dataclasses import dataclass
 
-from analysis.load import Study
 from analysis.statistics.contrasts import Declared, declared, own_comparison
 from analysis.statistics.pool import Pool, Weights
 from analysis.statistics.stats import Difference, diverges_more
+from analysis.study import Study
 from experiments.records.states import State
 
 # Points of test error within which two networks count as alike, by data set: stated before any run.
 MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
 UNDECIDED, NO_INTERVAL = "not decided", "not decided: no interval"  # more seeds may change that
+RUNS_LOST = "not decided: runs were lost"
 CHANCE = 0.05  # of the intervals of networks that do not differ leave out 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a declared comparison."""
+    """Holds what a declared comparison found, and its verdict."""
 
     comparison: Declared
     found: Difference
@@ -28,17 +29,17 @@ class Answer:
 
 
 def against_reference(study: Study) -> dict[str, Difference]:
-    """Row -> its test error minus that of its reference in points."""
+    """Returns row -> its test error minus that of its reference in points."""
     return {row: pair(study, row, reference) for row, reference in study.references.items()}
 
 
 def pair(study: Study, row: str, reference: str) -> Difference:
-    """A row's mean test error minus another's, with the one interval of these two cells."""
+    """Returns a row's mean test error minus another's, with the one interval of these two cells."""
     return study.pool.difference(study.cells[row], study.cells[reference])
 
 
 def verdict(study: Study, row: str, reference: str | None = None) -> str:
-    """In a word: what is said of a row against its reference; "" where nothing was declared."""
+    """Returns the verdict on a row against its reference in a word; "" where none was declared."""
     cells, reference = study.cells, reference or study.references[row]
     for one in declared_in(study):
         weights = one[1]
@@ -50,8 +51,8 @@ def verdict(study: Study, row: str, reference: str | None = None) -> str:
 
 
 def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
-    """The comparisons that are declared for the study's data, network, recipe and settings, and
-    those of its own grid."""
+    """Lists the comparisons that are declared for the study's data, network, recipe and settings,
+    and those of its own grid."""
     asked = study.asked
     ours = [
         (one, weights if one.grid != asked.grid else one.of_cells(study.cells))
@@ -63,7 +64,7 @@ def declared_in(study: Study) -> list[tuple[Declared, Weights]]:
 
 
 def answers(study: Study, every: bool = False) -> list[Answer]:
-    """What became of the comparisons that are declared for this grid; [] where none is.
+    """Returns the answers to the comparisons that are declared for this grid; [] where none is.
 
     With `every` also of those of another grid whose rows are all here.
     """
@@ -75,31 +76,40 @@ def answers(study: Study, every: bool = False) -> list[Answer]:
     ]
 
 
+def says_something(study: Study) -> bool:
+    """Tells whether a comparison that is declared for a study has a number."""
+    return any(not math.isnan(one.found.estimate) for one in answers(study))
+
+
 def is_judged(study: Study) -> bool:
-    """Tells whether its numbers can prove something: no demonstration, no synthetic data."""
+    """Tells whether a study's numbers can prove something: no demonstration, all of CIFAR."""
     return study.asked.dataset in MARGINS and not study.asked.demonstration
 
 
 def judge(study: Study, weights: Weights, steps: float = 1.0) -> str:
-    """In a word: "better", "worse", "alike" or "not decided"; "" for a demonstration."""
+    """Judges a contrast: "better", "worse", "alike" or "not decided"; "" for a demonstration."""
     return conclude(study, weights, steps) if is_judged(study) else ""
 
 
 def conclude(study: Study, weights: Weights, steps: float = 1.0) -> str:
-    """The word for a contrast of a study's cells, also of a demonstration.
+    """Returns the verdict on a contrast of a study's cells, also of a demonstration.
 
-    Rows that lost runs are judged by how many diverged, with Fisher's exact test.
+    Means of rows that lost runs are judged by how many diverged, with Fisher's exact test. No
+    other contrast is: which side of a slope is the better one does not depend on the side of a row.
     """
     rows = {row: weights[cell] for row, cell in study.cells.items() if cell in weights}
-    if sum(map(study.lost, rows)):
-        return of_lost(study, rows)
+    states = {state for row in rows for state in study.states(row)} - {State.DONE}
+    if states == {State.MISSING}:
+        return "not decided: runs are missing"
+    if states:
+        return of_lost(study, rows) if is_of_means(weights) else RUNS_LOST
     if len(study.precisions(*rows)) > 1:
         return "not decided: precisions differ"
     return word(study.pool, weights, MARGINS.get(study.asked.dataset, 0.0) / steps)
 
 
 def word(pool: Pool, weights: Weights, margin: float) -> str:
-    """The word for a contrast of numbers.
+    """Returns the verdict on a contrast from its numbers alone.
 
     Better and worse need an interval that leaves out 0; alike needs two one-sided tests within
     -+ `margin`.
@@ -114,8 +124,14 @@ def word(pool: Pool, weights: Weights, margin: float) -> str:
     return f"{side}, within the margin" if is_alike else side
 
 
+def is_of_means(weights: Weights) -> bool:
+    """Tells whether a contrast is the mean of some cells minus the mean of others."""
+    sizes = {(weight > 0, round(abs(weight), 9)) for weight in weights.values()}
+    return len(sizes) == 2 and sum(is_positive for is_positive, _ in sizes) == 1
+
+
 def of_lost(study: Study, rows: dict[str, float]) -> str:
-    """The verdict where a run has no number."""
+    """Returns the verdict on means of rows where a run has no number."""
     states = {
         sign: [s for row, w in rows.items() if w * sign > 0 for s in study.states(row)]
         for sign in (1, -1)
@@ -126,17 +142,17 @@ def of_lost(study: Study, rows: dict[str, float]) -> str:
         if diverges_more(lost[sign], kept[sign], lost[-sign], kept[-sign]):
             more = f"{lost[sign]} of {len(states[sign])} diverged"
             return f"{word}: {more}, against {lost[-sign]} of {len(states[-sign])}"
-    return "not decided: runs were lost"
+    return RUNS_LOST
 
 
 def undeclared(study: Study) -> dict[str, Difference]:
-    """Row -> its difference, of the rows that get no verdict."""
+    """Returns row -> its difference from its reference, of the rows that get no verdict."""
     found = against_reference(study).items()
     return {row: one for row, one in found if not verdict(study, row)}
 
 
 def by_chance(study: Study, is_named: bool = False) -> str:
-    """How many intervals without a verdict leave out 0, and how many would if nothing differed.
+    """Says how many intervals without a verdict leave out 0, and how many would by chance alone.
 
     "" where there is none. With `is_named` it says which they are.
     """
@@ -153,7 +169,7 @@ def by_chance(study: Study, is_named: bool = False) -> str:
 
 
 def shown(found: Difference, digits: int = 2) -> str:
-    """`+0.05 [-0.10, +0.20]`, the same wherever a difference stands."""
+    """Returns a difference as text, `+0.05 [-0.10, +0.20]`: the same form everywhere."""
     if math.isnan(found.estimate):
         return "–"
     if math.isnan(found.low):

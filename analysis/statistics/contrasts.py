@@ -1,22 +1,23 @@
-"""The comparisons that were declared beforehand, contrasts.yaml, as weights of cells. No torch."""
+"""Reads contrasts.yaml, the comparisons declared beforehand, as weights of cells. No torch."""
 
 import json
 import math
-import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from analysis.statistics.pool import Weights
 from analysis.statistics.stats import trend
 from experiments.data.datasets import DATASETS
 from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
 from experiments.records.recipes import recipes
 from experiments.records.study_file import Contrast
 from experiments.study.cells import ALL, DEFAULT_NETWORK
-from experiments.study.grid import Declaration, Rows, list_grids, read_grid, several
-from experiments.study.study import Study, expand
+from experiments.study.grid import Declaration, Grid, Rows, list_grids, read_grid, several
+from experiments.study.study import Study, make_study
 from senet.config import choose
 
 PATH = Path(__file__).parents[1] / "contrasts.yaml"
@@ -24,53 +25,67 @@ CIFAR = "CIFAR"  # the grid of Table 4 or 5: it is called like its data set
 
 
 class Comparison(Declaration):
-    """Means of rows of a grid against each other.
+    """Compares the mean of some rows of a grid with that of others.
 
     grid   the study; "CIFAR" is that of Table 4 or 5
     rows   one row, or several of which the mean is taken
     minus  what it is compared with
-    by     doubling: instead, the slope over the rows, which are called `... = number`
-    over   with `by`: numbers that stand for {:,} in all names; the slope is of the difference
+    over   numbers, each of which stands for {:,} in the names of the rows: then it is the slope
+           per doubling of the number, of the rows or of their difference from `minus`
     """
 
     grid: str
     minus: Rows = ()
-    by: Literal["doubling"] | None = None
     over: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def check_numbers(self) -> Self:
+        """Refuses a slope over less than two numbers, and numbers that no name has a place for."""
+        if len(self.over) == 1 or (self.over and min(self.over) < 1):
+            raise ValueError("over: two numbers or more, from 1 on, are expected")
+        if self.over and not all("{:,}" in name for name in self.rows + self.minus):
+            raise ValueError("over: the name of each row needs a place for the number, {:,}")
+        return self
+
+    def at(self, number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Returns (rows, minus) with a number in its place."""
+        rows, minus = (
+            tuple(name.replace("{:,}", f"{number:,}") for name in names)
+            for names in (self.rows, self.minus)
+        )
+        return rows, minus
 
     @property
     def labels(self) -> tuple[str, ...]:
-        names = self.rows + self.minus
-        return tuple(n.format(x) for x in self.over for n in names) if self.over else names
+        """Returns the rows that are compared."""
+        if not self.over:
+            return self.rows + self.minus
+        return tuple(name for x in self.over for names in self.at(x) for name in names)
 
     @property
     def name(self) -> str:
-        """`SE minus no SE`."""
-        if self.over:
-            rows, minus = (joined(some).replace("{:,}", "N") for some in (self.rows, self.minus))
-            return f"{rows} minus {minus}, a doubling of N from {self.ends}"
-        if self.by:
-            return f"a doubling from {self.rows[0]} to {self.rows[-1]}"
-        return f"{joined(self.rows)} minus {joined(self.minus)}" if self.minus else self.rows[0]
+        """Names the comparison, as in `SE minus no SE`."""
+        if not self.over:
+            return f"{joined(self.rows)} minus {joined(self.minus)}" if self.minus else self.rows[0]
+        if not self.minus:
+            first, last = (joined(self.at(x)[0]) for x in (self.over[0], self.over[-1]))
+            return f"a doubling from {first} to {last}"
+        rows, minus = (joined(some).replace("{:,}", "N") for some in (self.rows, self.minus))
+        return f"{rows} minus {minus}, a doubling of N from {self.ends}"
 
     @property
     def steps(self) -> float:
-        """How many steps its rows span: likeness is asked of the whole way, not of each step."""
-        if not self.by:
-            return 1.0
-        numbers = [math.log2(x) for x in self.over or map(number_in, self.rows)]
-        return max(numbers) - min(numbers)
+        """Counts the doublings spanned: likeness is asked of all of them together, not of each."""
+        return math.log2(max(self.over) / min(self.over)) if self.over else 1.0
 
     @property
     def ends(self) -> str:
         return f"{self.over[0]:,} to {self.over[-1]:,}"
 
     def weights(self) -> dict[str, float]:
-        """Row -> weight of its mean."""
-        if self.by and not self.over:
-            return trend({row: math.log2(number_in(row)) for row in self.rows})
+        """Returns row -> weight of its mean."""
         if not self.over:
-            return self.weights_at(None)
+            return weights_of(self.rows, self.minus)
         slope = trend({x: math.log2(x) for x in self.over})
         return {
             row: weight * share
@@ -78,45 +93,40 @@ class Comparison(Declaration):
             for row, share in self.weights_at(x).items()
         }
 
-    def weights_at(self, number: int | None) -> dict[str, float]:
-        """The same of the difference at one of the numbers that stand for {:,}."""
-        rows, minus = (
-            [row if number is None else row.format(number) for row in some]
-            for some in (self.rows, self.minus)
-        )
-        found = dict.fromkeys(rows, 1 / len(rows))
-        return found | {row: -1 / len(minus) for row in minus}
+    def weights_at(self, number: int) -> dict[str, float]:
+        """Returns row -> weight of its mean, of the difference at one of the numbers of `over`."""
+        return weights_of(*self.at(number))
 
-    def of_cells(self, cells: dict[str, str]) -> dict[str, float]:
-        """The same by cell. Raises KeyError where a row is not among the labels of `cells`."""
+    def of_cells(self, cells: Mapping[str, str]) -> dict[str, float]:
+        """Returns cell -> weight. Raises KeyError where a row is not a label of `cells`."""
         return {cells[row]: weight for row, weight in self.weights().items()}
+
+
+def weights_of(rows: Sequence[str], minus: Sequence[str]) -> dict[str, float]:
+    """Returns row -> weight, for the mean of rows minus that of others."""
+    found = dict.fromkeys(rows, 1 / len(rows))
+    return found | {row: -1 / len(minus) for row in minus}
 
 
 def joined(rows: tuple[str, ...]) -> str:
     return rows[0] if len(rows) == 1 else f"the mean of {', '.join(rows[:-1])} and {rows[-1]}"
 
 
-def number_in(row: str) -> float:
-    if not (match := re.search(r"= (\d+)$", row)):
-        raise ConfigError(f"contrasts.yaml: the row {row!r} has no number to take a trend over")
-    return float(match[1])
-
-
 class Declared(Comparison):
-    """A comparison that gets a verdict, and its two sides in plain words."""
+    """Holds a comparison that gets a verdict, and its two sides in plain words."""
 
     who: str
     than: str = ""
 
 
 def own_comparison(grid: str, one: Contrast) -> Declared:
-    """What a grid declares itself, as its study's file keeps it."""
+    """Makes a comparison that a grid declares itself from what its study's file keeps."""
     who, than = joined(one.rows), joined(one.minus)
     return Declared(grid=grid, rows=one.rows, minus=one.minus, who=who, than=than)
 
 
 class Groups(Strict):
-    """Which records prove something.
+    """Names the groups whose records are confirmatory or exploratory.
 
     confirmatory  the group that the rule was declared before
     exploratory   the one whose records were seen before the rule was `changed`
@@ -128,7 +138,7 @@ class Groups(Strict):
 
 
 class Contrasts(Strict):
-    """contrasts.yaml."""
+    """Holds what contrasts.yaml says."""
 
     groups: Groups
     comparisons: tuple[Declared, ...] = Field(min_length=1)
@@ -136,7 +146,7 @@ class Contrasts(Strict):
 
 @cache
 def read_contrasts(path: Path | None = None) -> Contrasts:
-    """Reads and checks it.
+    """Reads and checks contrasts.yaml.
 
     Raises ConfigError on an unknown data set, network, recipe, study or row.
     """
@@ -148,13 +158,13 @@ def read_contrasts(path: Path | None = None) -> Contrasts:
         checked(choose, f"{path.name}: recipe", recipe, dict.fromkeys(recipes()))
     for comparison in found.comparisons:
         check_rows(comparison, path.name)
-        comparison.weights()
     return found
 
 
+@cache
 def networks_of_grids() -> list[str]:
-    """The networks that studies are of: the usual one, and those that the grids vary."""
-    cells = (cell for name in list_grids() for cell in read_grid(name)[1].cells)
+    """Lists the networks that studies are of: the usual one, and those that the grids vary."""
+    cells = (cell for name in list_grids() for cell in grid_of(name)[1].cells)
     varied = (several(cell["network"]) for cell in cells if "network" in cell)
     return [DEFAULT_NETWORK, ALL, *dict.fromkeys(network for some in varied for network in some)]
 
@@ -165,22 +175,11 @@ def check_rows(comparison: Comparison, file: str, dataset: str | None = None) ->
         if comparison.grid == CIFAR and dataset not in (None, name):
             continue
         checked(choose, f"{file}: study", name, list_grids())
-        labels = labels_of(name)
+        labels = cells_of(name, grid_of(name)[1].dataset or "cifar10", "auto", "fast")
         for row in comparison.labels:
             if row not in labels:
                 rows = ", ".join(labels)
                 raise ConfigError(f"{file}: the study {name!r} has no row {row!r}: it has {rows}")
-
-
-@cache
-def labels_of(grid: str) -> tuple[str, ...]:
-    dataset = read_grid(grid)[1].dataset or "cifar10"
-    return tuple(cell.label for cell in expand(grid, dataset=dataset, recipe="fast").cells)
-
-
-def declared(dataset: str, network: str, recipe: str, settings: dict[str, Any] | None = None):
-    """[(comparison, cell -> weight)] of a group: what is declared, there or not."""
-    return list(declared_of(dataset, network, recipe, json.dumps(settings or {}, sort_keys=True)))
 
 
 def declares(study: Study) -> bool:
@@ -189,23 +188,52 @@ def declares(study: Study) -> bool:
     return bool(study.grid.declares) or any(one.grid == study.grid_name for one, _ in known)
 
 
+def declared(
+    dataset: str, network: str, recipe: str, settings: Mapping[str, Any] | None = None
+) -> tuple[tuple[Declared, Weights], ...]:
+    """Lists what is declared for a group, there or not: (comparison, cell -> weight)."""
+    return declared_of(dataset, network, recipe, json.dumps(settings or {}, sort_keys=True))
+
+
 @cache
-def declared_of(dataset: str, network: str, recipe: str, settings: str) -> tuple:
+def declared_of(
+    dataset: str, network: str, recipe: str, settings: str
+) -> tuple[tuple[Declared, Weights], ...]:
+    """Lists what `declared` lists, with the settings as JSON."""
     found = []
-    for comparison in read_contrasts().comparisons:
+    for one in read_contrasts().comparisons:
         try:
-            study = expand(
-                comparison.grid,
-                dataset=dataset,
-                network="auto" if network == ALL else network,
-                recipe=recipe,
-                settings=json.loads(settings),
-            )
-            found.append((comparison, comparison.of_cells(cells_of(study))))
+            cells = cells_of(one.grid, dataset, network, recipe, settings)
+            found.append((one, one.of_cells(cells)))
         except (ConfigError, KeyError):  # the settings do not fit the grid, or rows are left out
             continue
     return tuple(found)
 
 
-def cells_of(study: Study) -> dict[str, str]:
+@cache
+def grid_of(name: str) -> tuple[Path, Grid]:
+    """Reads one of our grids, once."""
+    return read_grid(name)
+
+
+@cache
+def cells_of(
+    grid: str, dataset: str, network: str, recipe: str, settings: str = "{}"
+) -> Mapping[str, str]:
+    """Returns row -> cell of a grid in a group.
+
+    Args:
+        settings: those that --set changed, as JSON.
+
+    Raises:
+        ConfigError: the group does not fit the grid.
+    """
+    study = make_study(
+        grid,
+        *grid_of(grid),
+        dataset=dataset,
+        network="auto" if network == ALL else network,
+        recipe=recipe,
+        settings=json.loads(settings),
+    )
     return {cell.label: cell.config.cell for cell in study.cells}

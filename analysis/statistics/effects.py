@@ -1,4 +1,4 @@
-"""A crossed study: what each choice does on its own, and what two of them do together."""
+"""Computes what each choice of a crossed study does alone, and what two of them do together."""
 
 import math
 from itertools import combinations, product
@@ -6,13 +6,13 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from analysis.load import Study
-from analysis.statistics.comparisons import CHANCE
-from analysis.statistics.stats import UNKNOWN, Spread, contrast
+from analysis.statistics.comparisons import CHANCE, shown
+from analysis.statistics.stats import UNKNOWN, Difference, Spread, contrast
+from analysis.study import Study
 
 
 def factors(study: Study) -> dict[str, list[str]]:
-    """What is crossed: factor -> its levels; {} unless there is a row for every combination."""
+    """Returns factor -> its levels; {} unless there is a row for every combination of them."""
     rows = [study.levels[row] for row in study.varied]
     if len({tuple(row) for row in rows}) != 1:  # not all rows set the same keys
         return {}
@@ -23,7 +23,7 @@ def factors(study: Study) -> dict[str, list[str]]:
 
 
 def effects(study: Study) -> pd.DataFrame:
-    """Main effects and interactions of two, in points of test error.
+    """Computes main effects and interactions of two, in points of test error.
 
     A main effect is the mean over the rows with a level minus that over all rows. An interaction is
     what two levels do together beyond the sum of their main effects. Every row counts the same,
@@ -56,7 +56,7 @@ def effects(study: Study) -> pd.DataFrame:
 
 
 def high_order(weights: np.ndarray, means: np.ndarray) -> Spread:
-    """The variance of (rows,) means that the effects, (effects, rows), do not account for.
+    """Returns the variance of (rows,) means that the effects, (effects, rows), do not explain.
 
     The interactions of three and more choices: what is random where they do not exist, and more
     than that where they do.
@@ -68,7 +68,7 @@ def high_order(weights: np.ndarray, means: np.ndarray) -> Spread:
 
 
 def weights(study: Study, levels: dict[str, str]) -> np.ndarray:
-    """The contrast of an effect over the varied rows: (rows,), adding up to 0.
+    """Returns the contrast of an effect over the varied rows: (rows,), adding up to 0.
 
     With shares of the rows that have the levels: of A for a main effect, minus that of all; of A
     and B for an interaction, minus those of A and of B, plus that of all.
@@ -86,14 +86,12 @@ def weights(study: Study, levels: dict[str, str]) -> np.ndarray:
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The effects as text."""
-    shown = table[["term", "level"]].copy()
-    shown["effect (points)"] = [
-        f"{row.effect:+z.2f}"
-        + ("" if math.isnan(row.low) else f" [{row.low:+z.2f}, {row.high:+z.2f}]")
-        for row in table.itertuples()
+    """Returns the effects as text."""
+    found = [
+        shown(Difference(row["effect"], row["low"], row["high"]))
+        for row in table.to_dict("records")
     ]
-    return shown
+    return pd.DataFrame({"term": table.term, "level": table.level, "effect (points)": found})
 
 
 def notes(study: Study, table: pd.DataFrame) -> list[str]:
@@ -110,7 +108,7 @@ def notes(study: Study, table: pd.DataFrame) -> list[str]:
     if not study.pool.spread.is_known:
         lines.append("One seed a cell: the spread is that of the interactions of three and more.")
     if lost := sum(map(study.lost, study.varied)):
-        lines.append(f"{lost} runs were lost, and are in no mean.")
+        lines.append(f"{lost} runs have no result, and are in no mean.")
     if study.asked.demonstration:
         lines.append("A DEMONSTRATION: rank nothing by it.")
     return lines

@@ -1,15 +1,17 @@
-"""What a network loses when its gates are replaced, in numbers. No matplotlib here."""
+"""Computes what a network loses when its gates are replaced. No matplotlib here."""
+
+import math
 
 import pandas as pd
 
-from analysis.load import Study
 from analysis.statistics.stats import interval
+from analysis.study import Study
 
 WORDS = {"mean": "mean over images", "another": "another image's", "half": "1/2", "one": "1"}
 
 
 def intervention_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """How much the error rises where gates are replaced: a row a seed, place and replacement.
+    """Lists the rises of the error with replaced gates: a row a seed, place and replacement.
 
     Args:
         runs: of one table row, as in `Study.runs`; runs that replaced no gate add nothing.
@@ -26,29 +28,29 @@ def intervention_frame(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def rises(study: Study) -> pd.DataFrame:
-    """Row, place and replacement -> mean rise of the error in points, with its interval."""
+    """Returns row, place and replacement -> mean rise of the error in points, with its interval."""
     frames = [intervention_frame(study.of(row)).assign(row=row) for row in study.rows]
     frame = pd.concat(frames)
+    keys = ["row", "where", "how"]
     rows = []
-    for (row, where, how), some in frame.groupby(["row", "where", "how"], sort=False):
-        mean, half = interval(some.rise)
-        rows.append((row, where, how, mean, half, len(some), int(some.n_images.max())))
-    columns = ["row", "where", "how", "rise", "half_width", "seeds", "images"]
-    return pd.DataFrame(rows, columns=columns)
+    for _, some in frame.groupby(keys, sort=False):
+        mean, half = interval(some.rise.to_numpy())
+        rows.append((*some[keys].iloc[0], mean, half, len(some), int(some.n_images.max())))
+    return pd.DataFrame(rows, columns=[*keys, "rise", "half_width", "seeds", "images"])
 
 
 def cells(rises: pd.DataFrame) -> pd.DataFrame:
-    """The same as text: a row a network and place, a column a replacement."""
-    texts = [
-        f"{r.rise:+z.2f}" + ("" if pd.isna(r.half_width) else f" ± {r.half_width:.2f}")
-        for r in rises.itertuples()
-    ]
-    wide = rises.assign(text=texts).pivot(index=["row", "where"], columns="how", values="text")
-    order = list(dict.fromkeys(zip(rises.row, rises["where"], strict=True)))
-    wide = wide.reindex(order)[list(WORDS)].rename(columns=WORDS)
+    """Returns the rises as text: a row a network and place, a column a replacement."""
+    texts = {
+        (r["row"], r["where"], r["how"]): f"{r['rise']:+z.2f}"
+        + ("" if math.isnan(r["half_width"]) else f" ± {r['half_width']:.2f}")
+        for r in rises.to_dict("records")
+    }
+    order = list(dict.fromkeys((row, where) for row, where, _ in texts))
     places = ["all blocks" if where == "all" else f"stage {where}" for _, where in order]
     names = {"network": [row for row, _ in order], "gates replaced in": places}
-    return pd.concat([pd.DataFrame(names), wide.reset_index(drop=True)], axis=1)
+    by_word = {word: [texts.get((*key, how)) for key in order] for how, word in WORDS.items()}
+    return pd.DataFrame(names | by_word)
 
 
 def notes(study: Study, rises: pd.DataFrame) -> list[str]:

@@ -1,13 +1,14 @@
-"""A study across lengths of training: which rows are one network, and what a doubling changes."""
+"""Compares lengths of training: which rows are one network, and what a doubling changes."""
 
 import math
+import re
 
 import pandas as pd
 
-from analysis.load import Study
 from analysis.statistics.comparisons import conclude, declared_in, is_judged, shown
 from analysis.statistics.contrasts import Declared
 from analysis.statistics.stats import Difference
+from analysis.study import Study
 
 UNITS = {"images": "images seen", "epochs": "epochs", "iterations": "iterations"}
 
@@ -24,27 +25,45 @@ def unit(study: Study) -> str:
 def series(study: Study) -> dict[str, dict[int, str]]:
     """Finds the rows of each network: network -> length -> row; {} where lengths do not vary.
 
-    Rows are one network where their labels are alike up to the length.
+    Rows are one network where all that is varied is alike but the length. It is called by what
+    stands before the length in their labels, which is for reading alone.
     """
-    found: dict[str, dict[int, str]] = {}
-    if name := unit(study):
-        for row, levels in study.levels.items():
-            network = row.partition(levels[name])[0].rstrip(" ,(") or row
-            found.setdefault(network, {})[int(levels[name].replace(",", ""))] = row
-    return found
+    if not (name := unit(study)):
+        return {}
+    found: dict[tuple, dict[int, str]] = {}
+    for row, levels in study.levels.items():
+        network = tuple((key, value) for key, value in levels.items() if key != name)
+        found.setdefault(network, {})[int(levels[name].replace(",", ""))] = row
+    firsts = [next(iter(rows.values())) for rows in found.values()]
+    names = [_before(row, study.levels[row][name]) for row in firsts]
+    if len(set(names)) < len(names):
+        names = firsts
+    return dict(zip(names, found.values(), strict=True))
+
+
+def _before(row: str, length: str) -> str:
+    """Returns what stands before a length in a label; the label where that is nothing."""
+    found = re.search(rf"(?<![\w,.]){re.escape(length)}(?![\w,.]*\d)", row)
+    return (row[: found.start()].rstrip(" ,(") if found else "") or row
 
 
 def longest(study: Study) -> list[str]:
-    """Finds the rows of the longest trainings with a result; all where lengths do not vary."""
+    """Finds the rows of the longest trainings with a result; all where lengths do not vary.
+
+    They are of the longest at which every network has one, where there is such a length.
+    """
     networks = series(study).values()
-    done = {length for rows in networks for length, row in rows.items() if study.errors(row)}
-    if not done:
+    done = [{length for length, row in rows.items() if study.errors(row)} for rows in networks]
+    lengths = set.intersection(*done) or set.union(*done) if done else set()
+    if not lengths:
         return study.rows
-    return [rows[max(done)] for rows in networks if max(done) in rows]
+    return [rows[max(lengths)] for rows in networks if max(lengths) in rows]
 
 
 def slopes(study: Study) -> list[Declared]:
     """Finds the comparisons over lengths that are declared for a study, the widest first."""
+    if not unit(study):
+        return []
     found = [one for one, _ in declared_in(study) if one.over and one.grid == study.asked.grid]
     return sorted(found, key=lambda one: -len(one.over))
 
@@ -82,14 +101,12 @@ def cells(study: Study) -> pd.DataFrame:
     """Returns what `numbers` does as text."""
     one = slopes(study)[0]
     lines = []
-    for row in numbers(study).itertuples():
-        found = Difference(row.estimate, row.low, row.high)
-        where = (
-            f"{row.longest:,}"
-            if row.what == "difference"
-            else f"a doubling, {row.shortest:,} to {row.longest:,}"
-        )
-        lines.append((where, f"{shown(found)} {row.word}".rstrip()))
+    for row in numbers(study).to_dict("records"):
+        found = Difference(row["estimate"], row["low"], row["high"])
+        shortest, longest = f"{row['shortest']:,}", f"{row['longest']:,}"
+        is_slope = row["what"] == "slope"
+        where = f"a doubling, {shortest} to {longest}" if is_slope else longest
+        lines.append((where, f"{shown(found)} {row['word']}".rstrip()))
     return pd.DataFrame(lines, columns=[UNITS[unit(study)], f"{one.who} minus {one.than} (points)"])
 
 

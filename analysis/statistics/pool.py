@@ -1,4 +1,4 @@
-"""All cells of one data set, network and recipe: the one place where means are compared.
+"""Compares means of cells: a pool has all cells of one data set, network and recipe.
 
 A cell is in it once, however many studies share it, so that a pair of cells has one difference and
 one interval wherever it stands.
@@ -10,16 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.statistics.stats import (
-    LEVEL,
-    PRIOR,
-    UNKNOWN,
-    Difference,
-    Plan,
-    Spread,
-    contrast,
-    pool,
-)
+from analysis.statistics.seeds import Plan
+from analysis.statistics.stats import LEVEL, PRIOR, UNKNOWN, Difference, Spread, contrast, pool
 
 WIDE = 4.0  # times the pool's variance: such a cell is marked
 SENSITIVITY = (0.0, 4.0, 16.0)  # other d0; 0 is Welch's interval
@@ -28,7 +20,7 @@ Weights = Mapping[str, float]  # cell -> weight of its mean
 
 @dataclass(frozen=True)
 class Pool:
-    """What was measured in each cell of a group.
+    """Holds what was measured in each cell of a group.
 
     values   cell -> a number a run: of the test error, or of another measure
     watched  the cells whose number of seeds was chosen by looking at their results
@@ -41,39 +33,39 @@ class Pool:
 
     @cached_property
     def spread(self) -> Spread:
-        """The variance within cells, pooled over all of them."""
+        """Returns the variance within cells, pooled over all of them."""
         return pool(list(self.values.values()))
 
     @cached_property
     def spreads(self) -> Mapping[int | None, Spread]:
-        """The same by how long cells were trained."""
+        """Returns steps -> pooled variance within the cells that were trained that long."""
         alike: dict[int | None, list[Sequence[float]]] = {}
         for cell, values in self.values.items():
             alike.setdefault(self.steps.get(cell), []).append(values)
         return {steps: pool(some) for steps, some in alike.items()}
 
     def spread_of(self, cell: str) -> Spread:
-        """The variance of the cells that were trained as long as this one."""
+        """Returns the variance of the cells that were trained as long as this one."""
         return self.spreads.get(self.steps.get(cell), UNKNOWN)
 
     @property
     def plan(self) -> Plan:
-        """What more seeds in each of its cells could see."""
+        """Returns a plan that says what more seeds in each of the cells could show."""
         return Plan(self.spread.deviation, sum(map(bool, map(len, self.values.values()))))
 
     def contrast(self, weights: Weights, level: float = LEVEL, prior: float = PRIOR) -> Difference:
-        """A weighted sum of the cells' means, with the interval that is used everywhere."""
+        """Computes a weighted sum of the cells' means, with the interval used everywhere."""
         groups = [self.values.get(cell, ()) for cell in weights]
         is_watched = not self.watched.isdisjoint(weights)
         spreads = [self.spread_of(cell) for cell in weights]
         return contrast(groups, list(weights.values()), spreads, level, prior, is_watched)
 
     def difference(self, cell: str, reference: str, **more) -> Difference:
-        """A cell's mean minus another's."""
+        """Computes a cell's mean minus another's."""
         return self.contrast({cell: 1.0, reference: -1.0}, **more)
 
     def mean(self, cell: str) -> tuple[float, float]:
-        """(mean, half-width of its 95 % interval); NaN where not known."""
+        """Returns (mean, half-width of its 95 % interval) of a cell; NaN where not known."""
         found = self.contrast({cell: 1.0})
         return found.estimate, (found.high - found.low) / 2
 

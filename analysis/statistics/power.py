@@ -1,59 +1,76 @@
-"""How many seeds a difference needs, from the spread that was measured."""
+"""Computes how many seeds a difference needs, from the spread that was measured."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 from tabulate import tabulate
 
-from analysis.load import Study
-from analysis.statistics.stats import (
-    MOST_SEEDS,
-    PRIOR,
-    Plan,
-    seeds_for_difference,
-    seeds_for_likeness,
-)
+from analysis.schema import NeededSeeds, Source, StudyPower
+from analysis.statistics.seeds import MOST_SEEDS, Plan, seeds_for_difference, seeds_for_likeness
+from analysis.statistics.stats import PRIOR
+from analysis.study import Study
 
 POINTS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 
 
-def texts(studies: Sequence[Study], power: float) -> list[str]:
-    """One table a study, or a sentence that says why there is none."""
-    found = []
-    for study in studies:
-        plan, source = study.pool.plan, study.name
-        if math.isnan(plan.spread):
-            if study.asked.spread is None:
-                found.append(f"{study.name}: no row has two seeds: give the spread as --spread\n")
-                continue
-            plan = Plan(study.asked.spread)
-            source = f"{study.name}, measured before with this recipe"
-        found.append(text(source, plan, power))
-    return found
+def needed(study: Study, power: float) -> StudyPower:
+    """Says how many seeds the differences of a study need, from the spread of its records."""
+    plan = study.pool.plan
+    if not math.isnan(plan.spread):
+        return by_plan(study.name, "records", plan, power)
+    if study.asked.spread is not None:
+        return by_plan(study.name, "recipe", Plan(study.asked.spread), power)
+    return StudyPower(name=study.name, source=None, spread=None, seeds=())
 
 
-def text(source: str, plan: Plan, power: float) -> str:
-    """How many seeds on each side, by size of the difference."""
+def by_plan(name: str, source: Source, plan: Plan, power: float) -> StudyPower:
+    """Says how many seeds on each side it takes, by size of the difference."""
     watched = replace(plan, is_watched=True)
+    seeds = tuple(
+        NeededSeeds(
+            points=points,
+            difference=known(seeds_for_difference(points, plan, power)),
+            likeness=known(seeds_for_likeness(points, plan, power)),
+            decide_difference=known(seeds_for_difference(points, watched, power)),
+            decide_likeness=known(seeds_for_likeness(points, watched, power)),
+        )
+        for points in POINTS
+    )
+    return StudyPower(name=name, source=source, spread=plan.spread, networks=networks(plan),
+                      seeds=seeds)  # fmt: skip
+
+
+def networks(plan: Plan) -> int | None:
+    return None if math.isinf(plan.cells) else int(plan.cells)
+
+
+def known(seeds: int) -> int | None:
+    return seeds if seeds < MOST_SEEDS else None
+
+
+def text(found: StudyPower, power: float) -> str:
+    """Returns the needed seeds as a table, or a sentence that says why there is none."""
+    if found.spread is None:
+        return f"{found.name}: no row has two seeds: give the spread as --spread\n"
     table = pd.DataFrame(
         {
-            "points": [f"{points:g}" for points in POINTS],
-            "seeds to see it": [shown(seeds_for_difference(x, plan, power)) for x in POINTS],
-            "to show likeness": [shown(seeds_for_likeness(x, plan, power)) for x in POINTS],
-            "to see it, --decide": [shown(seeds_for_difference(x, watched, power)) for x in POINTS],
-            "likeness, --decide": [shown(seeds_for_likeness(x, watched, power)) for x in POINTS],
+            "points": [f"{one.points:g}" for one in found.seeds],
+            "seeds to see it": [shown(one.difference) for one in found.seeds],
+            "to show likeness": [shown(one.likeness) for one in found.seeds],
+            "to see it, --decide": [shown(one.decide_difference) for one in found.seeds],
+            "likeness, --decide": [shown(one.decide_likeness) for one in found.seeds],
         }
     )
     body = tabulate(table, "keys", "simple", showindex=False, disable_numparse=True)
+    source = f"{found.name}{', measured before with this recipe' * (found.source == 'recipe')}"
     head = (
-        f"Seeds differ by {plan.spread:.2f} points (standard deviation; {source}); power {power:g}"
+        f"Seeds differ by {found.spread:.2f} points (standard deviation; {source}); power {power:g}"
     )
-    pooled = "" if math.isinf(plan.cells) else f", here of {plan.cells} networks"
+    pooled = f", here of {found.networks} networks" if found.networks else ""
     note = (
         "So many seeds on each side of one comparison, by the interval of the tables: variances "
-        f"drawn towards the pool's{pooled}, which counts as {PRIOR:g} degrees of freedom. A "
+        f"shrunk towards the pool's{pooled}, which counts as {PRIOR:g} degrees of freedom. A "
         "declared comparison needs no correction for the others. With --decide, which looks after "
         "every round by wider intervals, the same share of studies is decided with these seeds or "
         "fewer: most of them stop earlier."
@@ -61,5 +78,7 @@ def text(source: str, plan: Plan, power: float) -> str:
     return f"{head}\n\n{body}\n\n{note}\n"
 
 
-def shown(seeds: int) -> str:
-    return f"{seeds}" if seeds < MOST_SEEDS else f"more than {MOST_SEEDS:,}"
+def shown(seeds: int | None) -> str:
+    """Returns a number of seeds in words."""
+    is_known = seeds is not None and seeds < MOST_SEEDS
+    return f"{seeds}" if is_known else f"more than {MOST_SEEDS:,}"

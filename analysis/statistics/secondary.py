@@ -1,4 +1,4 @@
-"""Secondary outcomes, declared as such: how good the probabilities are, behind the error.
+"""Compares secondary outcomes, declared as such: how good the probabilities are.
 
 A run sums up its negative log-likelihood and its Brier score, which needs the probabilities of all
 classes, itself: `test_loss` and `test_brier`. Runs of before 2026-11-25 have no Brier score. The
@@ -11,43 +11,44 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.load import Study
 from analysis.statistics.calibration import BINS
 from analysis.statistics.comparisons import shown
 from analysis.statistics.stats import Difference
+from analysis.study import Study
 
 TITLES = {"test_loss": "NLL (nats)", "ece": "ECE (points)", "test_brier": "Brier score"}
 DIGITS = {"test_loss": 3, "ece": 2, "test_brier": 3}  # of a difference
 
 
 def measured(study: Study) -> list[str]:
-    """The outcomes that some run of it has."""
+    """Lists the outcomes that some run of the study has."""
     pools = {name: study.pool_in(name).values for name in TITLES}
     return [n for n, values in pools.items() if any(values.get(c) for c in study.cells.values())]
 
 
 def compared_in(studies: Sequence[Study]) -> list[str]:
-    """The outcomes in which some row can be compared with its reference."""
+    """Lists the outcomes in which some row can be compared with its reference."""
     pairs = [(study, row) for study in studies for row in study.references]
     return [n for n in TITLES if any(not math.isnan(difference(*p, n).estimate) for p in pairs)]
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """One row a variant: mean, half-width and difference from the reference of each outcome."""
+    """Returns a row a variant: mean, half-width and difference from the reference by outcome."""
     rows = []
     for row, cell in study.cells.items():
-        line = {"row": row}
+        line: dict[str, str | float] = {"row": row}
         for name in TITLES:
             line[name], line[f"{name}_half_width"] = study.pool_in(name).mean(cell)
             found = difference(study, row, name)
-            ends = {"": found.estimate, "_low": found.low, "_high": found.high}
-            line |= {f"{name}_difference{end}": value for end, value in ends.items()}
+            line[f"{name}_difference"] = found.estimate
+            line[f"{name}_difference_low"] = found.low
+            line[f"{name}_difference_high"] = found.high
         rows.append(line)
     return pd.DataFrame(rows)
 
 
 def difference(study: Study, row: str, name: str) -> Difference:
-    """A row minus its reference in an outcome; NaN where it has none."""
+    """Computes a row minus its reference in an outcome; NaN where it has none."""
     if row not in study.references:
         return Difference(float("nan"))
     reference = study.cells[study.references[row]]
@@ -55,7 +56,7 @@ def difference(study: Study, row: str, name: str) -> Difference:
 
 
 def cells(study: Study) -> pd.DataFrame:
-    """The same as text, of the outcomes that are there."""
+    """Returns the numbers as text, of the outcomes that some run has."""
     text = pd.DataFrame({study.asked.title: study.rows})
     for name in measured(study):
         means = [study.pool_in(name).mean(cell)[0] for cell in study.cells.values()]
@@ -67,7 +68,7 @@ def cells(study: Study) -> pd.DataFrame:
 
 
 def notes(study: Study) -> list[str]:
-    """What the numbers are, and which are not there."""
+    """Says what the numbers are, and which are missing."""
     lines = [
         "Secondary outcomes: no verdict rests on them. NLL is the mean negative log-likelihood of "
         f"the true class; ECE the expected calibration error in {BINS} bins, from the probability "

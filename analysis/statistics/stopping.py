@@ -1,4 +1,4 @@
-"""When a declared comparison has seeds enough: the rule of `--decide`. Nothing is trained here.
+"""Decides when a declared comparison has seeds enough, by the rule of `--decide`. Trains nothing.
 
 After every round each comparison is judged by an interval that holds however often one looks
 (`stats.boundary`). Where that neither leaves out 0 nor lies within the margin of likeness, the rows
@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from analysis.load import Study
 from analysis.statistics.comparisons import NO_INTERVAL, UNDECIDED, conclude, declared_in
 from analysis.statistics.contrasts import Comparison
+from analysis.study import Study
 from experiments.records.study_file import Look
 
 OPEN = (UNDECIDED, NO_INTERVAL)
@@ -44,14 +44,14 @@ def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
 
 
 def comparisons_of(study: Study) -> list[tuple[Comparison, Mapping[str, float]]]:
-    """The comparisons that are declared for this grid, with the weights of their cells."""
+    """Lists the comparisons that are declared for this grid, with the weights of their cells."""
     return [one for one in declared_in(study) if one[0].grid == study.asked.grid]
 
 
 def seeds_needed(
     undecided: Iterable[Comparison], counts: Mapping[str, int], most: int
 ) -> dict[str, int]:
-    """Row -> seeds for the next round, for those rows that have fewer.
+    """Returns row -> seeds for the next round, for those rows that have fewer.
 
     Each undecided comparison asks for one seed more than its row with the fewest has. A reference,
     a row that k others are compared with, gets sqrt(k) times as many: with that the k differences

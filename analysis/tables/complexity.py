@@ -1,4 +1,4 @@
-"""The cost columns of the paper's tables, counted and published side by side."""
+"""Writes the cost columns of the paper's tables, counted and published side by side."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ NOTES = [
 
 
 def tables(results: Path) -> dict[str, pd.DataFrame]:
-    """Table number -> a row for each network: published and counted, unrounded."""
+    """Returns table number -> a row for each network: published and counted, unrounded."""
     path = results / "complexity.json"
     if not path.exists():
         raise ConfigError(f"{path} is not there: make it with `make complexity`")
@@ -48,7 +48,7 @@ def compare(row: dict[str, Any], count: dict[str, Any] | None) -> dict[str, Any]
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Rounded for reading."""
+    """Returns a table of costs as text, rounded for reading."""
     columns = {
         "paper G": ("paper_gflops", "{:.2f}", 1),
         "counted G mult-adds": ("multiply_adds", "{:.3f}", 1e-9),
@@ -60,16 +60,16 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame({"network": table.network})
     for name, (column, form, scale) in columns.items():
         missing = HOLE if column.startswith("paper") else "not built"
-        if column != "paper_mparams" or table[column].notna().any():
+        if column != "paper_mparams" or not all(map(pd.isna, table[column])):
             values = (missing if pd.isna(x) else form.format(x * scale) for x in table[column])
             shown[name] = list(values)
-    if (table.paper_gflops.dropna() < 1).all():  # small networks: the paper prints M
+    if all(x < 1 for x in table.paper_gflops.dropna()):  # small networks: the paper prints M
         shown["paper G"] = [HOLE if pd.isna(x) else f"{x:.3f}" for x in table.paper_gflops]
     return shown
 
 
 def write(results: Path) -> list[Path]:
-    """RESULTS/tables/complexity-<number of the paper's table>.*"""
+    """Writes RESULTS/tables/complexity-<number of the paper's table>.*"""
     found = {
         f"complexity-{number}": (heading(number, table), cells(table), NOTES, table)
         for number, table in tables(results).items()
@@ -78,7 +78,7 @@ def write(results: Path) -> list[Path]:
 
 
 def text(results: Path) -> str:
-    """For the terminal."""
+    """Returns all tables of costs as text for the terminal."""
     parts = [block(heading(n, table), cells(table), []) for n, table in tables(results).items()]
     return "\n".join([*parts, *NOTES])
 

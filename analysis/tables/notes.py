@@ -1,18 +1,24 @@
-"""What has to be known to read a study's table, a sentence each."""
+"""Writes the notes that one needs to read a study's table, a sentence each."""
 
 import math
+from collections.abc import Sequence
 
-from analysis.load import Study
+import pandas as pd
+
 from analysis.statistics.comparisons import MARGINS, by_chance, verdict
+from analysis.statistics.lengths import UNITS, series, unit
 from analysis.statistics.pool import WIDE
-from analysis.statistics.stats import PRIOR, Plan, sampling_difference, smallest_difference
+from analysis.statistics.seeds import Plan, sampling_difference, smallest_difference
+from analysis.statistics.stats import PRIOR
+from analysis.study import Study
+from experiments.data.datasets import caveat
 from experiments.records.states import State
 from experiments.records.study_file import Tune
 from experiments.study.grid import PLAIN
 
 INTERVALS = (
-    "Intervals hold 95 %: each row's variance is drawn towards that of all cells of this data set, "
-    f"network and recipe, which counts as {PRIOR:g} degrees of freedom."
+    "Intervals hold 95 %: each row's variance is shrunk towards that of all cells of this data "
+    f"set, network and recipe{{}}, which counts as {PRIOR:g} degrees of freedom."
 )
 
 SETTINGS = {"recipe.lr": "learning rate", "recipe.weight_decay": "weight decay"}
@@ -36,10 +42,8 @@ def notes(study: Study) -> list[str]:
         lines.append(WATCHED)
     if asked.tune:
         lines.append(tuning(asked.tune))
-    if asked.dataset == "synthetic":
-        lines.append(
-            "SYNTHETIC DATA: textures made here, not photographs. Nothing follows for CIFAR."
-        )
+    if text := caveat(asked.dataset):
+        lines.append(text)
     if len(done):
         images = int(done.test_images.max())
         lines.append(
@@ -55,9 +59,10 @@ def notes(study: Study) -> list[str]:
         ("env.device", "devices, and times are not compared"),
         ("env.processor", "processors, and times are not compared"),
     ):
-        if column in done and done[column].nunique() > 1:
-            values = ", ".join(sorted(map(str, done[column].unique())))
-            lines.append(f"MIXED: these runs have different {what}: {values}.")
+        values = {str(x) for x in done[column] if not pd.isna(x)} if column in done else set()
+        if len(values) > 1:
+            shown = ", ".join(sorted(values))
+            lines.append(f"MIXED: these runs have different {what}: {shown}.")
     holes = study.runs[study.runs.state != State.DONE]
     if len(holes):
         counts = ", ".join(f"{n} {state}" for state, n in holes.state.value_counts().items())
@@ -73,45 +78,49 @@ def notes(study: Study) -> list[str]:
 
 
 def tuning(tune: Tune) -> str:
-    """With which value of what each row was trained, and what else was tried."""
-    rows_of: dict[float | None, list[str]] = {}
+    """Says which tuned value each row was trained with, and of which it is the best."""
+    rows_of: dict[float, list[str]] = {}
+    at_end = []
     for row, one in tune.rows.items():
-        rows_of.setdefault(one.chosen, []).append(row)
+        values = [value for value, _ in one.tried]
+        if one.chosen is not None:
+            rows_of.setdefault(one.chosen, []).append(row)
+            at_end += [row] if one.chosen in (values[0], values[-1]) else []
+    left = len(tune.rows) - sum(map(len, rows_of.values()))
     tried = sorted({value for one in tune.rows.values() for value, _ in one.tried})
-    untuned = len(rows_of.pop(None, []))
-    values = sorted(rows_of, key=lambda value: -len(rows_of[value]))
-    others = [f"{value:g} for {'; '.join(rows_of[value])}" for value in values[1:]]
-    found = ", but ".join(
-        [f"{value:g}" for value in values[:1]] + [", ".join(others)] * bool(others)
+    ranked = sorted(rows_of, key=lambda value: -len(rows_of[value]))
+    others = [f"{value:g} for {'; '.join(rows_of[value])}" for value in ranked[1:]]
+    text = (
+        f"Each row has the {SETTINGS.get(tune.key, tune.key)} that is best on held-out images, by "
+        f"runs of other seeds with {', '.join(f'{value:g}' for value in tried)}"
     )
-    name = SETTINGS.get(tune.key, tune.key)
-    return (
-        f"Each row has its own best {name} of {', '.join(f'{value:g}' for value in tried)}, chosen "
-        "on held-out images by runs of other seeds"
-        + (f": {found}" if found else "")
-        + (f"; {untuned} rows are not tuned yet." if untuned else ".")
-    )
+    if ranked:
+        text += f": {', but '.join([f'{ranked[0]:g}', *([', '.join(others)] if others else [])])}"
+    if at_end:
+        text += f"; at the end of what was tried for {'; '.join(at_end)}"
+    return text + (f"; not chosen yet for {left} of {len(tune.rows)} rows." if left else ".")
 
 
 def resolution(study: Study) -> list[str]:
-    """What these seeds can tell apart, and what would tell more."""
+    """Says which differences these seeds can show, and where more seeds are needed."""
     asked, done = study.asked, study.done
     if not len(done):
         return []
-    groups = [study.errors(row) for row in study.rows]
-    n = min((len(group) for group in groups if group), default=0)
-    plan = study.pool.plan
+    n = fewest([study])
+    plan, across = study.pool.plan, series(study)
     is_measured = not math.isnan(plan.spread)
     if not is_measured and asked.spread is not None:
         plan = Plan(asked.spread)
     lines = []
     if n > 1:
-        lines.append(INTERVALS)
+        lines.append(INTERVALS.format(" that were trained as long" if across else ""))
         if study.references:
             lines += comparing(study)
         if any(map(study.pool.is_wide, study.cells.values())):
             lines.append(f"* spreads more: its variance is over {WIDE:g} times the pool's.")
-    if not math.isnan(plan.spread):
+    if across:
+        lines += spreads(study)
+    elif not math.isnan(plan.spread):
         source = "these runs" if is_measured else "this recipe, measured before"
         lines.append(
             f"Seeds differ by {plan.spread:.2f} points (standard deviation, of {source}): "
@@ -125,17 +134,46 @@ def resolution(study: Study) -> list[str]:
             f"{sampled:.1f} points (95 %); how much seeds move it was not measured."
         )
     if asked.demonstration or n == 1:
-        dataset = "cifar10" if asked.dataset == "synthetic" else asked.dataset
+        dataset = "cifar10" if caveat(asked.dataset) else asked.dataset
         warning = "A DEMONSTRATION" if asked.demonstration else "ONE SEED"
         lines.append(
             f"{warning}: rank nothing by it. Numbers that hold, on a GPU: "
             f"`DATASET={dataset} RECIPE=fast SEEDS=5 {asked.command}`; on a CPU RECIPE=small."
+            if not across
+            else f"{warning}: rank nothing by it. Numbers that hold: `SEEDS=5 {asked.command}`."
         )
     return lines
 
 
+def fewest(studies: Sequence[Study]) -> int:
+    """Counts the seeds of the row with the fewest, of those with several; 1 where none has.
+
+    While seeds or rows are still to come that is the number behind the intervals. 0 for no result.
+    """
+    counts = {len(study.errors(row)) for study in studies for row in study.rows}
+    return min(counts - {0, 1}, default=max(counts, default=0))
+
+
+def spreads(study: Study) -> list[str]:
+    """Says how far seeds differ at each length of training; [] where that is not known yet."""
+    pool = study.pool
+    known = {
+        length: spread.deviation
+        for rows in series(study).values()
+        for length, row in rows.items()
+        if (spread := pool.spread_of(study.cells[row])).is_known
+    }
+    texts = [f"{known[length]:.2f} at {length:,}" for length in sorted(known)]
+    if not texts:
+        return []
+    return [
+        f"Seeds differ by so many points (standard deviation): {', '.join(texts)} "
+        f"{UNITS[unit(study)]}."
+    ]
+
+
 def comparing(study: Study) -> list[str]:
-    """What has a verdict, and what the others are by chance."""
+    """Says where verdicts stand, and how many other intervals leave out 0, as some do by chance."""
     margin = MARGINS.get(study.asked.dataset)
     lines = [by_chance(study)]
     if any(verdict(study, row) for row in study.references):
@@ -147,7 +185,7 @@ def comparing(study: Study) -> list[str]:
 
 
 def expectation(study: Study) -> list[str]:
-    """A warning where the plain network did not end where this recipe should end."""
+    """Warns where the plain network did not end where this recipe should end; [] elsewhere."""
     expect, plain = study.asked.expect, study.of(PLAIN).test_error
     if expect is None or not len(plain) or expect[0] <= plain.mean() <= expect[1]:
         return []

@@ -1,4 +1,4 @@
-"""Every run in one row: RESULTS/runs.csv, and runs.md, which says what each column holds."""
+"""Writes every run as a row of RESULTS/runs.csv, and in runs.md what each column holds."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Study
+from analysis.study import Study
 from analysis.tables.study import DIGITS, csv, markdown
 from experiments.records.files import write_text
 from senet.config import SEConfig
@@ -16,7 +16,7 @@ from senet.config import SEConfig
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, what it holds, and where that stands in a row of `Study.runs`.
+    """Describes a column: its name, what it holds, and its place in a row of `Study.runs`.
 
     kind  of its values: text, whole (numbers), number or flag
     key   in `Study.runs`; None where it is the name
@@ -105,25 +105,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def shown(value: Any, kind: str) -> Any:
-    """A value as it stands in the CSV; "" where there is none."""
-    if is_nothing(value):
-        return ""
-    if kind == "whole":
-        return int(value)
-    if kind == "number":
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, list | tuple):  # of stages
-        return " ".join(map(str, value))
-    return str(value)
+DTYPES = {"text": "object", "whole": "Int64", "number": "float64", "flag": "boolean"}
 
 
 def frame(studies: Sequence[Study]) -> pd.DataFrame:
-    """A row a run, each run once, there or not, sorted by its name; the columns are COLUMNS."""
+    """Lists every run once, there or not, sorted by its name.
+
+    The columns are COLUMNS with the dtypes of DTYPES; what is not known is missing.
+    """
     runs: dict[str, dict[str, Any]] = {}
     for study in studies:
         for run in study.runs.to_dict("records"):
@@ -132,15 +121,39 @@ def frame(studies: Sequence[Study]) -> pd.DataFrame:
             names = {"run": f"{cell}/{seed}", "label": label, "id": digest, "rows": []}
             known = runs.setdefault(names["run"], run | names)
             known["rows"].append(f"{study.name}: {run['row']}")
-    rows = []
-    for _, run in sorted(runs.items()):
-        run |= {"rows": "; ".join(sorted(run["rows"]))}
-        rows.append([shown(run.get(c.key or c.name), c.kind) for c in COLUMNS])
-    return pd.DataFrame(rows, columns=[c.name for c in COLUMNS], dtype=object)
+    ordered = [run | {"rows": "; ".join(sorted(run["rows"]))} for _, run in sorted(runs.items())]
+    return pd.DataFrame({c.name: column_of(ordered, c) for c in COLUMNS})
+
+
+def column_of(runs: Sequence[dict[str, Any]], column: Column) -> pd.Series:
+    """Returns the values of a column, a run each."""
+    values = [run.get(column.key or column.name) for run in runs]
+    known = [None if is_nothing(value) else value for value in values]
+    if column.kind == "text":
+        known = [None if value is None else text_of(value) for value in known]
+    return pd.Series(known, dtype=DTYPES[column.kind])
+
+
+def is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text_of(value: Any) -> str:
+    """Returns a value as text; of stages `2 3`."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def shown(value: Any) -> Any:
+    """Returns a value as it stands in the CSV; "" where there is none."""
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    return str(value) if isinstance(value, bool) else value
 
 
 def dictionary() -> pd.DataFrame:
-    """A row a column of `frame`: what it holds."""
+    """Returns a row for each column of `frame`, with what it holds."""
     rows = [(f"`{c.name}`", c.kind, c.what) for c in COLUMNS]
     return pd.DataFrame(rows, columns=["column", "kind", "what it holds"])
 
@@ -153,7 +166,7 @@ NOTES = [
 
 def write(studies: Sequence[Study], results: Path) -> list[Path]:
     contents = {
-        "runs.csv": csv(frame(studies)),
+        "runs.csv": csv(frame(studies).astype(object).map(shown).astype(object)),
         "runs.md": markdown("The columns of runs.csv", dictionary(), NOTES),
     }
     for name, content in contents.items():

@@ -1,8 +1,12 @@
-"""A study as a table: Markdown, LaTeX, CSV, and text for the terminal."""
+"""Writes a study as a table: Markdown, LaTeX, CSV, and text for the terminal.
+
+`numbers` has the columns of the CSV, `cells` those that are shown.
+"""
 
 import io
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -12,10 +16,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from analysis.load import Study
 from analysis.statistics.comparisons import against_reference, verdict
 from analysis.statistics.comparisons import shown as shown_difference
 from analysis.statistics.stats import Difference
+from analysis.study import Study
 from analysis.tables.notes import notes
 from experiments.records.states import REFUSED, State
 
@@ -30,7 +34,7 @@ STATES = (State.DIVERGED, *REFUSED)
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """One row a variant, in numbers: what the CSV holds."""
+    """Returns one row a variant, in numbers: what the CSV holds."""
     compared, pool = against_reference(study), study.pool
     rows = []
     for label in study.rows:
@@ -76,7 +80,7 @@ def numbers(study: Study) -> pd.DataFrame:
 
 
 def cells(study: Study) -> pd.DataFrame:
-    """The same as text, rounded for reading, in five columns; a hole shows as a hole."""
+    """Returns a study's table as text, rounded for reading; a missing result shows as missing."""
     table = numbers(study)
     shown = pd.DataFrame({study.asked.title: table.row})
     shown["test error (%)"] = [error_text(row) for row in table.itertuples()]
@@ -114,34 +118,34 @@ def title(study: Study) -> str:
 
 
 def plainly(table: pd.DataFrame) -> dict:
-    """Options of tabulate: nothing is parsed, and numbers stand at the right, sentences do not."""
+    """Returns options of tabulate: nothing is parsed, numbers stand at the right, sentences not."""
     longest = [max(map(len, map(str, table[name])), default=0) for name in table]
     sides = ["right" if i and width < SENTENCE else "left" for i, width in enumerate(longest)]
     return {"showindex": False, "disable_numparse": True, "colalign": sides}
 
 
 def block(title: str, table: pd.DataFrame, notes: list[str]) -> str:
-    """A table for the terminal, within WIDTH columns, with what has to be known to read it."""
+    """Returns a table for the terminal, within WIDTH columns, with the notes needed to read it."""
     grid = RichTable(box=box.SIMPLE, pad_edge=False)
     for name, side in zip(table, plainly(table)["colalign"], strict=True):
         grid.add_column(Text(name), justify=side, overflow="fold")
     for row in table.values.tolist():
         grid.add_row(*map(Text, map(str, row)))
-    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
-    console.print(grid)
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    written = io.StringIO()
+    Console(width=WIDTH, file=written, color_system=None).print(grid)
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
     return "\n".join([title, *lines, *notes, ""])  # a note may have a command: it is not broken
 
 
 def markdown(title: str, table: pd.DataFrame, notes: list[str]) -> str:
-    """With a label's HTML as text."""
+    """Returns a table in Markdown, with its notes; HTML in a label is shown as plain text."""
     body = tabulate(table, "keys", "pipe", **plainly(table))
     listed = "\n".join(f"- {note}" for note in notes)
     return TAG.sub("&lt;", f"## {title}\n\n{body}\n\n{listed}\n")
 
 
 def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") -> str:
-    """A table with caption and label, no wider than the text; the notes are comments.
+    """Returns a LaTeX table with caption and label, no wider than the text; notes are comments.
 
     One with sentences breaks them into lines, and goes on on the next page. It needs booktabs and
     graphicx; with sentences array and longtable.
@@ -165,12 +169,12 @@ def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") ->
     return f"{comments}\n{head}\n{begin}\n{rest}}}\n\\end{{table}}\n"
 
 
-def has_sentence(texts: pd.Series) -> bool:
+def has_sentence(texts: Iterable[Any]) -> bool:
     return max(map(len, map(str, texts)), default=0) >= SENTENCE
 
 
 def broken(table: pd.DataFrame) -> str:
-    """LaTeX's columns where cells are broken into lines: as wide as the text together.
+    """Returns LaTeX columns for cells that are broken into lines: as wide as the text together.
 
     A column without sentences is as wide as its longest word; the others share what is left.
     """
@@ -186,11 +190,11 @@ def broken(table: pd.DataFrame) -> str:
 
 
 def csv(table: pd.DataFrame) -> str:
-    """Numbers with DIGITS digits: the last ones of a double depend on the processor.
+    """Returns a table as CSV with DIGITS digits: the last of a double depend on the processor.
 
     A text that a spreadsheet would take for a formula stands behind an apostrophe.
     """
-    unsafe = [name for name in table if table[name].map(is_formula).any()]
+    unsafe = [name for name in table if any(map(is_formula, table[name]))]
     table = table.assign(**{name: table[name].map(harmless).astype(object) for name in unsafe})
     return table.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g")
 
@@ -204,7 +208,7 @@ def harmless(cell: Any) -> Any:
 
 
 def write(study: Study, suffix: str) -> str:
-    """A study's table as the content of a file with this suffix."""
+    """Returns a study's table as the content of a file with this suffix."""
     if suffix == "csv":
         return csv(numbers(study))
     parts = title(study), cells(study), notes(study)

@@ -1,4 +1,7 @@
-"""The commands of the command line: what `--help` says of each. One is imported when called."""
+"""Lists the commands of `python -m experiments`, and what `--help` says of each.
+
+A command is imported when it is called. Those of `python -m analysis` are in analysis/__main__.py.
+"""
 
 COMMANDS = {
     "run": """Train what is missing of the grids, then draw their tables and figures.
@@ -25,6 +28,7 @@ COMMANDS = {
     card.""",
     "wandb-sync": """Send W&B what it lacks: what was kept without a network, and what the records
     hold.""",
+    "sweep": """Write the file of a W&B sweep, whose agents train the runs of the grids.""",
     "dashboard": """Create or update the dashboard on W&B: a view of each study, and a report of
     all.""",
 }

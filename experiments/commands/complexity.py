@@ -1,4 +1,4 @@
-"""`complexity`: the cost columns of the paper's tables, counted and drawn."""
+"""Counts and draws the cost columns of the paper's tables: the command `complexity`."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.plan.options import Results
 from experiments.processes.output import say
-from experiments.records.record import check_writable
+from experiments.records.room import check_writable
 
 
 def complexity(results: Results = Path("results/local")) -> int:

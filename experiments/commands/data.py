@@ -1,17 +1,33 @@
-"""`data`: a data set, ready for training."""
+"""Makes a data set ready for training: the command `data`."""
 
 from pathlib import Path
 
-from experiments.data.datasets import DATASETS, load, path_of, prepare_any
-from experiments.plan.options import DataDir, Dataset
-from experiments.processes.output import say
+from experiments.data.datasets import DATASETS, load, path_of
+from experiments.data.prepare import prepare_any
+from experiments.plan.options import DataDir, Dataset, Json
+from experiments.processes.output import remark, say
+from experiments.records.origin import origin
 from experiments.records.parsing import checked
+from experiments.records.schema import Data
 from senet.config import choose
 
 
-def data(dataset: Dataset = "auto", data_dir: DataDir = Path("data")) -> None:
+def data(
+    dataset: Dataset = "auto", data_dir: DataDir = Path("data"), as_json: Json = False
+) -> None:
     """Fetches and prepares a data set, checks it, and says what it holds."""
     checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
-    arrays = load(prepare_any(dataset, data_dir, say), data_dir)
-    images = f"{len(arrays.train_labels):,} training and {len(arrays.test_labels):,} test images"
-    say(f"{path_of(arrays.name, data_dir)}: {images}, fingerprint {arrays.fingerprint}")
+    arrays = load(prepare_any(dataset, data_dir, remark if as_json else say), data_dir)
+    found = Data(
+        dataset=arrays.name,
+        path=str(path_of(arrays.name, data_dir)),
+        train_images=len(arrays.train_labels),
+        test_images=len(arrays.test_labels),
+        classes=tuple(arrays.class_names),
+        fingerprint=arrays.fingerprint,
+        origin=origin(arrays.name, arrays.fingerprint),
+    )
+    if as_json:
+        return print(found.model_dump_json(indent=1))
+    images = f"{found.train_images:,} training and {found.test_images:,} test images"
+    say(f"{found.path}: {images}, fingerprint {found.fingerprint}")

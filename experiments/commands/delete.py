@@ -1,4 +1,4 @@
-"""`delete`: runs, by their full names."""
+"""Deletes runs by their full names: the command `delete`."""
 
 from pathlib import Path
 from typing import Annotated

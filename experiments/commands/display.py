@@ -1,11 +1,11 @@
-"""What the user sees of a grid while it runs: bars on a terminal, plain lines elsewhere."""
+"""Shows a grid to the user while it runs: by bars on a terminal, by plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from experiments.launch.events import Ended, Event, Noted, Progressed, Requeued, Started
 from experiments.records.record import Record
@@ -55,7 +55,7 @@ class Display:
             disable=not console.is_terminal,
         )
         self.whole = self.bars.add_task("all runs", total=self.total, note="")
-        self.tasks: dict[Record, int] = {}
+        self.tasks: dict[Record, TaskID] = {}
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -82,7 +82,7 @@ class Display:
             self.line(f"  {note} ({', '.join(shown)})")
 
     def time_left(self) -> str:
-        """From what the runs were expected to take, and more and more from what they do take."""
+        """Estimates by what runs were expected to take, and more and more by what they do take."""
         now = time.monotonic()
         spent = self.spent + sum(now - began for began in self.started.values())
         today = self.done - self.given
@@ -132,7 +132,7 @@ class Display:
         self.note(event)
 
     def stop(self, record: Record) -> float:
-        """Takes away the bar of a run that is not under way any more; its seconds."""
+        """Takes away the bar of a run that is not under way any more; returns its seconds."""
         now = time.monotonic()
         took = now - self.started.pop(record, now)
         self.spent += took

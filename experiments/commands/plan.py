@@ -1,11 +1,10 @@
-"""`plan`: what `run` would train, what is there, and what it costs."""
+"""Shows what `run` would train, what is there, and what it costs: the command `plan`."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -16,105 +15,157 @@ from experiments.commands.studies import label_runs, make_studies, read_grids, s
 from experiments.data.datasets import path_of
 from experiments.plan.options import ForecastOptions, takes
 from experiments.plan.torch_process import prices, seconds_of_an_image
-from experiments.processes.output import console, say
+from experiments.processes.output import console, remark, say
 from experiments.records.record import Record
+from experiments.records.schema import Forecast, PlannedRow, PlannedRuns, PlannedStudy, Simulated
 from experiments.records.states import MISSING
-from experiments.records.text import counted, duration
+from experiments.records.text import duration
 from experiments.study.study import Study
 
 if TYPE_CHECKING:
     from experiments.plan.simulate import Schedule
     from senet.cost import Cost
 
+# Of a schedule -> what the table calls it, and how it is written there.
+HOURS = "{:,.1f}".format
+FIGURES = {
+    "makespan": ("time", duration),
+    "work": ("work (worker hours)", lambda seconds: HOURS(seconds / 3600)),
+    "utilisation": ("utilisation", "{:.1%}".format),
+    "speedup": ("times as fast as one worker", HOURS),
+    "tail": ("at the end, half of the workers idle", duration),
+    "restarts": ("restarts", "{:,.0f}".format),
+    "lost": ("lost to failures (worker hours)", lambda seconds: HOURS(seconds / 3600)),
+    "cost": ("cost", "{:,.2f}".format),
+}
+
 
 @takes(ForecastOptions)
 def plan(options: ForecastOptions) -> None:
-    """Shows the studies, and the schedule of what is missing of them."""
+    """Shows how many runs are missing and what they take; then each study, row by row."""
     machine = settle(replace(options, workers=None))
     dataset = options.dataset
     if dataset == "auto":
         dataset = "cifar10"
         if not path_of(dataset, options.data_dir).exists():
-            say("cifar10 has to be downloaded; if it cannot be, `run` takes the synthetic set")
+            tell = remark if options.as_json else say
+            tell("cifar10 has to be downloaded; if it cannot be, `run` takes cifar10_mini")
     studies = make_studies(read_grids(options), options, dataset, machine.recipe)
     studies = settle_open(studies, options, machine.device)
     price = prices(studies)
-    for study in studies:
-        console.print(plan_table(study, price, options.results))
-        texts = {"": study.grid.about, "Expected: ": study.grid.expect, "Cost: ": study.grid.cost}
-        say("\n".join(f"{head}{text}" for head, text in texts.items() if text))
     labels = label_runs(studies, options.results, Study.forecast)
     states = {record: record.state for record in labels}
     missing = [record for record, state in states.items() if state in MISSING]
-    say(f"{len(states)} runs ({counted(states.values())}), {len(missing)} to train")
-    if missing:
-        workers = options.workers or len(machine.slots)
-        show_schedule(missing, labels, options, machine.device, workers)
+    workers = options.workers or len(machine.slots)
+    found = PlannedRuns(
+        states=dict(sorted(Counter(map(str, states.values())).items())),
+        missing=len(missing),
+        forecast=_foresee(missing, labels, options, machine.device, workers) if missing else None,
+        studies=tuple(_planned(study, price, options.results) for study in studies),
+    )
+    if options.as_json:
+        print(found.model_dump_json(indent=1))
+    else:
+        _show(found)
 
 
-def show_schedule(
+def _foresee(
     missing: list[Record],
     labels: Mapping[Record, str],
     options: ForecastOptions,
     device: str,
     workers: int,
-) -> None:
-    """Shows how long the missing runs take so many workers, each with such a device."""
+) -> Forecast:
+    """Simulates how long the missing runs take so many workers, each with such a device."""
+    import numpy as np
+
     from experiments.plan.estimate import forecast, seconds  # numpy: not for --help
 
     is_here = options.launcher == "local"  # else on a device that may not be here
     expected = seconds(missing, device, seconds_of_an_image, is_here)
     schedules, spread = forecast(expected, device, is_here, workers, options.failures)
-    total = duration(median(schedule.makespan for schedule in schedules))
-    say(f"about {total} on {device}, {min(workers, len(missing)):,} at a time:")
-    console.print(schedule_table(schedules, options.price))
     rows = {record.config.cell: label for record, label in labels.items()}
-    say("\n".join(schedule_lines(schedules, expected, spread, rows)))
+    figures = {}
+    for name in FIGURES:
+        values = [one.cost(options.price) if name == "cost" else getattr(one, name)
+                  for one in schedules]  # fmt: skip
+        low, median, high = np.quantile(values, [0.05, 0.5, 0.95]).tolist()
+        figures[name] = Simulated(median=median, low=low, high=high)
+    lines = tuple(_schedule_lines(schedules, expected, spread, rows))
+    return Forecast(device=device, workers=min(workers, len(missing)), figures=figures, lines=lines)
 
 
-def plan_table(study: Study, price: "Mapping[str, Cost]", results: Path) -> Group:
+def _planned(study: Study, price: "Mapping[str, Cost]", results: Path) -> PlannedStudy:
+    """Tells of each row its cost, and how many of its runs are there."""
+    settled, rows = {cell.label: cell for cell in study.settled}, []
+    for cell in study.cells:
+        cost = price[cell.config.cell]
+        now = settled.get(cell.label, cell)
+        seeds = [config for _, config in study.seeds_of([now])]
+        rows.append(
+            PlannedRow(
+                label=cell.label,
+                cell=now.config.cell,
+                parameters=cost.parameters,
+                multiply_adds=cost.multiply_adds,
+                hidden={stage: tuple(widths) for stage, widths in cost.hidden.items()},
+                seeds=len(seeds),
+                finished=sum(Record(results, config).finished for config in seeds),
+            )
+        )
+    grid = study.grid
+    texts = {"about": grid.about, "expected": grid.expect, "cost": grid.cost}
+    return PlannedStudy(name=study.name, title=grid.title, rows=tuple(rows), **texts)
+
+
+def _show(found: PlannedRuns) -> None:
+    """Prints a plan for people: the answer, then the studies."""
+    words = ", ".join(f"{number} {state}" for state, number in found.states.items())
+    say(f"{sum(found.states.values())} runs ({words}), {found.missing} to train")
+    if (forecast := found.forecast) is not None:
+        total = duration(forecast.figures["makespan"].median)
+        say(f"about {total} on {forecast.device}, {forecast.workers:,} at a time:")
+        console.print(_schedule_table(forecast))
+        say("\n".join(forecast.lines))
+    for study in found.studies:
+        console.print(_plan_table(study))
+        texts = {"": study.about, "Expected: ": study.expected, "Cost: ": study.cost}
+        say("\n".join(f"{head}{text}" for head, text in texts.items() if text))
+        if narrow := [row.label for row in study.rows if any(map(_is_narrow, row.hidden.values()))]:
+            say(f"One hidden unit decides on all channels of a block: {', '.join(narrow)}")
+
+
+def _is_narrow(widths: Sequence[int]) -> bool:
+    """Tells whether a block of a stage has one hidden unit: r is as large as its channels."""
+    return 1 in widths
+
+
+def _plan_table(study: PlannedStudy) -> Group:
     """Draws a row a cell: its cost, and how many of its seeds are there."""
     table = Table()
     table.add_column("row")
     for column in ("parameters", "M multiply-adds", "hidden units", "runs there"):
         table.add_column(column, justify="right")
-    settled = {cell.label: cell for cell in study.settled}
-    for cell in study.cells:
-        cost = price[cell.config.cell]
-        widths = " / ".join("-".join(map(str, w)) for w in cost.hidden.values())
-        seeds = [config for _, config in study.seeds_of([settled.get(cell.label, cell)])]
-        there = sum(Record(results, config).finished for config in seeds)
-        operations = f"{cost.multiply_adds / 1e6:.2f}"
-        row = (f"{cost.parameters:,}", operations, widths, f"{there} of {len(seeds)}")
-        table.add_row(Text(cell.label), *row)
-    return Group(Text(f"{study.grid.title}\n{study.name}"), table)
+    for row in study.rows:
+        widths = " / ".join("-".join(map(str, widths)) for widths in row.hidden.values())
+        there = f"{row.finished} of {row.seeds}"
+        operations = f"{row.multiply_adds / 1e6:.2f}"
+        table.add_row(Text(row.label), f"{row.parameters:,}", operations, widths, there)
+    return Group(Text(f"{study.title}\n{study.name}"), table)
 
 
-def schedule_table(schedules: Sequence["Schedule"], price: float) -> Table:
+def _schedule_table(forecast: Forecast) -> Table:
     """Draws what simulated schedules come to: medians, and where 90 % of them lie."""
-    import numpy as np
-
     table = Table("", "median", "90 % of simulations")
-    hours = "{:,.1f}".format
-    rows = {
-        "time": (lambda s: s.makespan, duration),
-        "work (worker hours)": (lambda s: s.work / 3600, hours),
-        "utilisation": (lambda s: s.utilisation, "{:.1%}".format),
-        "times as fast as one worker": (lambda s: s.speedup, hours),
-        "at the end, half of the workers idle": (lambda s: s.tail, duration),
-        "restarts": (lambda s: s.restarts, "{:,.0f}".format),
-        "lost to failures (worker hours)": (lambda s: s.lost / 3600, hours),
-        "cost": (lambda s: s.cost(price), "{:,.2f}".format),
-    }
-    for name, (value, form) in rows.items():
-        values = [value(schedule) for schedule in schedules]
-        low, median, high = map(form, np.quantile(values, [0.05, 0.5, 0.95]))
-        if any(values):  # without failures, or a price, there is nothing to say of them
-            table.add_row(name, median, f"{low} to {high}" if low != high else "")
+    for name, (words, form) in FIGURES.items():
+        found = forecast.figures[name]
+        low, median, high = map(form, (found.low, found.median, found.high))
+        if found.high:  # without failures, or a price, there is nothing to say of them
+            table.add_row(words, median, f"{low} to {high}" if low != high else "")
     return table
 
 
-def schedule_lines(
+def _schedule_lines(
     schedules: Sequence["Schedule"],
     expected: Mapping[Record, float],
     spread: float | None,

@@ -1,4 +1,4 @@
-"""`repeat`: finished runs, picked at random, are trained again from their config.json."""
+"""Trains finished runs, picked at random, again from their config.json: the command `repeat`."""
 
 import math
 import random
@@ -19,12 +19,13 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import Result, read_result
 from experiments.records.states import state as state_of
-from experiments.train.environment import pick_devices, use
+from experiments.train.devices import pick_devices
+from experiments.train.environment import use
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """A run beside its repetition.
+    """Compares a run with its repetition.
 
     errors    test errors in % of all finished runs of its cell, its own among them
     low, high the prediction interval of one more, %; NaN where the cell has less than two
@@ -42,7 +43,7 @@ class Repeated:
 
     @property
     def is_same(self) -> bool:
-        """Whether both have the same bits: metrics, predictions, gates and summary.
+        """Tells whether both have the same bits: metrics, predictions, gates and summary.
 
         A run of an older version is asked for what it has: later ones may have measured more.
         """
@@ -50,8 +51,8 @@ class Repeated:
 
     @property
     def should_be_same(self) -> bool:
-        """Whether both were computed by processors and software of one kind, from start to end."""
-        return arithmetic_of(self.first) == arithmetic_of(self.second)
+        """Tells whether both were computed by one kind of processor and software."""
+        return _arithmetic_of(self.first) == _arithmetic_of(self.second)
 
     @property
     def is_fine(self) -> bool:
@@ -75,8 +76,8 @@ class Repeated:
         )
 
 
-def arithmetic_of(result: Result) -> tuple[Any, ...]:
-    """What decides the bits of a run."""
+def _arithmetic_of(result: Result) -> tuple[Any, ...]:
+    """Returns what decides the bits of a run."""
     env, names = result.env, ("device", "precision", "threads", "data", "torch", "numpy")
     changed = {key for again in env.get("resumed", []) for key in again}  # as it went on elsewhere
     return (
@@ -95,21 +96,11 @@ def repeat(
     data_dir: DataDir = Path("data"),
     results: Results = Path("results/published"),
 ) -> int:
-    """Trains some runs again, in a folder of its own, and compares.
+    """Trains some runs again, in a folder of its own, and compares; nothing is written in RESULTS.
 
-    Args:
-        number: how many, each of another cell where there are as many.
-        pick: seeds the choice; None for another one each time.
-        device: a torch device.
-        data_dir: holds the prepared data set.
-        results: where the records are; nothing is written there.
-
-    Returns:
-        0 where each of them has the same bits or, on another kind of machine, falls within the
-        prediction interval of its cell; else 1.
-
-    Raises:
-        ConfigError: there are not so many finished runs.
+    Returns 0 where each of them has the same bits or, on another kind of machine, falls within the
+    prediction interval of its cell; else 1. Raises ConfigError where there are not so many finished
+    runs.
     """
     device = pick_devices(device)[0]
     use()
@@ -127,7 +118,7 @@ def repeat(
 
 
 def chosen(results: Path, number: int, pick: int | None) -> list[Path]:
-    """So many finished runs, picked at random: first a cell each, then more of them."""
+    """Picks so many finished runs at random: first one of each cell, then more of them."""
     done = [path for path in sorted((results / "runs").glob("*/seed*")) if state_of(path) == "done"]
     if not 1 <= number <= len(done):
         raise ConfigError(f"number {number}: {results} has {len(done)} finished runs, from 1 on")
@@ -143,7 +134,7 @@ def chosen(results: Path, number: int, pick: int | None) -> list[Path]:
 
 
 def train(records: Sequence[Record], device: str, data_dir: Path) -> dict[Record, Outcome]:
-    """How each run ended, one after the other."""
+    """Trains the runs one after the other; returns how each ended."""
     outcomes = {}
     with Local([device], data_dir) as local:
         for event in local.train(records):
@@ -160,7 +151,7 @@ def train(records: Sequence[Record], device: str, data_dir: Path) -> dict[Record
 
 
 def compare(path: Path, first: Result, record: Record, outcome: Outcome | None) -> bool:
-    """Says how a run compares with its repetition; whether all is well."""
+    """Says how a run compares with its repetition; returns whether all is well."""
     from analysis.statistics.stats import prediction  # the same statistics as in the tables
 
     if record.state != "done":

@@ -1,13 +1,14 @@
-"""How many seeds a study gets: as many as it was told, or in rounds, `--until` and `--decide`."""
+"""Decides how many seeds a study gets: as many as asked, or in rounds (--until, --decide)."""
 
 import math
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.data.download import Say
 from experiments.plan.options import MOST_DECIDED, RunOptions
+from experiments.processes.output import say
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import MOST_SEEDS, read_study, write_study
+from experiments.records.studies import read_study, write_study
+from experiments.records.study_file import MOST_SEEDS
 from experiments.study.study import FEWEST, Study
 from experiments.study.tuning import advance, news
 
@@ -34,7 +35,7 @@ def refuse_rounds(studies: list[Study], options: RunOptions) -> None:
 
 
 def begin(studies: list[Study], options: RunOptions) -> list[Study]:
-    """The studies with the seeds of the first round, and of those that were begun before."""
+    """Returns the studies with the seeds of their first round, or of the rounds made before."""
     if not options.adds_seeds:
         return studies
     studies = [replace(study, seeds=max(FEWEST, study.seeds)) for study in studies]
@@ -47,8 +48,8 @@ def begin(studies: list[Study], options: RunOptions) -> list[Study]:
     ]
 
 
-def add_seeds(studies: list[Study], options: RunOptions, say: Say) -> list[Study]:
-    """The studies with another seed, or with more pilots, where they need some; else the same."""
+def add_seeds(studies: list[Study], options: RunOptions) -> list[Study]:
+    """Returns the studies with another seed, or more pilots, where they need some."""
     tuned = [advance(study, options.results) for study in studies]
     if tuned != studies:
         for study, before in zip(tuned, studies, strict=True):
@@ -57,45 +58,46 @@ def add_seeds(studies: list[Study], options: RunOptions, say: Say) -> list[Study
             write_study(options.results, study.record())
         return tuned
     if options.until is not None:
-        wide = wide_studies(studies, options.results, options.until, say)
+        wide = _wide_studies(studies, options.results, options.until)
         return [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
     if options.decide:
-        return look(studies, options.results, options.most_seeds or MOST_DECIDED, say)
+        return look(studies, options.results, options.most_seeds or MOST_DECIDED)
     return studies
 
 
-def look(studies: list[Study], results: Path, most: int, say: Say) -> list[Study]:
+def look(studies: list[Study], results: Path, most: int) -> list[Study]:
     """Looks at what was declared, and writes down what was seen and how many seeds come next."""
-    from analysis.load import find_studies
+    from analysis.read import find_studies
     from analysis.statistics import stopping
 
-    found = {study.name: study for study in find_studies(results, [s.name for s in studies])}
+    names = [study.name for study in studies]
+    found = {study.name: study for study in find_studies(results, names, [])}
     looked = []
     for study in studies:
         looks, needed = stopping.look(found[study.name], most)
         for one in looks:
-            say(f"{study.name}: {one.comparison}, {in_words(one.seeds)}: {one.verdict}")
+            say(f"{study.name}: {one.comparison}, {_in_words(one.seeds)}: {one.verdict}")
         new = tuple(one for one in looks if one not in study.looks)
         looked.append(replace(study, added=study.added | needed, looks=study.looks + new))
         write_study(results, looked[-1].record())
     return looked
 
 
-def in_words(seeds: tuple[int, ...]) -> str:
-    """`3 seeds`, `3 to 6 seeds`."""
+def _in_words(seeds: tuple[int, ...]) -> str:
+    """Says `3 seeds`, or `3 to 6 seeds`."""
     fewest, most = min(seeds), max(seeds)
     return f"{fewest} seeds" if fewest == most else f"{fewest} to {most} seeds"
 
 
-def wide_studies(studies: list[Study], results: Path, until: float, say: Say) -> set[str]:
-    """The names of the studies that need another seed: a row's interval is wider than ± `until`.
+def _wide_studies(studies: list[Study], results: Path, until: float) -> set[str]:
+    """Names the studies that need another seed: a row's interval is wider than ± `until`.
 
     The intervals are those of the tables: a row whose seeds tie by chance has the pool's spread.
     """
-    from analysis.load import find_studies
+    from analysis.read import find_studies
 
     wide, names = set(), {study.name: study for study in studies}
-    for found in find_studies(results, list(names)):
+    for found in find_studies(results, list(names), []):
         study, halves = names[found.name], {}
         for row, cell in found.cells.items():
             if (n := len(found.errors(row))) < 2:
@@ -104,7 +106,8 @@ def wide_studies(studies: list[Study], results: Path, until: float, say: Say) ->
                 continue
             half = found.pool.mean(cell)[1]
             halves[row] = math.inf if math.isnan(half) else half  # all of the pool tie
-        if halves and (worst := max(halves, key=halves.get)) and halves[worst] > until:
+        worst = max(halves, key=halves.__getitem__, default=None)
+        if worst is not None and halves[worst] > until:
             known = f"with {study.seeds} seeds {worst!r} is known to ± {halves[worst]:.2f}"
             say(f"{study.name}: {known}, not yet to ± {until:g}")
             if study.seeds < MOST_SEEDS:

@@ -1,37 +1,23 @@
-"""`run` and `retry`, from the options to the exit status: all that is missing is trained."""
+"""Trains all that is missing, from the options to the exit status: commands `run` and `retry`."""
 
 import time
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
-from experiments.commands.display import Display
-from experiments.commands.rounds import add_seeds, begin, refuse_rounds
+from experiments.commands.reuse import refuse_source, reuse
+from experiments.commands.rounds import begin, refuse_rounds
+from experiments.commands.session import Session
 from experiments.commands.set_aside import forget, renew
-from experiments.commands.studies import (
-    Machine,
-    make_studies,
-    name_runs,
-    read_grids,
-    settle,
-    settle_open,
-)
-from experiments.data.datasets import load, prepare_any
-from experiments.data.download import Say
+from experiments.commands.studies import make_studies, name_runs, read_grids, settle, settle_open
+from experiments.data.prepare import prepare_any
 from experiments.launch.background import BackgroundProcess, Message
-from experiments.launch.choose import pick_launcher
-from experiments.launch.events import Ended, Event
-from experiments.launch.shared_gpu import widened
 from experiments.plan.options import RetryOptions, RunOptions, takes
-from experiments.plan.torch_process import prepare_step, refuse_unbuildable, seconds_of_an_image
-from experiments.processes.output import console, say, waiting_for_nobody
-from experiments.records import record as records
+from experiments.plan.torch_process import refuse_unbuildable
+from experiments.processes.output import say, waiting_for_nobody
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
+from experiments.records.room import check_writable
 from experiments.records.states import FINISHED, MISSING, State, failure
-from experiments.records.study_file import write_study
-from experiments.records.text import duration
 from experiments.study.cells import ALL
 from experiments.study.describe import training_of
 from experiments.study.study import Study
@@ -39,12 +25,11 @@ from experiments.train.environment import use
 
 # What imports numpy is imported where it is needed, so that `run --help` does not wait for it.
 
-ALIKE = 3  # so many first runs that fail in one way stop the grid
 RESERVE = 30.0  # seconds of a budget for the last checkpoints, tables and figures
 
 
 @waiting_for_nobody()
-def train_and_show(options: RunOptions) -> int:
+def _train_and_show(options: RunOptions) -> int:
     """Trains what is missing, draws tables and figures, and returns the exit status."""
     from tracking.live import pick_mode
 
@@ -53,13 +38,14 @@ def train_and_show(options: RunOptions) -> int:
     if options.budget is not None:
         deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
     machine, mode, grids = settle(options), pick_mode(options.track), read_grids(options)
-    results, data_dir, is_retry = options.results, options.data_dir, type(options) is RetryOptions
+    results, data_dir = options.results, options.data_dir
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = make_studies(grids, options, dataset, machine.recipe)
     refuse_rounds(studies, options)
-    records.check_writable(results)
-    names = name_runs(studies, results)
-    renew(names, say)
+    check_writable(results)
+    refuse_source(options.reuse, results)
+    names = name_runs(studies, results, options.only)
+    renew(names)
     if options.adds_seeds or not all(record.finished for record in names):
         refuse_unbuildable(studies)  # before anything is fetched or written
         if any(grid.dataset is None for _, grid in grids.values()):
@@ -67,132 +53,26 @@ def train_and_show(options: RunOptions) -> int:
             studies = make_studies(grids, options, dataset, machine.recipe)
         for name in dict.fromkeys(study.dataset for study in studies):
             prepare_any(name, data_dir, say)
-    studies = begin(studies, options)
-    studies = settle_open(studies, options, machine.device, options.adds_seeds or is_retry)
-    if is_retry:
-        forget(name_runs(studies, results), options, say)
+    may_grow = options.adds_seeds or any(study.untuned for study in studies)
+    is_open = may_grow or isinstance(options, RetryOptions)
+    studies = reuse(begin(studies, options), options.reuse, results, data_dir)
+    studies = settle_open(studies, options, machine.device, is_open)
+    if isinstance(options, RetryOptions):
+        forget(name_runs(studies, results, options.only), options)
 
     for words, of_grids in group(studies).items():
         say(f"{', '.join(of_grids)}: {words}")
     asked = [study.name for study in studies]
     with ExitStack() as stack:
-        watchers = [stack.enter_context(w) for w in watchers_of(results, asked, mode, say)]
-        names, stopped = train_rounds(studies, options, machine, deadline, watchers)
-        is_whole = show(results, asked, say)
+        watchers = [stack.enter_context(one) for one in _watchers_of(results, asked, mode)]
+        names, stopped = Session(options, machine, deadline, watchers).train(studies)
+        is_whole = show(results, asked)
         for watcher in watchers:
             watcher.send(Message("drawn"))
-    return conclude(names, stopped, say) or int(not is_whole)
+    return conclude(names, stopped) or int(not is_whole)
 
 
-run, retry = takes(RunOptions)(train_and_show), takes(RetryOptions)(train_and_show)
-
-
-def train_rounds(
-    studies: list[Study],
-    options: RunOptions,
-    machine: Machine,
-    deadline: float | None,
-    watchers: Sequence[BackgroundProcess],
-) -> tuple[dict[Record, str], str]:
-    """Trains what is missing, and what is added, until nothing is.
-
-    Returns:
-        Every run with its name, and why it stopped before the end, or "".
-    """
-    names = name_runs(studies, options.results)
-    while not (stopped := train_round(studies, names, options, machine, deadline, watchers)):
-        studies = add_seeds(studies, options, say)
-        known, names = names, name_runs(studies, options.results)
-        if names.keys() == known.keys():
-            break
-    return names, stopped
-
-
-def train_round(
-    studies: list[Study],
-    names: dict[Record, str],
-    options: RunOptions,
-    machine: Machine,
-    deadline: float | None,
-    watchers: Sequence[BackgroundProcess],
-) -> str:
-    """Trains the missing runs of all seeds so far; says why it stopped before the end, or ""."""
-    states = {record: record.state for record in names}
-    missing = [record for record, state in states.items() if state in MISSING]
-    done = sum(state in FINISHED for state in states.values())
-    say(f"{done} of {len(names)} runs are there, {len(missing)} to train")
-    if failed := [record for record, state in states.items() if state == State.FAILED]:
-        say(f"{len(failed)} failed before and are left alone: `retry` forgets that", style="yellow")
-    refuse_untrainable(missing, options.data_dir, machine.device)
-    for study in studies:
-        write_study(options.results, study.record())
-        if study.code:
-            records.keep_code(options.results, study.code)
-    return train(missing, names, options, machine, deadline, watchers) if missing else ""
-
-
-def refuse_untrainable(missing: list[Record], data_dir: Path, device: str) -> None:
-    """Raises ConfigError where a data set lacks images, or a step of training cannot be had."""
-    from experiments.data.holdout import held_out
-
-    for dataset in dict.fromkeys(record.config.dataset for record in missing):
-        arrays = load(dataset, data_dir)
-        for recipe in {r.config.recipe for r in missing if r.config.dataset == dataset}:
-            held_out(arrays, recipe)
-            prepare(recipe.step, device, say)
-
-
-def train(
-    missing: list[Record],
-    names: dict[Record, str],
-    options: RunOptions,
-    machine: Machine,
-    deadline: float | None,
-    watchers: Sequence[BackgroundProcess],
-) -> str:
-    """Trains these runs; says why it stopped before the end, or ""."""
-    from experiments.plan.estimate import seconds, training_share
-
-    row, is_here, slots = pick_launcher(options), options.launcher == "local", machine.slots
-    expected = seconds(missing, machine.device, seconds_of_an_image, is_here)
-    if is_here and options.workers is None:
-        slots = widened(slots, missing, say)
-    slots = slots[: len(missing)]
-    total = sum(expected.values()) / len(slots)
-    say(row.plan.format(device=machine.device, n=len(slots), total=duration(total)) + "\n")
-    training = {record: training_share(record.config) for record in missing}
-    with row.start(options, slots, expected, say) as launcher:
-        workers = launcher.workers
-        if deadline is not None and workers and total > deadline - time.monotonic():
-            say(f"the budget of {duration(options.budget)} ends before that, with checkpoints\n")
-        with Display(console, names, expected, training, workers) as display:
-            events = launcher.train(missing, deadline)
-            hopeless = follow(events, [display, *watchers], options.keep_going)
-    if not hopeless and deadline is not None and time.monotonic() > deadline:
-        return "the budget is spent"
-    return hopeless
-
-
-@cache
-def prepare(step: str, device: str, say: Say) -> None:
-    """Compiles what a step of training needs, or proves it, and says what came of it: once."""
-    if sentence := prepare_step(step, device):
-        say(sentence, style="yellow")
-
-
-def follow(
-    events: Iterable[Event], watchers: Sequence[Display | BackgroundProcess], keep_going: bool
-) -> str:
-    """Passes on what happens; says why it is hopeless to go on, or ""."""
-    kinds: list[str] = []  # of the failures of the runs that have ended; "" for one that did not
-    for event in events:
-        for watcher in watchers:
-            watcher.follow(event)
-        if isinstance(event, Ended):
-            kinds.append(event.outcome.kind)
-        if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
-            return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"
-    return ""
+run, retry = takes(RunOptions)(_train_and_show), takes(RetryOptions)(_train_and_show)
 
 
 def group(studies: list[Study]) -> dict[str, list[str]]:
@@ -205,11 +85,11 @@ def group(studies: list[Study]) -> dict[str, list[str]]:
     return groups
 
 
-def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[BackgroundProcess]:
+def _watchers_of(results: Path, names: list[str], mode: str) -> list[BackgroundProcess]:
     """Gives what follows the training beside it: the page, and W&B unless that is off."""
     from analysis.page.live import follow as follow_page
+    from tracking.account import INSTALL, is_installed
     from tracking.live import follow as follow_wandb
-    from tracking.mirror import INSTALL, is_installed
 
     path = results / "report.html"
     lost = f"{path} is not of the last moment: `make browse` writes it anew"
@@ -223,7 +103,7 @@ def watchers_of(results: Path, names: list[str], mode: str, say: Say) -> list[Ba
     return found
 
 
-def show(results: Path, names: list[str], say: Say) -> bool:
+def show(results: Path, names: list[str]) -> bool:
     """Draws and prints what there is of these studies; returns whether all of it could be."""
     from analysis.page.show import show as draw
 
@@ -235,7 +115,7 @@ def show(results: Path, names: list[str], say: Say) -> bool:
         return False
 
 
-def conclude(names: dict[Record, str], stopped: str, say: Say) -> int:
+def conclude(names: dict[Record, str], stopped: str) -> int:
     """Says what is not there, and why. Returns 0 where all is, else 1."""
     states = {record: record.state for record in names}
     for record, state in states.items():
@@ -246,7 +126,7 @@ def conclude(names: dict[Record, str], stopped: str, say: Say) -> int:
             path = record.path / "summary.json"
             say(f"DAMAGED {names[record]}: {path} cannot be trusted: mend it, or `delete` "
                 f"{record.name}", style="bold red")  # fmt: skip
-    if any(state == State.FAILED for state in states.values()):
+    if State.FAILED in states.values():
         say("`retry` with the same words forgets failures, and goes on from the checkpoints")
     left = sum(state in MISSING for state in states.values())
     if stopped or left:

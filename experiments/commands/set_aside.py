@@ -1,16 +1,16 @@
-"""Runs that are trained again: what has failed is forgotten, what is not whole is set aside."""
+"""Forgets what has failed, and sets aside what is not whole: those runs are trained again."""
 
 from functools import partial
 
-from experiments.data.download import Say
 from experiments.plan.options import RetryOptions
+from experiments.processes.output import say
 from experiments.records.record import Record
 from experiments.records.results import what_is_lost
 from experiments.records.states import State, failure
 from experiments.train import stale
 
 
-def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
+def forget(names: dict[Record, str], options: RetryOptions) -> None:
     """Forgets failures, and with `--stale` sets aside what today's code would train otherwise."""
     for record, name in names.items():
         if record.state == State.FAILED:
@@ -18,17 +18,17 @@ def forget(names: dict[Record, str], options: RetryOptions, say: Say) -> None:
             (record.path / "error.txt").unlink(missing_ok=True)
     labels = {record.path: name for record, name in names.items()}
     for cell in stale.by_cell(labels) if options.stale else ():
-        for finding in stale.verify(cell, options.data_dir):
-            name = labels[finding.path]
-            if finding.kind == "stale":
-                place = stale.set_aside(finding.path, partial(stale.is_still, finding))
+        for fault in stale.verify(cell, options.data_dir):
+            name = labels[fault.path]
+            if fault.kind == "stale":
+                place = stale.set_aside(fault.path, partial(stale.is_still, fault))
                 then = f"kept in {place}" if place else "another runner sees to it"
-                say(f"stale {name}: {finding.reason}; {then}")
+                say(f"stale {name}: {fault.reason}; {then}")
             else:
-                say(f"{finding.kind} {name}: {finding.reason}; left alone", style="yellow")
+                say(f"{fault.kind} {name}: {fault.reason}; left alone", style="yellow")
 
 
-def renew(names: dict[Record, str], say: Say) -> None:
+def renew(names: dict[Record, str]) -> None:
     """Sets finished runs aside that are not whole, as after a loss of power: they are missing."""
     for record, name in names.items():
         if lost := what_is_lost(record.path):

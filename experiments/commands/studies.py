@@ -1,4 +1,4 @@
-"""From the options of `run` and `plan` to studies and their runs."""
+"""Makes studies and their runs of the options of `run` and `plan`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,19 +8,21 @@ from experiments.data.datasets import check_trainable
 from experiments.launch.choose import pick_launcher
 from experiments.plan.options import PlanOptions
 from experiments.plan.settle import settle as settle_arithmetic
+from experiments.records.parsing import checked
 from experiments.records.record import Record
 from experiments.study.clash import refuse_clashes
 from experiments.study.grid import Grid, read_grid
 from experiments.study.settings import parse_settings
 from experiments.study.study import Runs, Study, make_study
 from experiments.study.tuning import advance, resume
+from senet.config import choose
 
 Grids = dict[str, tuple[Path, Grid]]  # what a grid was named by -> its file, and what that says
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the options mean: the devices of runs that go at a time, and the recipe."""
+    """Holds what the options mean: the devices of runs that go at a time, and the recipe."""
 
     slots: list[str]
     recipe: str
@@ -31,7 +33,7 @@ class Machine:
 
 
 def settle(options: PlanOptions) -> Machine:
-    """Takes `auto` as a whole ablation in minutes on a CPU, all of the data on anything faster.
+    """Takes `auto` as a recipe for minutes on a CPU, and for all of the data on anything faster.
 
     Raises ConfigError where a device or data set is not there.
     """
@@ -67,8 +69,7 @@ def make_studies(grids: Grids, options: PlanOptions, dataset: str, recipe: str) 
 def settle_open(
     studies: list[Study], options: PlanOptions, device: str, is_open: bool = False
 ) -> list[Study]:
-    """Settles the arithmetic of studies of which runs are missing, or that are `is_open` to more
-    of them."""
+    """Settles the arithmetic of the studies that lack runs, or of all where more may come."""
     results, is_here = options.results, options.launcher == "local"
     return [
         settle_arithmetic(study, results, device, is_here)
@@ -93,7 +94,20 @@ def label_runs(
     return labels
 
 
-def name_runs(studies: list[Study], results: Path) -> dict[Record, str]:
-    """Lists the same runs, with what each is called."""
+def name_runs(studies: list[Study], results: Path, only: str | None = None) -> dict[Record, str]:
+    """Lists the same runs, with what each is called.
+
+    Args:
+        only: the full name of the single one that is wanted, `<label>-<id>/seed<k>`; it may also
+            be a pilot of a row that is tuned by now.
+
+    Raises:
+        ConfigError: no run of the studies has this name.
+    """
     labels = label_runs(studies, results)
+    if only is not None:
+        labels |= label_runs(studies, results, lambda study: study.pilots_of(study.tunable))
+        named = {record.name: record for record in labels}
+        record = checked(choose, "run", only, named)
+        labels = {record: labels[record]}
     return {record: f"{label}, seed {record.config.seed}" for record, label in labels.items()}

@@ -1,4 +1,4 @@
-"""`wandb-sync` and `dashboard`: what W&B holds of the records."""
+"""Sends W&B what it lacks of the records: the commands `wandb-sync` and `dashboard`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,10 +21,10 @@ def wandb_sync(
 
 def dashboard(results: Results = Path("results/local")) -> None:
     """Creates or updates the dashboard on W&B, and says where it is."""
-    from tracking import mirror
+    from tracking.account import account
 
-    account = mirror.account()  # refuses, before what follows is imported
+    where = account()  # refuses, before what follows is imported
     from tracking.dashboard import publish
 
-    for link in publish(results, *account):
+    for link in publish(results, *where):
         say(link)

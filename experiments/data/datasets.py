@@ -1,7 +1,8 @@
-"""Fetches, checks and prepares the data sets, once each, as DATA_DIR/<name>.npz. No torch here.
+"""Names the data sets, and reads and checks prepared ones: DATA_DIR/<name>.npz. No torch here.
 
 A prepared file holds train_images (uint8, N x 32 x 32 x 3), train_labels, test_images,
-test_labels and class_names. One that is there already is used as it is.
+test_labels and class_names. prepare.py makes it, and the functions of formats.py read what is
+published.
 
 What is slow to import is imported where it is used: the command line's help names the sets.
 """
@@ -15,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.data import formats
-from experiments.data.download import Remote, Say, Unreachable, download, is_whole
-from experiments.records.files import write_atomically
+from experiments.data import formats, mini
+from experiments.data.download import Remote
 from experiments.records.parsing import ConfigError, checked
 from senet.config import choose
 
@@ -31,11 +31,14 @@ class Source:
 
     classes      how many there are
     train, test  how many images; a set with 0 training images is a test set only
-    mean, std    of the training pixels by channel, on a scale from 0 to 1; of a test set only,
-                 those of the set that it is made to test
+    mean, std    of the training pixels by channel, on a scale from 0 to 1; of a test set only and
+                 of a part of a set, those of the whole set
     read         from the folder that holds the files to the arrays of a prepared file
     files        that are read; each is downloaded where it is missing
     unpacked     the folder that stands for the files, where it is there
+    holdout      how many training images, the last ones, may be held out, the same for all
+                 recipes; None where they are drawn
+    caveat       what its numbers must not be taken for; "" for a set as it is published
     """
 
     classes: int
@@ -46,6 +49,12 @@ class Source:
     read: Callable[[Path], dict[str, Any]]
     files: tuple[Remote, ...] = ()
     unpacked: str | None = None
+    holdout: int | None = None
+    caveat: str = ""
+
+    def held_out(self, asked: int) -> int:
+        """Gives how many training images are held out where a recipe asks for so many."""
+        return asked if self.holdout is None else min(asked, self.holdout)
 
 
 TORONTO = "https://www.cs.toronto.edu/~kriz/"
@@ -61,6 +70,13 @@ DATASETS: dict[str, Source] = {
             f"{TORONTO}cifar-10-python.tar.gz",
         )),),
         unpacked="cifar-10-batches-py",
+    ),
+    "cifar10_mini": Source(
+        10, 3_500, 2_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
+        lambda _: mini.read(mini.FOLDER),
+        holdout=1_000,
+        caveat="CIFAR-10 mini: 2,500 training, 1,000 held-out and 2,000 test images, from which "
+        "nothing follows for CIFAR-10.",
     ),
     "cifar10.1": Source(
         10, 0, 2_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
@@ -87,9 +103,6 @@ DATASETS: dict[str, Source] = {
                    (f"{STANFORD}test_32x32.mat",)),
         ),
     ),
-    "synthetic": Source(
-        10, 15_000, 5_000, (0.5, 0.5, 0.5), (0.18, 0.18, 0.18), formats.synthetic
-    ),
 }  # fmt: skip
 
 
@@ -107,7 +120,7 @@ class Arrays:
 
 
 def path_of(name: str, data_dir: Path) -> Path:
-    """Names the prepared file of a data set."""
+    """Returns the path of the prepared file of a data set."""
     return data_dir / f"{name}.npz"
 
 
@@ -175,53 +188,6 @@ def check(
         )
 
 
-def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) -> None:
-    """Makes DATA_DIR/<name>.npz, unless it is there; published files that lie there are used.
-
-    Args:
-        name: a row of DATASETS.
-        say: takes lines for the user.
-        patience: seconds that a download may take, judged by the speed of its start.
-
-    Raises:
-        Unreachable: no address answers, or none is fast enough.
-        ConfigError: the folder cannot be written, or what is there is damaged.
-    """
-    import numpy as np
-
-    source, path = checked(choose, "dataset", name, DATASETS), path_of(name, data_dir)
-    if path.exists():
-        return
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        arrays = fetch(name, source, data_dir, say, patience)
-        write_atomically(path, lambda file: np.savez(file, **arrays))
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"DATA_DIR {data_dir} cannot be used: {reason}") from None
-    say(f"wrote {path}")
-
-
-def fetch(
-    name: str, source: Source, data_dir: Path, say: Say, patience: float | None
-) -> dict[str, Any]:
-    """Reads a data set from its files in `data_dir`, and downloads those that are not there."""
-    is_unpacked = source.unpacked is not None and (data_dir / source.unpacked).is_dir()
-    for file in source.files:
-        path = data_dir / file.name
-        if path.exists():
-            if not is_whole(file, path):
-                raise ConfigError(f"{path} does not have the published checksum: delete it")
-        elif not is_unpacked:
-            download(file, path, say, patience)
-    if not source.files:
-        say(f"making the {name} data set: {source.train + source.test:,} images")
-    try:
-        return source.read(data_dir)
-    except (RuntimeError, EOFError, KeyError, ValueError):
-        raise ConfigError(f"{data_dir}: the {name} there is damaged: delete it") from None
-
-
 def check_trainable(name: str) -> None:
     """Raises ConfigError where a data set, or `auto`, has no images to train on."""
     if checked(choose, "dataset", name, {"auto": None} | DATASETS) and not DATASETS[name].train:
@@ -229,20 +195,11 @@ def check_trainable(name: str) -> None:
         raise ConfigError(f"dataset {name!r} is a test set only: train on one of {others}")
 
 
-def prepare_any(name: str, data_dir: Path, say: Say) -> str:
-    """Prepares a data set and returns its name, which `auto` leaves open.
+def caveat(name: str) -> str:
+    """Says what numbers of a data set must not be taken for; "" where they are what they seem.
 
-    `auto` is cifar10 if it is there or comes within two minutes, else synthetic. A damaged file is
-    an error, never a reason to fall back.
+    Records may name a set that is no row of DATASETS any more.
     """
-    if name != "auto":
-        prepare(name, data_dir, say)
-        return name
-    try:
-        prepare("cifar10", data_dir, say, patience=120)
-        return "cifar10"
-    except Unreachable as error:
-        say(f"CIFAR-10 is not to be had: {error}.", style="yellow")
-        say("This study uses the SYNTHETIC data set: textures, not photographs.", style="bold red")
-        prepare("synthetic", data_dir, say)
-        return "synthetic"
+    if name in DATASETS:
+        return DATASETS[name].caveat
+    return f"{name}: a data set that is not known here, from which nothing follows for CIFAR-10."

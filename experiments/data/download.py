@@ -1,11 +1,13 @@
 """Downloads files whose checksums are known, from the first address that serves them."""
 
 import hashlib
+import math
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,31 +58,45 @@ def is_whole(file: Remote, path: Path) -> bool:
 def download(file: Remote, path: Path, say: Say, patience: float | None = None) -> None:
     """Saves a file from the first address that answers, is fast enough and has the checksum.
 
-    Raises Unreachable where there is none.
+    Args:
+        say: takes lines for the user.
+        patience: seconds that all addresses together may take; None for no limit.
+
+    Raises:
+        Unreachable: there is no such address.
     """
+    deadline = None if patience is None else time.monotonic() + patience
     for address in file.addresses:
         say(f"downloading {path.name} from {address.split('/')[2]}")
         try:
-            write_atomically(path, partial(read_whole, address, file.md5, patience))
+            write_atomically(path, partial(read_whole, address, file.md5, deadline))
             return
         except (OSError, TooSlow, Another) as error:  # urllib's errors are OSErrors
             say(f"  failed: {getattr(error, 'reason', None) or error}")
     raise Unreachable(f"{path.name} cannot be downloaded now: put the file into {path.parent}/")
 
 
-def read_whole(address: str, md5: str | None, patience: float | None, file: BinaryIO) -> None:
+def read_whole(address: str, md5: str | None, deadline: float | None, file: BufferedRandom) -> None:
     """Streams an address into a file. Raises TooSlow, and Another where the checksum differs."""
-    read(address, file, patience)
+    read(address, file, deadline)
     file.seek(0)
-    if md5 is not None and hashlib.file_digest(file, "md5").hexdigest() != md5:
+    digest = hashlib.md5()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    if md5 is not None and digest.hexdigest() != md5:
         raise Another("the file there has another checksum")
 
 
-def read(address: str, file: BinaryIO, patience: float | None, first: float = 4.0) -> None:
+def read(address: str, file: BinaryIO, deadline: float | None, first: float = 4.0) -> None:
     """Streams an address into a file with a progress bar.
 
-    With a patience, gives up where the speed of the `first` seconds would need longer. Raises
-    OSError where less comes than was promised.
+    Args:
+        deadline: of `time.monotonic`; None for no limit.
+        first: seconds after which the speed tells when the file would be whole.
+
+    Raises:
+        TooSlow: the deadline has passed, or the file would be whole after it.
+        OSError: nothing answers, or less comes than was promised.
     """
     columns = (
         TextColumn("  "),
@@ -89,16 +105,20 @@ def read(address: str, file: BinaryIO, patience: float | None, first: float = 4.
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with urllib.request.urlopen(address, timeout=20) as answer:
-        total, start = int(answer.headers.get("Content-Length") or 0), time.monotonic()
+    start = time.monotonic()
+    left = math.inf if deadline is None else deadline - start
+    if left <= 0:
+        raise TooSlow("no time is left for it")
+    with urllib.request.urlopen(address, timeout=min(20, left)) as answer:
+        total = int(answer.headers.get("Content-Length") or 0)
         with Progress(*columns) as bar:
             task = bar.add_task("", total=total or None)
             while chunk := answer.read1(1 << 20):
                 file.write(chunk)
                 bar.update(task, completed=file.tell())
                 spent = time.monotonic() - start
-                if patience and spent > first and spent * total > patience * file.tell():
-                    minutes = spent / file.tell() * total / 60
-                    raise TooSlow(f"too slow, it would take {minutes:.0f} minutes")
+                needed = spent * max(1.0, total / file.tell())  # at this speed
+                if spent > min(first, left) and needed > left:
+                    raise TooSlow(f"too slow, it would take {needed / 60:.0f} minutes")
         if file.tell() < total:
             raise OSError(f"only {file.tell():,} of {total:,} bytes came")

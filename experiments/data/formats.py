@@ -56,10 +56,3 @@ def svhn(folder: Path) -> dict[str, Any]:
         arrays[f"{split}_images"] = np.ascontiguousarray(content["X"].transpose(3, 0, 1, 2))
         arrays[f"{split}_labels"] = content["y"].ravel().astype(np.int64) % 10
     return arrays
-
-
-def synthetic(folder: Path) -> dict[str, Any]:
-    """Makes the built-in set, which has no files."""
-    from experiments.data import synthetic
-
-    return synthetic.make()

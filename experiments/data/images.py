@@ -1,4 +1,4 @@
-"""Images on the device: a batch is cut, flipped and normalised there, in one gather."""
+"""Keeps images on the device, where one gather cuts and flips a batch that is then normalised."""
 
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ PAD = 4  # zero-padding on each side before the random crop (He et al. 2015, sec
 
 
 class Images:
-    """uint8 images and their labels on a device.
+    """Holds uint8 images and their labels on a device, and makes batches of them.
 
     Args:
         images: uint8 (N, 32, 32, 3).
@@ -58,20 +58,20 @@ class Images:
         return len(self.labels)
 
     def first(self, number: int | None) -> Self:
-        """The first so many of them, or all."""
+        """Returns the first `number` images, or all where it is None."""
         some = copy(self)
         some.labels = self.labels[:number]
         return some
 
     def image(self, number: int) -> np.ndarray:
-        """One of them as it came: uint8 (H, W, 3)."""
+        """Returns one image as it was given: uint8 (H, W, 3)."""
         side = self.size + 2 * self.pad
         inside = slice(self.pad, self.pad + self.size)
         pixels = self.pixels.view(-1, side, side)[number, inside, inside].cpu().contiguous()
         return pixels.view(torch.uint8).unflatten(-1, (self.size, 4))[..., :3].numpy()
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, as it is."""
+        """Yields every image once, in order, neither cropped nor flipped."""
         for which in torch.arange(len(self), device=self.device).split(batch_size):
             corner = torch.full_like(which, self.pad)
             flip = torch.zeros_like(which, dtype=torch.bool)
@@ -80,7 +80,7 @@ class Images:
     def shuffled(
         self, batch_size: int, generator: torch.Generator, cutout: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in random order, each cropped and flipped on its own.
+        """Yields every image once, in random order, each cropped and flipped on its own.
 
         The last batch is smaller where the number does not divide. All random numbers of the
         epoch are drawn at its start, so that `generator` has one state between two epochs.
@@ -96,7 +96,7 @@ class Images:
             yield self.batch(draws, numbers, cutout)
 
     def draw(self, generator: torch.Generator, cutout: int = 0) -> Tensor:
-        """The random numbers of an epoch: order, top, left, flip and, for cutout, row and column.
+        """Draws an epoch's random numbers: order, top, left, flip and, for cutout, row and column.
 
         Returns:
             int64 (4, N), or (6, N) with cutout.
@@ -111,7 +111,7 @@ class Images:
         return torch.cat(draws)
 
     def batch(self, draws: Tensor, numbers: Tensor, cutout: int = 0) -> tuple[Tensor, Tensor]:
-        """The images with these numbers (B,) in the epoch that was drawn, as in `shuffled`."""
+        """Makes a batch of the places `numbers` (B,) of the drawn epoch, as `shuffled` does."""
         which, top, left, flip, *centre = draws[:, numbers]
         x = self.cut(which, top, left, flip.bool())
         if cutout:
@@ -119,7 +119,7 @@ class Images:
         return x, self.labels[which]
 
     def blank(self, x: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
-        """Zero, which is the mean colour, in a square around (row, column), each (B,)."""
+        """Sets a square around (row, column), each (B,), to zero, which is the mean colour."""
         steps = torch.arange(self.size, device=self.device)
         inside = [
             (steps >= centre[:, None] - side // 2) & (steps < centre[:, None] + (side + 1) // 2)
@@ -128,7 +128,7 @@ class Images:
         return x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
     def cut(self, which: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
-        """Windows of the padded images, by number, corner and flip: all (B,) -> (B, 3, 32, 32)."""
+        """Cuts windows of padded images by number, corner and flip: (B,) each -> (B, 3, 32, 32)."""
         steps, side = torch.arange(self.size, device=self.device), self.size + 2 * self.pad
         rows = top[:, None] + steps  # (B, 32)
         columns = left[:, None] + torch.where(flip[:, None], self.size - 1 - steps, steps)
@@ -140,7 +140,7 @@ class Images:
 def split(
     arrays: Arrays, recipe: Recipe, device: torch.device
 ) -> tuple[Images, Images | None, Images]:
-    """The training images, those of the curves (None without a holdout), and the test images."""
+    """Returns the images to train on, those of the curves (None without a holdout), to test on."""
     training, curve = held_out(arrays, recipe)
     source = DATASETS[arrays.name]
 
@@ -157,8 +157,10 @@ def split(
 def shared(
     arrays: Arrays, recipe: Recipe, device: torch.device
 ) -> tuple[Images, Images | None, Images]:
-    """As `split`, but once for all runs of this process that ask for the same one after another, on
-    one device."""
+    """Returns what `split` returns, but shares it between the runs of this process.
+
+    Each device keeps the last one, for runs that ask for the same one after another.
+    """
     key = (arrays.name, arrays.fingerprint, recipe.holdout, recipe.train_images)
     key += (recipe.curve_images, recipe.test_images, device)
     with SHARING:

@@ -1,4 +1,4 @@
-"""Background processes, which follow the training: the page and W&B (analysis, tracking).
+"""Keeps processes in the background that follow the training: the page, and W&B.
 
 They are sent messages and read the records that the runs write anyway. No run waits for them: they
 may be slow, hang or crash.
@@ -129,7 +129,7 @@ class BackgroundProcess:
                     self.say(f"{self.name}: the last of it, for {patience:.0f} s at most ...")
         finally:  # also where someone is in a hurry and presses Ctrl-C
             is_late = self.process.is_alive()
-            if is_late:
+            if is_late and self.process.pid is not None:
                 with suppress(OSError):  # with what it has started
                     os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.kill()  # also where it has not come to a group of its own yet
@@ -169,18 +169,15 @@ def _pass_on(messages: queue.SimpleQueue, pipe: Connection) -> None:
         pipe.send(None)
 
 
-def _run(name: str, function: Callable, *args: Any) -> None:
+def _run(name: str, function: Callable, *args_and_pipe: Any) -> None:
     """Calls function(*args, tell) in a process group of its own, which Ctrl-C does not reach.
 
-    Args:
-        name: what it is about, to the user.
-        function: as of `BackgroundProcess`.
-        args: of it, and at the end the pipe to the user.
+    Its arguments are those of `BackgroundProcess`, and at the end the pipe to the user.
     """
     os.setsid()
     os.nice(10)  # the training comes first
     die_with_parent()
-    *args, pipe = args
+    *args, pipe = args_and_pipe
 
     def tell(sentence: str) -> None:
         with suppress(OSError):

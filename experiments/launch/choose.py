@@ -1,4 +1,4 @@
-"""Where runs are trained: on this machine, as jobs of Slurm, as tasks of a Ray cluster.
+"""Chooses where runs are trained: on this machine, in jobs of Slurm, on a Ray cluster.
 
 `LAUNCHERS` has a row for each; what a launcher offers is said in launcher.py.
 """
@@ -23,7 +23,7 @@ from experiments.launch.slurm.driver import Slurm
 from experiments.plan.options import PlanOptions, RunOptions
 from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
-from experiments.train.environment import pick_devices, pick_slots
+from experiments.train.devices import pick_devices, pick_slots
 from senet.config import choose
 
 

@@ -1,4 +1,4 @@
-"""What a launcher asks a cluster for (clusters/*.yaml), and what has to be there for it."""
+"""Reads what a launcher asks a cluster for (clusters/*.yaml), and checks what it needs here."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +63,7 @@ def check_installed(launcher: str, package: str) -> None:
     if find_spec(package) is None:
         raise ConfigError(
             f"launcher {launcher!r} needs {package}: install requirements-cluster.txt with "
-            "`make cluster-tools`"
+            "`make cluster-packages`"
         )
 
 

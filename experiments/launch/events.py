@@ -1,4 +1,4 @@
-"""What a launcher tells of its runs, and how a run has ended."""
+"""Defines what a launcher tells of its runs, and how a run has ended."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,14 +22,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Started:
-    """A process has begun to train the run."""
+    """Tells that a process has begun to train the run."""
 
     record: Record
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """The run has done `step` of its `steps`; `row` has the metrics of an epoch that has ended."""
+    """Tells how far the run is; `row` has the metrics of an epoch that has just ended."""
 
     record: Record
     step: int
@@ -39,7 +39,7 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Noted:
-    """There is something to tell the user of the run."""
+    """Tells the user a sentence about the run."""
 
     record: Record
     sentence: str
@@ -47,7 +47,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Requeued:
-    """The run's process has ended, and the launcher tries the run again: the sentence says why."""
+    """Tells that the run's process has ended and the run is tried again; the sentence says why."""
 
     record: Record
     outcome: Outcome
@@ -56,7 +56,7 @@ class Requeued:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run has ended, and this launcher does not try it again."""
+    """Tells that the run has ended, and that this launcher does not try it again."""
 
     record: Record
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""Why a run failed: from an exception, from how its process ended, and from its error.txt."""
+"""Finds out why a run failed: by an exception, by how its process ended, by its error.txt."""
 
 import errno
 import signal
@@ -19,7 +19,7 @@ _NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory"
 
 
 def kind_of(error: Exception) -> str:
-    """Names what two failures have in common."""
+    """Names the kind of a failure: failures with the same cause have the same kind."""
     if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
@@ -44,16 +44,14 @@ def died(record: Record, process: BaseProcess, is_hung: bool, kills: int) -> Out
     """Returns why a process ended that could not say so itself; writes its run's error.txt.
 
     Args:
-        record: of its run.
-        process: that has ended.
         is_hung: whether we ended it, as it gave no sign of life.
         kills: how many processes the kernel had ended for want of memory before this one began.
     """
     if was_terminated(process):
         return Outcome("interrupted")
-    code, details = process.exitcode, ""
+    code, details = process.exitcode or 0, ""
     with suppress(OSError):
-        lines = (record.path / "log.txt").read_text(errors="replace").splitlines()
+        lines = (record.path / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         details = "\n".join(lines[-LOG_LINES:])
     if is_hung:
         kind, reason = "hang", "no sign of life for too long, so its process was ended"

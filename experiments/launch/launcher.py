@@ -1,7 +1,6 @@
-"""What every launcher offers, wherever its runs are trained."""
+"""Declares what every launcher offers, wherever its runs are trained."""
 
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from experiments.launch.events import Event
@@ -24,12 +23,7 @@ class Launcher(Protocol):
         """Raises ConfigError where there is no place to train at."""
         ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None = None, /, *_: object) -> None: ...
 
     def train(self, records: Iterable[Record], deadline: float | None = None) -> Iterator[Event]:
         """Trains the runs in this order, each unless it is finished or another process trains it.

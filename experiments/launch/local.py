@@ -1,4 +1,4 @@
-"""Many runs on this machine: `Local` trains them, each in a process or a thread of its own."""
+"""Trains many runs on this machine, each in a process or a thread of its own."""
 
 import os
 import signal
@@ -202,7 +202,7 @@ class Local(SlotLauncher):
                 run.heard = now
             if not run.is_hung and now - run.heard > self.patience:
                 run.is_hung, process = True, run.worker.process
-                if process.is_alive():
+                if process.pid is not None and process.is_alive():
                     os.kill(process.pid, signal.SIGUSR1)  # it writes where it is
                     time.sleep(0.5)
                 process.kill()

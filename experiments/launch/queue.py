@@ -1,4 +1,4 @@
-"""The queue of pending runs, and the loop in which every launcher works it off."""
+"""Holds the queue of pending runs, and the loop in which every launcher works it off."""
 
 import time
 from abc import ABC, abstractmethod
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sized
 
 from experiments.launch.events import Ended, Event, Noted, Outcome, Started
 from experiments.launch.failures import failed
+from experiments.processes.signals import stop_if_asked
 from experiments.records.record import Record
 from experiments.records.signs import Signs
 
@@ -31,12 +32,7 @@ class Queue:
         return len(self.pending) + len(self.elsewhere)
 
     def leave(self, record: Record, holder: Signs) -> Iterator[Noted]:
-        """Leaves a run to the process that trains it; says so the first time.
-
-        Args:
-            record: of the run.
-            holder: what that process says of itself in the run's lock.
-        """
+        """Leaves a run to the process that holds its lock; says so the first time."""
         self.elsewhere.append(record)
         if record not in self.noted:
             self.noted.add(record)
@@ -67,6 +63,7 @@ class QueueLauncher(ABC):
         """Trains the runs: see `Launcher.train`."""
         self.queue = Queue(records)
         while self.queue or self.active:
+            stop_if_asked()
             if deadline is not None and time.monotonic() > deadline:
                 return
             yield from self.begin()

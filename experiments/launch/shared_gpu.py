@@ -1,4 +1,4 @@
-"""Which runs may share a process, and how many go at a time on each GPU."""
+"""Decides which runs may share a process, and how many go at a time on each GPU."""
 
 from collections.abc import Iterable, Sequence
 
@@ -22,23 +22,25 @@ def shareable(records: Iterable[Record]) -> set[Record]:
     return {record for record in captured if not draws[record.config.cell]}
 
 
-def as_begun(record: Record) -> RunConfig:
-    """A run's config with the precision and the step that its study was begun with."""
+def _as_begun(record: Record) -> RunConfig:
+    """Returns a run's config with the precision and the step that its study was begun with."""
     own = record.arithmetic.of(record.config.recipe)
     recipe = record.config.recipe.model_copy(update=dict(own))
     return record.config.model_copy(update={"recipe": recipe})
 
 
 def widened(slots: list[str], records: Sequence[Record], say: Say) -> list[str]:
-    """As many slots on each GPU as train the most images: measured with the first of these runs
-    that may share a process, where there is one."""
+    """Gives as many slots on each GPU as train the most images.
+
+    Measured with the first of these runs that may share a process, where there is one.
+    """
     together = shareable(records)
     first = next((record for record in records if record in together), None)
     if first is None:
         return slots
     from experiments.plan.rates import best, rates
 
-    found = ask(rates, as_begun(first), slots[0]) or {}
+    found = ask(rates, _as_begun(first), slots[0]) or {}
     count = best(found)
     measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
     say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")

@@ -1,4 +1,4 @@
-"""Workers that trained before and are idle: the threads of a process that several runs share."""
+"""Starts a process that several runs share, a thread for each, and keeps its idle threads."""
 
 import multiprocessing
 from collections import deque
@@ -11,7 +11,7 @@ from experiments.launch.worker import train_in_threads
 from experiments.processes.fork_server import start_process
 from experiments.records.config import RunConfig
 from experiments.records.record import Record
-from experiments.train.environment import STREAMS
+from experiments.train.devices import STREAMS
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The process that trains a run, or several at once on a GPU: it reports, and stops when told to.
+"""Trains a run in a process, or several at once on a GPU: reports, and stops when told to.
 
 Through its pipe a run sends (step, steps, metrics of an epoch that has ended, or None), a sentence
 for the user, and at its end an `Outcome`. No torch at the top: whoever starts these processes
@@ -56,7 +56,8 @@ def train_in_threads(pipes: list[Connection]) -> None:
     stop = start_work()
     allow_streams(len(pipes))
     with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1), os.dup2(nowhere.fileno(), 2)
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     threads = [threading.Thread(target=_take_tasks, args=(p, stop), daemon=True) for p in pipes]
     for thread in threads:
         thread.start()
@@ -121,7 +122,8 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
 
     from experiments.train.epoch import forget
     from experiments.train.gpu import on_own_stream
-    from experiments.train.train import Interrupted, Watch, train
+    from experiments.train.train import train
+    from experiments.train.training import Interrupted, Watch
 
     torch.set_num_threads(1)  # however many go at a time: workers x threads = cores
     keep_freed_memory()

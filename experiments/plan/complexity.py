@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -21,7 +21,7 @@ def count_all(results: Path) -> Path:
     for table, content in yaml.safe_load(ROWS.read_bytes()).items():
         for row in content["rows"]:
             if "build" in row:
-                found = count_one(**row["build"])
+                found = _count_one(**row["build"])
                 counted.setdefault(table, {})[row["label"]] = found
     path = results / "complexity.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,8 +29,10 @@ def count_all(results: Path) -> Path:
     return path
 
 
-def count_one(name: str, se: dict[str, Any] | None, stride_on: str = "3x3") -> dict[str, Any]:
+def _count_one(name: str, se: dict[str, Any] | None, stride_on: str = "3x3") -> dict[str, Any]:
+    """Counts a network with or without SE, on images of the size that it is made for."""
     with torch.device("meta"):
         config = None if se is None else SEConfig(**se)
         model = build(name, se=config, stride_on=stride_on)
-        return asdict(cost(model, model.size)) | {"size": model.size}
+        size = cast(int, model.size)
+        return asdict(cost(model, size)) | {"size": size}

@@ -1,7 +1,4 @@
-"""How long a study will take: from finished runs, from a few measured steps, and by simulation.
-
-No torch here.
-"""
+"""Tells how long a study will take: from finished runs, a few measured steps, and by simulation."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +24,7 @@ def seconds(
     measure: Callable[[Record, str], float | None],
     is_here: bool = True,
 ) -> dict[Record, float]:
-    """About how long each run takes on one worker, from its beginning.
+    """Estimates the seconds that each run takes on one worker, from its beginning.
 
     From another seed of the same cell where one was trained on such a machine in the same
     arithmetic, else from a few steps, measured once for each network with and without SE.
@@ -44,8 +41,8 @@ def seconds(
         config, cell = record.config, record.path.parent
         if cell not in known:
             known[cell] = next(times(record, device, is_here), None)
-        if known[cell] is not None:
-            result[record] = known[cell]
+        if (took := known[cell]) is not None:
+            result[record] = took
             continue
         how = record.arithmetic.of(config.recipe), config.recipe.batch_size
         kind = config.network, config.width, config.se is not None, *how
@@ -56,8 +53,10 @@ def seconds(
 
 
 def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
-    """How long each run of this cell took that was done in the same arithmetic: on such a machine,
-    if it is to be here."""
+    """Yields the seconds of each finished run of this cell in the same arithmetic.
+
+    Where it is to be trained here, only of those on such a machine.
+    """
     wanted = {k: v for k, v in record.arithmetic.of(record.config.recipe) if v != "auto"}
     if is_here:
         wanted |= dict(zip(("processor", "device"), device_name(device), strict=True))
@@ -67,7 +66,7 @@ def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
             summary, env = read_sealed(path, "state"), read_sealed(path.with_name("env.json"))
         except ConfigError:
             continue
-        env = {"step": "plain"} | env  # as it was for all in older versions
+        env.setdefault("step", "plain")  # as it was for all in older versions
         if summary["state"] == State.DONE and wanted.items() <= env.items():
             yield env["seconds"]
 
@@ -75,7 +74,7 @@ def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
 def forecast(
     expected: dict[Record, float], device: str, is_here: bool, workers: int, failures: float
 ) -> tuple[list[Schedule], float | None]:
-    """Schedules of these runs, simulated, and the spread of run times that they were drawn with.
+    """Simulates schedules of these runs.
 
     Args:
         expected: seconds of each run, as from `seconds`, in the order in which they start.
@@ -84,7 +83,8 @@ def forecast(
         failures: of one worker in an hour.
 
     Returns:
-        The spread is that of the finished runs of these cells; None where no cell has two.
+        The schedules, and the spread of run times that they were drawn with: that of the finished
+        runs of these cells, None where no cell has two.
     """
     cells = {record.path.parent: record for record in expected}
     spread = spread_of([list(times(record, device, is_here)) for record in cells.values()])
@@ -95,27 +95,27 @@ def forecast(
 
 
 def between_checkpoints(config: RunConfig, seconds: float, every: float = 60.0) -> float:
-    """Seconds between two checkpoints of a run that takes so many: whole epochs."""
+    """Returns the seconds between two checkpoints of a run that takes so many: whole epochs."""
     epoch = seconds * training_share(config) / epochs(config)
     return epoch * math.ceil(every / epoch)
 
 
 def workload(config: RunConfig) -> float:
-    """Images that a run trains on in all, evaluated ones counted at their share."""
+    """Counts the images that a run trains on in all, evaluated ones at their share."""
     return sum(works(config))
 
 
 def training_share(config: RunConfig) -> float:
-    """How much of a run is over when its last step is done, and only the test set is left."""
+    """Returns the share of a run that is over when only the test set is left."""
     trained, tested = works(config)
     return trained / (trained + tested)
 
 
 def works(config: RunConfig) -> tuple[float, float]:
-    """(training with its curves, the test set and the looks at it), both as in `workload`."""
+    """Splits `workload` into training with its curves, and the test set with the looks at it."""
     recipe, source = config.recipe, DATASETS[config.dataset]
     train, test = source.train, source.test
-    curve = min(recipe.holdout, recipe.curve_images or train)
+    curve = min(source.held_out(recipe.holdout), recipe.curve_images or train)
     tested = min(test, recipe.test_images or test)
     if config.se is not None and config.se.block == "se":
         tested += LOOKS * min(tested, recipe.intervention_images or tested)
@@ -123,12 +123,14 @@ def works(config: RunConfig) -> tuple[float, float]:
 
 
 def images_of(config: RunConfig) -> int:
-    """Those of an epoch."""
-    recipe, train = config.recipe, DATASETS[config.dataset].train
-    return min(train - recipe.holdout, recipe.train_images or train)
+    """Counts the images of an epoch."""
+    recipe, source = config.recipe, DATASETS[config.dataset]
+    left = source.train - source.held_out(recipe.holdout)
+    return min(left, recipe.train_images or left)
 
 
 def epochs(config: RunConfig) -> float:
+    """Returns the length of a training in epochs, whatever its recipe gives it in."""
     recipe = config.recipe
     seen = recipe.images or (recipe.iterations or 0) * recipe.batch_size
     return recipe.epochs or seen / images_of(config)

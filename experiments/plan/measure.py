@@ -1,4 +1,4 @@
-"""What is known of a network once it is built: whether it can be, what it costs, how fast it is."""
+"""Finds out of a network, by building it, whether it can be, what it costs and how fast it is."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,12 +15,14 @@ from experiments.records.record import Record
 from experiments.records.study_file import UNSETTLED, Arithmetic
 from experiments.study.study import Study
 from experiments.train.arithmetic import pick_arithmetic
+from experiments.train.environment import keep_freed_memory
 from experiments.train.epoch import draws_nothing
 from experiments.train.optimization import (
     arithmetic,
     build_network,
     new_forward,
     new_optimizer,
+    placed,
     train_step,
 )
 from senet.cost import Cost, cost
@@ -29,30 +31,30 @@ from senet.custom import load_own
 STEPS = 2  # measured ones, after one that warms up
 
 
-def check(studies: Iterable[Study]) -> dict:
-    """Builds every network once, on no device.
+def check(studies: Iterable[Study]) -> int:
+    """Builds every network once, on no device, and returns how many there are.
 
     Raises ConfigError where a cell cannot be built, and names it.
     """
-    return for_each_network(studies, lambda network: None)
+    return len(_for_each_network(studies, lambda network: None))
 
 
 def prices(studies: Iterable[Study]) -> dict[str, Cost]:
-    """Cell -> its cost. Raises ConfigError as `check` does."""
+    """Returns cell -> its cost. Raises ConfigError as `check` does."""
     studies = list(studies)
-    counted = for_each_network(studies, cost)
+    counted = _for_each_network(studies, cost)
     configs = [cell.config for study in studies for cell in study.cells]
     return {config.cell: counted[architecture(config)] for config in configs}
 
 
 def architecture(config: RunConfig) -> tuple:
-    """What the network depends on, of all that a run depends on."""
+    """Returns what the network depends on, of all that a run depends on."""
     trunk = config.network, config.width, config.shortcut, config.stride_on, config.branch_scale
     return config.dataset, *trunk, config.se, config.code
 
 
-def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], Any]) -> dict:
-    """Architecture -> function(its network), on the meta device; each is built once."""
+def _for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], Any]) -> dict:
+    """Returns architecture -> function(its network, on the meta device); each is built once."""
     results = {}
     for study in studies:
         if study.code:
@@ -76,6 +78,7 @@ def for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], A
 
 def probe_run(record: Record, device: str) -> float:
     """Measures the seconds that one image of a run takes in training, on a few steps."""
+    keep_freed_memory()  # as a run does
     if record.config.code:
         load_own(record.code_path)
     return probe(record.config, device, record.arithmetic)
@@ -94,7 +97,7 @@ def probe(config: RunConfig, device: str, begun: Arithmetic = UNSETTLED) -> floa
         found = rates(config.model_copy(update={"recipe": own_recipe}), device, most=1)
         if found:  # else there is no room for it here
             return 1 / found[1]
-    model = build_network(config).to(device, memory_format=torch.channels_last)
+    model = placed(build_network(config), device)
     number = min(config.recipe.batch_size, images_of(config))
     x = torch.zeros(number, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.zeros(len(x), dtype=torch.long, device=device)

@@ -1,7 +1,4 @@
-"""How a study was begun: in which precision and by which step, on every machine that joins in.
-
-No torch here.
-"""
+"""Settles how a study is computed, in which precision and by which step, on every machine."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,13 +9,14 @@ from experiments.plan.torch_process import settle_arithmetic
 from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import UNSETTLED, Arithmetic, StudyFile, read_study
+from experiments.records.studies import read_study
+from experiments.records.study_file import UNSETTLED, Arithmetic, StudyFile
 from experiments.study.study import Study
 from experiments.train.arithmetic import Unfit
 
 
 def settle(study: Study, results: Path, device: str, is_here: bool = True) -> Study:
-    """A study with the precision and the step that it was begun with, or begins with here.
+    """Gives a study the precision and the step that it was begun with, or begins with here.
 
     Args:
         device: of its runs.
@@ -39,7 +37,7 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
         else {
             key: value
             for key in Arithmetic.model_fields
-            if (value := known_of(key, configs, asked.values(), results))
+            if (value := _known_of(key, configs, asked.values(), results))
         }
     )
     recipes = list({config.recipe: None for config in configs.values()})
@@ -47,13 +45,13 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
         found = settle_arithmetic(recipes, known if is_here else {}, device)
     except Unfit as error:
         raise ConfigError(f"study {study.name}: {error}") from None
-    return replace(study, arithmetic=Arithmetic(**found | known))
+    return replace(study, arithmetic=Arithmetic.model_validate(found | known))
 
 
-def known_of(
+def _known_of(
     key: str, configs: dict[str, RunConfig], asked: Iterable[StudyFile], results: Path
 ) -> str | None:
-    """`precision` or `step` of a study, None where it has still to be settled.
+    """Finds the `precision` or `step` of a study; None where it has still to be settled.
 
     It is what all of its recipes say, else what the finished runs of its cells have, else what
     other studies were begun with that share a cell with it. Where these differ it is "auto".
@@ -62,18 +60,14 @@ def known_of(
     if not cells:
         values = {getattr(config.recipe, key) for config in configs.values()}
     else:
-        shared = (other for other in asked if cells_of(other) & set(cells))
+        shared = (other for other in asked if {row.cell for row in other.rows} & set(cells))
         begun = (getattr(other.arithmetic or UNSETTLED, key) for other in shared)
         values = set(trained(key, cells, results)) or set(begun) - {"auto"}
     return next(iter(values)) if len(values) == 1 else "auto" if values else None
 
 
-def cells_of(asked: StudyFile) -> set[str]:
-    return {row.cell for row in asked.rows}
-
-
 def trained(key: str, cells: Iterable[str], results: Path) -> Iterator[str]:
-    """Of each finished run of these cells."""
+    """Yields the `precision` or `step` of each finished run of these cells."""
     for cell in cells:
         for path in (results / "runs" / cell).glob("seed*/summary.json"):
             try:

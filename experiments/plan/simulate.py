@@ -1,4 +1,4 @@
-"""The schedule of a study on workers that are not here, simulated. No torch here.
+"""Simulates the schedule of a study on workers that are not here.
 
 Runs wait in one line, in the order of `run`, and each goes to the first worker that is free: list
 scheduling, which Graham (1969) proved to take at most 2 - 1/workers times as long as the best
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from experiments.records.parsing import ConfigError
 
@@ -21,7 +22,7 @@ SIMULATIONS = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule. Times in seconds; those of all workers together are worker seconds.
+    """Holds one schedule: times in seconds, those of all workers together in worker seconds.
 
     makespan  from the beginning to the end of the last run
     work      of all workers together, that results are made of
@@ -41,29 +42,29 @@ class Schedule:
 
     @property
     def utilisation(self) -> float:
-        """The share of the workers' time that results are made of."""
+        """Returns the share of the workers' time that results are made of."""
         return self.work / (self.workers * self.makespan)
 
     @property
     def speedup(self) -> float:
-        """How much faster than one worker that never fails."""
+        """Tells how many times as fast it is as one worker that never fails."""
         return self.work / self.makespan
 
     def cost(self, price: float) -> float:
-        """Of all workers until the last run has ended, at a price per worker hour."""
+        """Returns what all workers cost until the last run has ended; the price is per hour."""
         return self.workers * self.makespan / 3600 * price
 
 
 def simulate(
-    seconds: Sequence[float],
+    seconds: ArrayLike,
     workers: int,
     *,
     spread: float = 0.0,
     failures: float = 0.0,
-    between: Sequence[float] | float = 60.0,
+    between: ArrayLike = 60.0,
     seed: int = 0,
 ) -> Schedule:
-    """One schedule of runs on so many workers.
+    """Simulates one schedule of runs on so many workers.
 
     Args:
         seconds: (n,) what each run takes on the average, in the order in which they start.
@@ -73,10 +74,9 @@ def simulate(
         between: seconds between two checkpoints of a run; (n,), or one number.
         seed: of what is drawn.
     """
-    seconds, random = np.asarray(seconds, dtype=float), np.random.default_rng(seed)
-    between = np.broadcast_to(between, seconds.shape)
-    drawn = seconds * np.exp(spread * random.standard_normal(len(seconds)) - spread**2 / 2)
-    lost, restarts = fail(drawn, failures / 3600, between, random)
+    mean, random = np.asarray(seconds, dtype=float), np.random.default_rng(seed)
+    drawn = mean * np.exp(spread * random.standard_normal(len(mean)) - spread**2 / 2)
+    lost, restarts = fail(drawn, failures / 3600, np.broadcast_to(between, mean.shape), random)
     free, ends = [0.0] * workers, []
     for duration in (drawn + lost).tolist():
         ends.append(free[0] + duration)
@@ -89,7 +89,7 @@ def simulate(
 def fail(
     seconds: np.ndarray, rate: float, between: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """What failures add to the seconds (n,) of each run, and how many there are.
+    """Returns what failures add to the seconds (n,) of each run, and how many there are.
 
     Raises ConfigError where workers fail so often that a run hardly gets to its next checkpoint.
     """
@@ -112,7 +112,7 @@ def fail(
 
 
 def spread_of(times: Sequence[Sequence[float]]) -> float | None:
-    """How much the times of one row's runs differ: the standard deviation of their logarithm.
+    """Measures how much times differ in a row: the standard deviation of their logarithm.
 
     Pooled over rows; None where no row has two.
 

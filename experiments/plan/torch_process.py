@@ -1,7 +1,4 @@
-"""What the driver of a grid asks of a process that has torch: it starts at once, without it.
-
-Each question is a function that imports what it needs in the process that answers it.
-"""
+"""Asks a process that has torch: the driver of a grid does without, and so starts at once."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,12 +18,12 @@ if TYPE_CHECKING:
 
 def refuse_unbuildable(studies: Sequence[Study]) -> None:
     """Raises ConfigError, which names grid and row, where a network cannot be built."""
-    answered("build every network once", build, studies)
+    answered("build every network once", _measure, "check", studies)
 
 
 def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
     """Returns the cost of each cell. Raises ConfigError as `refuse_unbuildable` does."""
-    return answered("count what the networks cost", count, studies)
+    return answered("count what the networks cost", _measure, "prices", studies)
 
 
 def prepare_step(name: str, device: str) -> str:
@@ -45,20 +42,23 @@ def settle_arithmetic(
 def seconds_of_an_image(record: Record, device: str) -> float | None:
     """Returns the seconds of an image in training, None where that cannot be measured."""
     try:
-        return ask(probe, record, device)
+        return ask(_measure, "probe_run", record, device)
     except Unfit:  # a driver on which nothing is trained
         return None
 
 
 def answered(task: str, function: Callable, *args: Any) -> Any:
-    """Returns what a process of its own returns. Raises ConfigError, with its task, where it ends
-    or hangs before."""
+    """Returns what a process of its own returns.
+
+    Raises ConfigError, with its task, where it ends or hangs before.
+    """
     if (found := ask(function, *args, quiet=False)) is None:
         raise ConfigError(f"the process that was to {task} has ended, or took too long")
     return found
 
 
 def compile_step(name: str, device: str) -> str:
+    """Answers `prepare_step`."""
     pick_step(name, device)
     if name != "auto":
         return ""
@@ -68,21 +68,8 @@ def compile_step(name: str, device: str) -> str:
     return step_of_gpu(device) if "cuda" in device else ""
 
 
-def build(studies: Sequence[Study]) -> int:
-    from experiments.plan.measure import check
+def _measure(name: str, *args: Any) -> Any:
+    """Calls a function of measure.py, which imports torch, in the process that answers."""
+    from experiments.plan import measure
 
-    return len(check(studies))
-
-
-def count(studies: Sequence[Study]) -> dict[str, "Cost"]:
-    from experiments.plan.measure import prices
-
-    return prices(studies)
-
-
-def probe(record: Record, device: str) -> float:
-    from experiments.plan.measure import probe_run
-    from experiments.train.environment import keep_freed_memory
-
-    keep_freed_memory()  # as a run does
-    return probe_run(record, device)
+    return getattr(measure, name)(*args)

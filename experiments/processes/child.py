@@ -1,4 +1,4 @@
-"""What a process does that was started for some work: it dies with its parent, and keeps a log."""
+"""Prepares a process that was started for some work: it ends with its parent, and keeps a log."""
 
 import ctypes
 import faulthandler
@@ -25,7 +25,8 @@ def die_with_parent() -> None:
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
-        parent.join()
+        if parent is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -1,7 +1,8 @@
-"""A command line from its words to its exit status: ours and that of `analysis`."""
+"""Runs a command line and sets its exit status: for ours and that of `analysis`."""
 
 import sys
 from collections.abc import Callable
+from typing import cast
 
 import typer
 
@@ -9,7 +10,7 @@ from experiments.processes import signals as stop
 from experiments.processes.output import complain, protect, say
 from experiments.records.parsing import ConfigError
 
-UsageError = typer.BadParameter.__base__  # which typer does not export
+UsageError = cast(type[Exception], typer.BadParameter.__base__)  # which typer does not export
 
 
 def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
@@ -25,7 +26,7 @@ def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
     try:
         status = app(standalone_mode=False)
     except (ConfigError, UsageError) as error:
-        complain(error.format_message() if hasattr(error, "format_message") else error)
+        complain(getattr(error, "format_message", error.__str__)())
         status = 2
     except OSError as error:  # a full disk, a folder that is a file, a name too long
         complain(f"{error.filename or 'a file'}: {error.strerror or error}")

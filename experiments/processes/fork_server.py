@@ -2,31 +2,35 @@
 
 import multiprocessing
 import os
+import select
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from experiments.processes.signals import STOPS, children_ignore_stops
 from experiments.records.parsing import ConfigError
 
-# What the fork server imports, whoever starts it. Counting operations needs `torch._dynamo`: five
-# seconds, but only once.
-multiprocessing.set_forkserver_preload(
-    ["experiments.processes.orphans", "experiments.train.train", "torch._dynamo"]
-)
+ROOT = Path(__file__).parents[2]
+
+# What the fork server imports, whoever starts it.
+multiprocessing.set_forkserver_preload(["experiments.processes.orphans", "experiments.train.train"])
 
 
 def warm_up() -> None:
-    """Starts the fork server, which imports in the background what every run needs."""
+    """Starts the fork server, which imports in the background what every run needs.
+
+    Once for each process that has one: while signals are ignored for its sake, ours are lost.
+    """
     try:
-        with children_ignore_stops():
-            forkserver.ensure_running()
+        _start(os.getpid())
     except OSError as error:
         if "AF_UNIX" not in str(error):
             raise
@@ -37,7 +41,45 @@ def warm_up() -> None:
         ) from error
 
 
-def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Connection]:
+@cache
+def _start(pid: int) -> None:
+    with children_ignore_stops(), _findable():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _findable() -> Iterator[None]:
+    """Lets processes that are started meanwhile find our modules from any working folder.
+
+    Python before 3.14 tells the fork server our `sys.path`, which that does not use.
+    """
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [before])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def wait_until_ready() -> None:
+    """Waits until the fork server has imported what it needs, so long as nobody stops that.
+
+    It answers no request before. The process that is asked for here is told nothing, and ends.
+    """
+    warm_up()
+    with suppress(ConnectionError, EOFError):  # it has just been killed: the request tells
+        ends = forkserver.connect_to_new_process([])
+        try:
+            select.select(ends[:1], [], [])
+        finally:
+            for end in ends:
+                os.close(end)
+
+
+def spawn(function: Callable, *args: Any) -> tuple[BaseProcess, Connection]:
     """Starts a process that calls function(*args, pipe); returns it and our end of the pipe."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     try:
@@ -46,17 +88,19 @@ def spawn(function: Callable, *args: Any) -> tuple[multiprocessing.Process, Conn
         theirs.close()
 
 
-def start_process(function: Callable, *args: Any) -> multiprocessing.Process:
+def start_process(function: Callable, *args: Any) -> BaseProcess:
     """Starts a process of the fork server, which calls function(*args)."""
-    for is_last in (False, False, True):
-        context = multiprocessing.get_context("forkserver")
+    wait_until_ready()  # where Ctrl-C ends it: a request to the fork server is not to be broken off
+    context, tries = multiprocessing.get_context("forkserver"), 3
+    while True:
+        tries -= 1
         process = context.Process(target=function, args=args, daemon=True)
         try:
             with uninterrupted():
                 process.start()
             return process
         except (ConnectionError, EOFError):  # the fork server has just been killed: a new one
-            if is_last:
+            if not tries:
                 raise
 
 
@@ -124,7 +168,7 @@ def _answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> N
         pipe.send(found)
 
 
-def was_terminated(process: multiprocessing.Process) -> bool:
+def was_terminated(process: BaseProcess) -> bool:
     """Tells whether SIGTERM has ended a process, before it could handle that."""
     return process.exitcode == -signal.SIGTERM
 

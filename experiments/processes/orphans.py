@@ -1,7 +1,6 @@
-"""Imported by the fork server before all else: a process that is an orphan from its first moment
-ends without a word.
+"""Lets a process end without a message where its runner was killed before it gave it any work.
 
-Its runner was killed after it had asked for the process and before it had said what for.
+The fork server imports this module before all else.
 """
 
 import sys

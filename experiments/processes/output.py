@@ -1,4 +1,4 @@
-"""What the user is shown: a text that cannot be written is dropped, and ends nothing.
+"""Prints texts for the user: one that cannot be written is dropped, and ends nothing.
 
 A terminal is closed or stopped with Ctrl-S, `tee` ends before us at Ctrl-C, a disk is full: none of
 them may come between a run and its checkpoint.
@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 MOST_WAITING = 10_000  # texts; of more, the oldest go
+PASSES_ON = "passes on what is printed"  # the name of a thread
 LAST_WORDS = 1.0  # seconds for a reader to take what is left, once a command was told to end
 
 console = Console()
@@ -26,9 +27,15 @@ def say(text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def remark(text: str, style: str | None = None) -> None:
+    """Prints a line beside the output, where that is for a program."""
+    errors.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def complain(text: object) -> None:
-    """Prints a line about what ends the command."""
-    errors.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    """Prints a line about what ends the command, whatever the names in it: one line."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    errors.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 class Lossy:
@@ -63,7 +70,10 @@ class Lossy:
             self.drop()
 
     def write_now(self, text: str) -> None:
-        """Without Python's buffer: a thread that waits in it would abort the process at its end."""
+        """Writes a text without Python's buffer.
+
+        A thread that waits in that buffer would abort the process at its end.
+        """
         left = text.encode(self.stream.encoding, "replace")
         try:
             while left:
@@ -111,7 +121,7 @@ def waiting_for_nobody() -> Iterator[None]:
     """
     texts: queue.SimpleQueue = queue.SimpleQueue()
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Lossy)]
-    thread = threading.Thread(target=pass_on, args=(texts,), daemon=True)
+    thread = threading.Thread(target=pass_on, args=(texts,), name=PASSES_ON, daemon=True)
     for stream in streams:
         stream.flush()
         stream.texts = texts

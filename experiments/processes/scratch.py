@@ -1,4 +1,4 @@
-"""Temporary folders that are swept after a kill. No torch here."""
+"""Makes temporary folders, and deletes those that killed processes have left. No torch here."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def delete_unless_held(folder: Path) -> None:
 
 
 def new_folder(hands: ExitStack) -> Path:
-    """A new folder; `hands` hold its lock."""
+    """Makes and returns a new temporary folder; `hands` hold its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(FileNotFoundError):  # it was swept in the moment before it was locked

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a command in order: only a second Ctrl-C may hurry it."""
+"""Makes Ctrl-C, SIGTERM and SIGHUP end a command in order: only a second Ctrl-C may hurry it."""
 
 import signal
 import sys
@@ -21,7 +21,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.interrupted = -ONE  # when Ctrl-C was last pressed
-        self.presses, self.is_stopping = 0, False
+        self.presses = 0
+        self.number: int | None = None  # the signal that ends the command
 
     def __call__(self, number: int, frame: object) -> None:
         if number == signal.SIGINT:
@@ -29,12 +30,29 @@ class Stop:
             self.presses += now - self.interrupted >= ONE
             self.interrupted = now
         is_hurried = number == signal.SIGINT and self.presses == 2
-        if self.is_stopping and not is_hurried:
+        if self.number and not is_hurried:
             return
-        self.is_stopping, self.presses = True, min(self.presses, 1)
-        if number == signal.SIGINT:
+        self.presses, self.number = min(self.presses, 1), number
+        self.stop()
+
+    def stop(self) -> None:
+        """Raises KeyboardInterrupt or SystemExit, where a signal has come."""
+        if self.number == signal.SIGINT:
             raise KeyboardInterrupt
-        sys.exit(128 + number)
+        if self.number:
+            sys.exit(128 + self.number)
+
+
+def stop_if_asked() -> None:
+    """Raises what a signal has raised before, for a loop that should have ended by it.
+
+    Python drops an exception that a signal raises while a finaliser or a callback runs, and later
+    signals are ignored: the loop would go on for ever.
+    """
+    for number in STOPS:
+        handler = signal.getsignal(number)
+        if isinstance(handler, Stop):
+            handler.stop()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""What one run is: RunConfig = data set + network + SEConfig + Recipe + seed. Strict and hashable.
+"""Defines one run: RunConfig = data set + network + SEConfig + Recipe + seed.
 
-No torch here.
+Configs are strict and hashable. No torch here.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from senet.config import SEConfig
 
 
 class Recipe(Strict):
-    """How a network is trained. The named ones are in recipes.yaml.
+    """Says how a network is trained. The named recipes are in recipes.yaml.
 
     epochs, images or     the length: exactly one of them; `images` are those seen, an image
     iterations            as often as it is shown
@@ -26,7 +26,8 @@ class Recipe(Strict):
                           images or iterations, as the length is given
     warmup                iterations at a tenth of the learning rate before that
     train_images          the first so many training images that are not held out; None is all
-    holdout               training images set aside for the curves, the same for every seed
+    holdout               training images set aside for the curves, the same for every seed; of
+                          cifar10_mini at most the 1,000 that it has for it
     curve_images          how many of them are read after each epoch; None is all
     test_images           the first so many test images; None is all
     intervention_images   how many of them are read with replaced gates; None is all
@@ -41,24 +42,24 @@ class Recipe(Strict):
     """
 
     name: str
-    epochs: int | None = Field(None, ge=1, le=10**6)
-    images: int | None = Field(None, ge=1, le=10**12)
-    iterations: int | None = Field(None, ge=1, le=10**9)
-    batch_size: int = Field(128, ge=2, le=2**16)
-    lr: float = Field(0.1, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    epochs: int | None = Field(default=None, ge=1, le=10**6)
+    images: int | None = Field(default=None, ge=1, le=10**12)
+    iterations: int | None = Field(default=None, ge=1, le=10**9)
+    batch_size: int = Field(default=128, ge=2, le=2**16)
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["onecycle", "steps", "cosine"] = "onecycle"
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    drop: float = Field(0.1, gt=0, lt=1)
-    warmup: int = Field(0, ge=0, le=10**9)
-    train_images: int | None = Field(None, ge=1)
-    holdout: int = Field(5000, ge=0)
-    curve_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
-    intervention_images: int | None = Field(None, ge=1)
-    cutout: int = Field(0, ge=0, le=64)
+    drop: float = Field(default=0.1, gt=0, lt=1)
+    warmup: int = Field(default=0, ge=0, le=10**9)
+    train_images: int | None = Field(default=None, ge=1)
+    holdout: int = Field(default=5000, ge=0)
+    curve_images: int | None = Field(default=None, ge=1)
+    test_images: int | None = Field(default=None, ge=1)
+    intervention_images: int | None = Field(default=None, ge=1)
+    cutout: int = Field(default=0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     step: Literal["auto", "plain", "fused", "captured"] = "auto"
 
@@ -74,28 +75,28 @@ class Recipe(Strict):
 
 
 class Code(Strict):
-    """A source file that adds choices of one's own (senet/custom.py), by name and content."""
+    """Identifies a source file of own choices (senet/custom.py) by its name and content."""
 
     file: str
     digest: str = Field(pattern=r"^[0-9a-f]{16}$")
 
 
 class RunConfig(Strict):
-    """One training run, complete: the config.json of its record.
+    """Describes one training run completely: it is the config.json of its record.
 
     width, shortcut, stride_on, branch_scale  as for `senet.networks.build`
     """
 
     dataset: str
     network: str
-    width: float = Field(1.0, gt=0, le=64)
+    width: float = Field(default=1.0, gt=0, le=64)
     shortcut: Literal["pad", "projection"] | None = None
     stride_on: Literal["3x3", "1x1"] = "3x3"
-    branch_scale: float = Field(1.0, ge=0, le=64)
+    branch_scale: float = Field(default=1.0, ge=0, le=64)
     se: SEConfig | None = None
     code: Code | None = None
     recipe: Recipe
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def check_name(self) -> Self:
@@ -108,7 +109,7 @@ class RunConfig(Strict):
 
     @property
     def id(self) -> str:
-        """Names the cell that the run belongs to: a hash of everything but the seed.
+        """Names the cell that the run belongs to, by a hash of everything but the seed.
 
         Only what differs from its default is hashed, so that a field which is added later
         leaves the ids of old configs alone.
@@ -118,7 +119,7 @@ class RunConfig(Strict):
 
     @property
     def label(self) -> str:
-        """What a person reads in the name of a record's folder, made from the config alone."""
+        """Returns the readable part of the name of a record's folder, from the config alone."""
         width = "" if self.width == 1 else f"-width{self.width:g}"
         scale = "" if self.branch_scale == 1 else f"-scale{self.branch_scale:g}"
         trunk = f"{self.dataset}-{self.network}{width}{scale}"
@@ -126,12 +127,12 @@ class RunConfig(Strict):
 
     @property
     def cell(self) -> str:
-        """The folder that holds the seeds of this config: `<label>-<id>`."""
+        """Names the folder that holds the seeds of this config: `<label>-<id>`."""
         return f"{self.label}-{self.id}"
 
 
 def variant(se: SEConfig | None) -> str:
-    """`plain`, `se`, or `se` and what differs from the paper's block: `se-max-ratio4`."""
+    """Returns `plain`, `se`, or `se` and what differs from the paper's block: `se-max-ratio4`."""
     if se is None:
         return "plain"
     named = {"ratio": "ratio", "stages": "stage", "bias": "bias", "squeeze": "squeeze"}
@@ -143,7 +144,7 @@ def variant(se: SEConfig | None) -> str:
 
 
 def non_defaults(value: Any, leave_out: Iterable[str] = ()) -> Any:
-    """A config as nested dicts that hold only what differs from the defaults."""
+    """Returns a config as nested dicts that hold only what differs from the defaults."""
     if isinstance(value, BaseModel):
         defaults = {name: field.default for name, field in type(value).model_fields.items()}
     elif is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Files that are whole or refused: atomic writes, JSON with a checksum of itself. No torch here."""
+"""Writes whole files, and refuses damaged ones: JSON has a checksum of itself. No torch here."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ BIGGEST = 64 << 20  # bytes of a text that we write, and many more
 
 
 def read_text(path: Path) -> str:
-    """A text in UTF-8. Raises ConfigError, which names the file, and FileNotFoundError."""
+    """Reads a text in UTF-8. Raises ConfigError, which names the file, and FileNotFoundError."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):  # a pipe would never end
@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """A file that holds an object with these keys, or a ConfigError that names it."""
+    """Reads a JSON object with these keys from a file, or raises a ConfigError that names it."""
     try:
         data = json.loads(read_text(path))
     except FileNotFoundError:
@@ -52,12 +52,14 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def read_sealed(path: Path, *keys: str) -> dict[str, Any]:
-    """What `write_sealed` wrote, or a ConfigError that names the file."""
+    """Reads what `write_sealed` wrote, or raises a ConfigError that names the file."""
     return unsealed(path, read_json(path, *keys))
 
 
 def read_maybe_sealed(path: Path, newer: str) -> dict[str, Any]:
-    """The same of a file that older versions, which knew no key `newer`, gave no checksum."""
+    """Reads a JSON object with a checksum, or one without that an older version wrote.
+
+    Older versions knew no key `newer`. Raises ConfigError as `read_sealed`."""
     data = read_json(path)
     return unsealed(path, data) if SEAL in data or newer in data else data
 
@@ -69,7 +71,7 @@ def unsealed(path: Path, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_lines(path: Path, cut_short: bool = False) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; with `cut_short` those before a line that is damaged, if any.
+    """Reads the objects of a .jsonl file; with `cut_short` those before the first damaged line.
 
     Raises ConfigError where a line cannot be read, or the file.
     """
@@ -105,17 +107,17 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text as UTF-8, whatever the locale."""
+    """Writes a text as UTF-8, whatever the locale."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_sealed(path: Path, data: dict[str, Any]) -> None:
-    """A JSON object with a checksum of itself."""
+    """Writes a JSON object with a checksum of itself."""
     write_json(path, data | {SEAL: digest_of_object(data)})
 
 
 def write_atomically(path: Path, write: Callable) -> None:
-    """The whole file or none of it, also where the machine stops in the middle.
+    """Writes the whole file or none of it, also where the machine stops in the middle.
 
     Its permissions are those of a file that is made anew: the umask decides. Raises Moved where
     the folder is not the one any more whose lock we hold.
@@ -140,7 +142,7 @@ def write_atomically(path: Path, write: Callable) -> None:
 
 
 def new_partial(path: Path) -> tuple[Path, BinaryIO]:
-    """A new file beside a path, and locked: that says to `sweep` that somebody writes to it."""
+    """Makes and locks a new file beside a path: the lock tells `sweep` that it is being written."""
     while True:
         partial = path.parent / f".{path.name}.{secrets.token_hex(4)}"
         file = partial.open("x+b")
@@ -173,7 +175,7 @@ def sync(path: Path) -> None:
 
 
 def unused(folder: Path, name: str, ending: str = "") -> Path:
-    """A path `name-1`, `name-2` ... in the folder that is not there yet."""
+    """Returns the first path `name-1`, `name-2` ... in the folder that is not there yet."""
     numbers = itertools.count(1)
     return next(p for n in numbers if not (p := folder / f"{name}-{n}{ending}").exists())
 

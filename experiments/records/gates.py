@@ -1,4 +1,4 @@
-"""What the gates of a run did, as its record keeps it: gates.npz. No torch here.
+"""Packs and reads what a run's record keeps of its gates: gates.npz. No torch here.
 
     class_names   (classes,)             as in the data set
     images        (classes,)             test images of each class
@@ -38,7 +38,7 @@ NEARLY_ZERO = 1e-5  # a standard deviation below it has too few digits left in f
 
 @dataclass(frozen=True)
 class Block:
-    """The gates of one block.
+    """Holds statistics of the gates of one block.
 
     mean, std, between         (C,): over all images; `between` is the deviation of the class means;
                                where not even these fit, of evenly spaced channels
@@ -54,9 +54,9 @@ class Block:
     class_std: np.ndarray
 
     def class_share(self) -> np.ndarray:
-        """The share of each channel's variance over images that lies between classes: (C',).
+        """Returns the share of each channel's variance over images that is between classes: (C',).
 
-        Of the channels that vary at all, in more digits than float16 has.
+        It leaves out channels that vary too little for float16 (NEARLY_ZERO).
         """
         varies = self.std > NEARLY_ZERO
         return (self.between[varies] / self.std[varies]) ** 2
@@ -64,7 +64,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Walk:
-    """One test image on its way through one block.
+    """Holds what one block computes from one test image.
 
     image     uint8 (H, W, 3)
     label     its class
@@ -85,7 +85,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class Gates:
-    """All of gates.npz."""
+    """Holds all of gates.npz."""
 
     class_names: list[str]
     images: np.ndarray
@@ -94,13 +94,15 @@ class Gates:
 
 
 def small(numbers: np.ndarray) -> np.ndarray:
-    """As float16; what is larger than its largest number becomes that."""
+    """Returns numbers as float16; what is larger than its largest number becomes that."""
     largest = np.finfo(np.float16).max
     return np.clip(numbers, -largest, largest).astype(np.float16)
 
 
 def pack(gates: Gates, seed: int) -> bytes:
-    """The content of gates.npz, at most LIMIT bytes. The blocks come with all channels by class."""
+    """Returns the content of gates.npz, at most LIMIT bytes.
+
+    The blocks come with all channels by class."""
     full = [len(block.mean) for block in gates.blocks.values()]
     widths = [min(width, most(full, ROOM // 6)) for width in full]  # three float16 a channel
     overall = [
@@ -141,17 +143,17 @@ def pack(gates: Gates, seed: int) -> bytes:
 
 
 def joined(parts: list[np.ndarray]) -> np.ndarray:
-    """float16, along the channels."""
+    """Joins arrays along their last axis, the channels, as float16."""
     return small(np.concatenate(parts, axis=-1))
 
 
 def most(widths: list[int], room: int) -> int:
-    """The most channels a block of which so many fit in all."""
+    """Returns how many channels a block may keep at most, so that all blocks' fit into `room`."""
     return max(k for k in range(max(widths) + 1) if sum(min(k, w) for w in widths) <= max(0, room))
 
 
 def spaced(width: int, number: int) -> np.ndarray:
-    """So many channel numbers, evenly spaced from the first to the last."""
+    """Returns `number` channel numbers, evenly spaced from the first to the last of `width`."""
     return np.linspace(0, width - 1, number).round().astype(int)
 
 

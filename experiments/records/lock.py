@@ -1,4 +1,4 @@
-"""Who trains a run: a lock on a file in its folder. No torch here.
+"""Locks a file in a run's folder, which says who trains the run. No torch here.
 
 The kernel holds the lock (flock) for the process that trains, and takes it back when that process
 ends, however it ends: no clock and no process number decides, and nobody has to clean up. On a
@@ -21,7 +21,7 @@ BEAT = 5.0  # seconds between two signs of life in a lock file
 
 
 class Lock:
-    """The right to train the run in a folder, while it is held; get it with `hold`."""
+    """Gives the right to train the run in a folder while it is held; get it with `hold`."""
 
     def __init__(self, file: int) -> None:
         self.file, self.beat, self.told = file, 0, -BEAT
@@ -43,14 +43,14 @@ class Lock:
 
 
 class Moved(ConfigError):
-    """A folder was moved away, or deleted, while we had the right to write into it."""
+    """Says that a folder was moved or deleted while we had the right to write into it."""
 
 
 HELD: dict[Path, int] = {}  # folder -> its open lock file
 
 
 def let_go() -> None:
-    """In a child of ours, which may outlive us: it must not keep our locks."""
+    """Closes our lock files in a forked child, which may outlive us and must not keep our locks."""
     for file in HELD.values():
         os.close(file)
     HELD.clear()
@@ -66,7 +66,7 @@ def confirm(folder: Path) -> None:
 
 
 def is_at(file: int, path: Path) -> bool:
-    """Whether an open file is the one at a path."""
+    """Tells whether an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except OSError:
@@ -108,7 +108,7 @@ def wait_for(folder: Path) -> Iterator[Lock]:
 
 
 def take(path: Path) -> int | None:
-    """The open and locked file, or None where it is held elsewhere."""
+    """Opens and locks the file at a path; returns it, or None where another process holds it."""
     while True:
         file, is_ours = open_or_read(path)
         if not try_lock(file) or is_alive_elsewhere(path, file):
@@ -122,7 +122,10 @@ def take(path: Path) -> int | None:
 
 
 def open_or_read(path: Path) -> tuple[int, bool]:
-    """The lock file, and whether we may write to it: another user's can be locked all the same."""
+    """Opens the lock file, and tells whether we may write to it.
+
+    Another user's can be locked all the same.
+    """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666), True
     except PermissionError as error:
@@ -132,7 +135,9 @@ def open_or_read(path: Path) -> tuple[int, bool]:
 
 
 def try_lock(file: int, tries: int = 5) -> bool:
-    """Several times, as one who only looks (`holder`) holds the lock for a moment."""
+    """Locks an open file, and tells whether that worked.
+
+    It tries several times, as one who only looks (`holder`) holds the lock for a moment."""
     for _ in range(tries):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,7 +174,7 @@ def read(file: int) -> Signs:
 
 
 def is_alive_elsewhere(path: Path, file: int) -> bool:
-    """Whether another machine still writes to a lock file whose lock we were given."""
+    """Tells whether another machine still writes to a lock file whose lock we were given."""
     before = read(file)
     if before.machine in ("", machine()):
         return False

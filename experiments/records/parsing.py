@@ -1,6 +1,6 @@
-"""YAML and JSON as typed values, or a `ConfigError`: one sentence that names what is wrong.
+"""Reads YAML and JSON as typed values, or raises a `ConfigError` that names what is wrong.
 
-It says the key, the value and what is allowed. No torch here.
+That is one sentence with the key, the value and what is allowed. No torch here.
 """
 
 import json
@@ -12,24 +12,26 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from senet.config import choose
+from senet.config import choose, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 _MOST_VALUES = 100_000  # of a YAML file
 
 
 class ConfigError(ValueError):
-    """A wrong command, config, grid or data file, in one sentence for the user."""
+    """Says in one sentence for the user what is wrong in a command, config, grid or data file."""
 
 
 class Strict(BaseModel):
-    """Nothing is guessed: no unknown keys, no text where a number belongs."""
+    """Refuses unknown keys, and text where a number belongs: nothing is guessed."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def parse(model: type[Model], data: Any, where: str = "") -> Model:
-    """`data` (plain dicts, lists, numbers, text) as a model, or a ConfigError of one sentence."""
+    """Returns `data` (plain dicts, lists, numbers, text) as a model.
+
+    Raises ConfigError of one sentence where it does not fit."""
     try:
         return model.model_validate_json(json.dumps(data))  # JSON: lists may become tuples
     except ValidationError as error:
@@ -40,7 +42,7 @@ def parse(model: type[Model], data: Any, where: str = "") -> Model:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that pydantic found, in one sentence: the key, the value, what is allowed."""
+    """Says in one sentence what pydantic found first: the key, the value, what is allowed."""
     # A key that is unknown explains one that is missing.
     problems = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     first = problems[0]
@@ -67,13 +69,14 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "value_error":
         return f"{key}: {says}" if key else says
     says = says.replace("valid array", "list").replace("an object", "keys with values")
-    shown = repr(given) if len(repr(given)) <= 80 else f"{repr(given)[:77]}..."
-    return f"{key}: {shown} is not allowed: it should be {says}"
+    return f"{key}: {shown(given)} is not allowed: it should be {says}"
 
 
 def _fields_at(model: Any, path: list[str]) -> list[str]:
-    """The names of the fields of the model or dataclass at this path."""
+    """Returns the names of the fields of the model or dataclass at this path."""
     for name in path:
+        if name.isdigit():  # the place in a list of them
+            continue
         annotation = model.model_fields[name].annotation
         options = getattr(annotation, "__args__", (annotation,))
         model = next(option for option in options if option is not type(None))
@@ -89,7 +92,7 @@ def checked(function, *args):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top level is a mapping, no key of which may stand twice."""
+    """Reads a YAML file whose top level is a mapping, in which no key may stand twice."""
     try:
         if path.is_fifo() or path.is_char_device():  # which would never end
             raise ConfigError(f"{path}: not a file")
@@ -108,7 +111,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _size(data: Any, known: dict[int, int]) -> int:
-    """How many values YAML's data has: what `*` repeats counts each time, though it is there once.
+    """Counts the values in YAML's data: what `*` repeats counts each time, though it is there once.
 
     Raises RecursionError where something is in itself.
     """

@@ -1,4 +1,4 @@
-"""The named recipes, recipes.yaml: how networks are trained, and what is known of that."""
+"""Reads the named recipes, recipes.yaml: how networks are trained, and what is known of that."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ RECIPES = Path(__file__).parents[1] / "recipes.yaml"
 
 
 class About(Strict):
-    """What a reader should know of a recipe; nothing of it reaches the training.
+    """Holds what a reader should know of a recipe; nothing of it reaches the training.
 
     seeds          how many a grid trains unless it is told otherwise
     demonstration  true where the training is too short to compare anything
@@ -32,7 +32,7 @@ class About(Strict):
 
 
 class RecipeRow(Strict):
-    """A row of recipes.yaml."""
+    """Holds a row of recipes.yaml."""
 
     about: About
     recipe: Recipe
@@ -40,7 +40,7 @@ class RecipeRow(Strict):
 
 @cache
 def recipes() -> dict[str, RecipeRow]:
-    """The rows of recipes.yaml by name."""
+    """Reads the rows of recipes.yaml by name."""
     return {
         name: parse(
             RecipeRow,
@@ -52,7 +52,7 @@ def recipes() -> dict[str, RecipeRow]:
 
 
 def recipe_row(name: str, network: str = "") -> RecipeRow:
-    """A row by its name; `paper` is that of the network's family, where it has one of its own."""
+    """Returns a row by its name; `paper` is that of the network's family, where it has its own."""
     if name == "paper":
         for row in recipes().values():
             if row.about.paper_of and network.startswith(row.about.paper_of):

@@ -1,4 +1,4 @@
-"""A run on disk: where its files are, and how they are written.
+"""Says where the files of a run are, and writes them.
 
     RESULTS/runs/<label>-<id>/seed<k>/
         config.json        the complete config, written first
@@ -22,7 +22,6 @@ record that was edited or cut short is refused.
 No torch here: `status` reads a thousand of these in a moment.
 """
 
-import os
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,7 +54,7 @@ SEALED = ("config.json", "metrics.jsonl", "predictions.npz", "gates.npz")
 
 @dataclass(frozen=True)
 class Record:
-    """The files of one run, and the arithmetic that its study was begun with."""
+    """Gives the files of one run, and holds the arithmetic that its study was begun with."""
 
     results: Path
     config: RunConfig
@@ -67,17 +66,17 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The run's full name: `<label>-<id>/seed<k>`."""
+        """Returns the run's full name: `<label>-<id>/seed<k>`."""
         return f"{self.path.parent.name}/{self.path.name}"
 
     @property
     def finished(self) -> bool:
-        """Whether there is a result; a run that diverged has one."""
+        """Tells whether the run has a result; a run that diverged has one."""
         return (self.path / "summary.json").exists()
 
     @property
     def failed(self) -> bool:
-        """Whether it ended by its own fault: `run` leaves it alone until `retry` forgets that."""
+        """Tells whether the run ended by its own fault; `run` skips it until `retry` is used."""
         return self.state == State.FAILED
 
     @property
@@ -135,11 +134,11 @@ class Record:
         write_sealed(self.path / "env.json", environment)
 
     def append(self, file: str, row: dict[str, Any]) -> None:
-        """A line of metrics.jsonl or timings.jsonl."""
+        """Appends a line to metrics.jsonl or timings.jsonl."""
         append_line(self.path / file, row)
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """All of metrics.jsonl: what came after a checkpoint is not part of the run any more."""
+        """Writes metrics.jsonl anew: what came after a checkpoint is no longer part of the run."""
         write_lines(self.path / "metrics.jsonl", rows)
 
     def write_predictions(self, **arrays: Any) -> None:
@@ -150,7 +149,7 @@ class Record:
         )
 
     def write_gates(self, content: bytes) -> None:
-        """What `gates.pack` made."""
+        """Writes gates.npz, whose content `gates.pack` made."""
         write_atomically(self.path / "gates.npz", lambda file: file.write(content))
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -181,7 +180,7 @@ class Record:
 
 
 def load(path: Path) -> Record:
-    """The record in a folder `.../runs/<label>-<id>/seed<k>`.
+    """Reads the record in a folder `.../runs/<label>-<id>/seed<k>`.
 
     Raises ConfigError where its config.json is damaged, or belongs to another folder.
     """
@@ -196,7 +195,7 @@ def load(path: Path) -> Record:
 
 
 def find_run(results: Path, name: str) -> Path:
-    """The folder of the run with this full name. Raises ConfigError where there is none."""
+    """Returns the folder of the run with this full name. Raises ConfigError where there is none."""
     runs = results / "runs"
     names = [f"{path.parent.name}/{path.name}" for path in sorted(runs.glob("*/seed*"))]
     if name not in names:
@@ -219,15 +218,3 @@ def keep_code(results: Path, code: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     source = code.read_bytes()
     write_atomically(path, lambda file: file.write(source))
-
-
-def check_writable(results: Path) -> None:
-    """Raises ConfigError where RESULTS cannot be written, before anything is."""
-    for folder in (results / "runs", results / "studies", results / "code"):
-        there = folder.absolute()
-        while not there.exists():
-            there = there.parent
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise ConfigError(
-                f"RESULTS {results} cannot be written: {there} is not a writable folder"
-            )

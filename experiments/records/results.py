@@ -1,6 +1,8 @@
-"""What is read of a finished run: all of it, checked against its checksums, or a refusal."""
+"""Reads a finished run and checks it against its checksums, or refuses it."""
 
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, read_lines, read_sealed
 from experiments.records.parsing import ConfigError
 from experiments.records.record import load
+from experiments.records.states import read_summary
 
 _MOST_IMAGES, _MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
 
@@ -28,8 +31,8 @@ def read_result(path: Path) -> Result:
     Raises ConfigError, which names the file, where one of them was edited, cut short, is lost, or
     belongs to another config than the folder's name says.
     """
-    needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden", "files")
-    summary = read_sealed(path / "summary.json", "state", *needed)
+    needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden")
+    summary = read_summary(path, *needed)
     env = _check_files(path, summary)
     return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
 
@@ -72,13 +75,27 @@ def _is_timing(epoch: Any, images: Any, seconds: Any, **_) -> bool:
     )
 
 
+def damage(path: Path) -> str:
+    """Says the same as `what_is_lost`, and reads the files again only where one is newer."""
+    try:
+        with os.scandir(path) as files:
+            return _damage(path, frozenset((one.name, one.stat().st_mtime_ns) for one in files))
+    except OSError as error:  # another user's folder
+        return f"{path} cannot be read: {error.strerror}"
+
+
+@cache
+def _damage(path: Path, stamps: frozenset[tuple[str, int]]) -> str:
+    return what_is_lost(path)
+
+
 def what_is_lost(path: Path) -> str:
     """Says why the files of a finished run are not what its summary sums up; "" where they are.
 
     A summary that cannot be read says nothing of them.
     """
     try:
-        summary = read_sealed(path / "summary.json", "state", "files")
+        summary = read_summary(path)
     except ConfigError:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Signs of life of a process that trains a run: what stands in the run's lock. No torch here."""
+"""Defines the signs of life in a run's lock, by the process that trains the run. No torch here."""
 
 import json
 import math
@@ -44,7 +44,7 @@ class Signs(BaseModel):
 
     @classmethod
     def of_us(cls, **facts: Any) -> Self:
-        """Makes those of this process, with what is known of its training."""
+        """Makes the signs of this process, with what is known of its training."""
         ours: dict[str, Any] = {
             "machine": machine(),
             "host": platform.node(),
@@ -78,12 +78,12 @@ class Signs(BaseModel):
 
     @property
     def share(self) -> float | None:
-        """The share of the training that is done; None before it begins."""
+        """Returns the share of the training that is done; None before it begins."""
         return self.step / self.steps if self.steps else None
 
     @property
     def words(self) -> list[str]:
-        """How far it is, for people."""
+        """Says for people how far the training is."""
         if self.share is None:
             return ["it starts"]
         if self.share >= 1:
@@ -99,7 +99,7 @@ class Signs(BaseModel):
 
 
 def _short(name: str) -> str:
-    """Returns of a host's name, at most _LONGEST bytes of what can be printed of it."""
+    """Returns at most _LONGEST bytes of what can be printed of a host's name."""
     name = "".join(c for c in name if c.isprintable())
     return name.encode()[:_LONGEST].decode(errors="ignore")
 

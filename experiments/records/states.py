@@ -1,7 +1,12 @@
-"""The states of a run: what its files say of it, and what Slurm and tables add. No torch here."""
+"""Reads the state of a run from its files. No torch here.
+
+`status` adds what Slurm says of its job (commands/one_run.py), and tables add MISSING and
+OTHER_DATA (analysis/read.py).
+"""
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from experiments.records.files import read_lines, read_sealed
 from experiments.records.lock import holder
@@ -35,6 +40,29 @@ MISSING = (State.PLANNED, *BEGUN)  # `run` sees to them
 REFUSED = (State.FAILED, State.DAMAGED, State.OTHER_DATA)  # no number of theirs is used
 
 
+def read_summary(path: Path, *keys: str) -> dict[str, Any]:
+    """Reads the summary of a finished run in a folder.
+
+    Args:
+        path: the folder.
+        keys: that it has to have, besides its state and the checksums of its files.
+
+    Raises:
+        ConfigError: it is no such summary; names the file.
+    """
+    where = path / "summary.json"
+    summary = read_sealed(where, "state", "files", *keys)
+    error, files = summary.get("test_error", 0.0), summary["files"]
+    if summary["state"] not in FINISHED:
+        raise ConfigError(f"{where}: {summary['state']!r} is no state of a finished run")
+    is_number = type(error) in (int, float) and 0 <= error <= 100
+    if summary["state"] == State.DONE and not is_number:
+        raise ConfigError(f"{where}: done, and its test error is no number from 0 to 100")
+    if not isinstance(files, dict) or any(Path(name).name != name for name in files):
+        raise ConfigError(f"{where}: its `files` are no names and checksums")
+    return summary
+
+
 def state(path: Path) -> State:
     """Reads what a run's files say: no state of Slurm, and none of tables."""
     try:
@@ -43,12 +71,11 @@ def state(path: Path) -> State:
         return State.DAMAGED
     if is_over:
         try:
-            summary = read_sealed(path / "summary.json", "state", "files")
+            summary = read_summary(path)
         except ConfigError:
             return State.DAMAGED
         is_whole = all(_has_content(path / name) for name in summary["files"])
-        found = [one for one in FINISHED if one == summary["state"]]
-        return found[0] if found and is_whole else State.DAMAGED
+        return State(summary["state"]) if is_whole else State.DAMAGED
     if holder(path) is not None:
         return State.RUNNING
     kind = failure(path).partition(":")[0]
@@ -69,7 +96,7 @@ def _has_content(path: Path) -> bool:
 def failure(path: Path) -> str:
     """Reads the first line of a run's error.txt, `kind: reason`; "" where there is none."""
     try:
-        with (path / "error.txt").open(errors="replace") as lines:
+        with (path / "error.txt").open(encoding="utf-8", errors="replace") as lines:
             return lines.readline().strip() or "unknown: error.txt is empty"
     except FileNotFoundError:
         return ""

@@ -1,7 +1,7 @@
-"""A study on disk, RESULTS/studies/<name>.json: what was asked for, which runs that is.
+"""Describes the file of a study, RESULTS/studies/<name>.json, and the runs that it names.
 
 What names a file, bounds a loop or stands in a table is checked, so that a file that was edited or
-damaged is never half believed. No torch here.
+damaged is never half believed (studies.py reads and writes it). No torch here.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from experiments.records.config import Recipe
-from experiments.records.files import read_maybe_sealed, write_sealed
-from experiments.records.lock import wait_for
-from experiments.records.parsing import ConfigError, parse
 
 Group = tuple[str, str, str]  # data set, network, recipe
 
@@ -23,14 +20,15 @@ MOST_ROWS = 10_000
 Name = Annotated[str, Field(pattern=r"^[\w,=+][\w.,=+-]*$", max_length=250)]
 RunName = Annotated[str, Field(pattern=r"^[\w,=+][\w.,=+-]*/seed\d{1,6}$", max_length=300)]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=10_000)]
-Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f|]+$", max_length=1_000)]
+MOST_CHARACTERS = 1_000
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f|]+$", max_length=MOST_CHARACTERS)]
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$", max_length=100_000)]
 Seeds = Annotated[int, Field(ge=0, le=MOST_SEEDS)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Part(BaseModel):
-    """A part of a study's file. What a later version has added is kept, and read by nobody."""
+    """Holds a part of a study's file. What a later version has added is kept, but not read."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
@@ -49,7 +47,7 @@ class Arithmetic(Part):
     step: Literal["auto", "plain", "fused", "captured"] = "auto"
 
     def of(self, recipe: Recipe) -> Self:
-        """What a run of this recipe takes: what the recipe itself says, else this."""
+        """Returns the arithmetic of a run of this recipe: what the recipe says, else this one."""
         own = {key: getattr(recipe, key) for key in Arithmetic.model_fields}
         return self.model_copy(update={k: v for k, v in own.items() if v != "auto"})
 
@@ -58,7 +56,7 @@ UNSETTLED = Arithmetic()
 
 
 class Row(Part):
-    """A row of the study's table.
+    """Describes a row of the study's table.
 
     reference  the label of the row that it is compared with
     levels     what is varied, and its value here
@@ -73,14 +71,14 @@ class Row(Part):
 
 
 class Contrast(Part):
-    """Means of rows against each other, which the grid itself declares: `rows` minus `minus`."""
+    """Compares means of rows, as the grid itself declares it: `rows` minus `minus`."""
 
     rows: tuple[Label, ...] = Field(min_length=1)
     minus: tuple[Label, ...] = Field(min_length=1)
 
 
 class Look(Part):
-    """What --decide has seen of a comparison, when its rows had so many seeds."""
+    """Holds what --decide has seen of a comparison, and how many seeds its rows had then."""
 
     comparison: Line
     rows: tuple[Label, ...]
@@ -89,7 +87,7 @@ class Look(Part):
 
 
 class Tried(Part):
-    """The values that a row has tried, with their held-out errors, in its pilots, `runs`."""
+    """Holds the values that a row has tried, with their held-out errors, in its pilots, `runs`."""
 
     tried: tuple[tuple[float, float | None], ...]
     chosen: float | None
@@ -97,14 +95,14 @@ class Tried(Part):
 
 
 class Tune(Part):
-    """What each row has tried of the setting `key`."""
+    """Holds what each row has tried of the setting `key`."""
 
     key: Line
     rows: dict[Label, Tried]
 
 
 class StudyFile(Part):
-    """One grid on one data set, network and recipe, as it was asked for.
+    """Describes one grid on one data set, network and recipe, as it was asked for.
 
     table          the paper's table that it rebuilds
     about          what is asked
@@ -157,63 +155,6 @@ class StudyFile(Part):
         return self.dataset, self.network, self.recipe
 
 
-def read_study(path: Path) -> StudyFile:
-    """Reads what was asked for. Raises ConfigError, which names the file.
-
-    A file of an older version has no checksum: it is read, where all in it makes sense. No such
-    version wrote `arithmetic`.
-    """
-    data = read_maybe_sealed(path, newer="arithmetic")
-    study = parse(StudyFile, data, f"{path} was edited or damaged")
-    if study.name != path.stem:
-        raise ConfigError(f"{path} was edited or renamed: it describes {study.name!r}")
-    return study
-
-
-def read_studies(results: Path) -> list[StudyFile]:
-    """Reads all that was asked for in RESULTS, by name."""
-    return [read_study(path) for path in sorted((results / "studies").glob("*.json"))]
-
-
-def write_study(results: Path, study: StudyFile) -> None:
-    """Writes RESULTS/studies/<name>.json. What its file has already had is kept.
-
-    One process at a time reads what is there and writes: none loses what another has added.
-    """
-    path = results / "studies" / f"{study.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wait_for(path.parent):
-        write_sealed(path, (joined(study, path) if path.exists() else study).plain())
-
-
-def joined(study: StudyFile, path: Path) -> StudyFile:
-    """Returns a study with the seeds, looks and arithmetic that its file has, too.
-
-    Raises ConfigError where that was begun with another arithmetic.
-    """
-    before = read_study(path)
-    first = before.arithmetic
-    if first and (study.arithmetic or first) != first:
-        raise ConfigError(
-            f"{path}: another machine has begun this study at the same moment, with "
-            f"{first.precision} and {first.step}: the same command joins it"
-        )
-    more = {row.cell: row.seeds for row in before.rows if row.seeds}
-    found: dict[str, Any] = {
-        "seeds": max(study.seeds, before.seeds),
-        "rows": tuple(
-            row.model_copy(update={"seeds": max(row.seeds, more[row.cell])})
-            if row.cell in more
-            else row
-            for row in study.rows
-        ),
-        "looks": before.looks + tuple(one for one in study.looks if one not in before.looks),
-        "arithmetic": first or study.arithmetic,
-    }
-    known = {key: value for key, value in found.items() if value}
-    return study.model_copy(update=(before.model_extra or {}) | known)
-
-
 def runs_of(study: StudyFile, results: Path) -> list[Path]:
     """Returns the folders of a study's runs, there or not, in whole rounds of seeds."""
     cells = seeds_of_cells([study])
@@ -229,6 +170,11 @@ def pilots_of(study: StudyFile, results: Path) -> list[Path]:
     """Returns the folders of the runs that tried settings for a study's rows: tuning.py."""
     rows = study.tune.rows.values() if study.tune else ()
     return [results / "runs" / name for row in rows for name in row.runs]
+
+
+def all_runs_of(study: StudyFile, results: Path) -> list[Path]:
+    """Returns the folders of a study's runs and of its pilots."""
+    return [*runs_of(study, results), *pilots_of(study, results)]
 
 
 def seeds_of_cells(studies: Iterable[StudyFile]) -> dict[str, int]:

@@ -1,16 +1,17 @@
-"""The rows of a study: what a grid's entries and controls come to as configs. No torch here."""
+"""Makes the rows of a study: configs, of a grid's entries and controls. No torch here."""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, checked, parse
 from experiments.records.recipes import recipe_row
+from experiments.records.study_file import MOST_CHARACTERS
 from experiments.study.grid import CONTROLS, PLACE, Grid, points
+from experiments.study.own_code import OwnCode
 from experiments.study.settings import put
-from senet.config import SEConfig, choose, digest_of
+from senet.config import SEConfig, choose, shown
 
 DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were measured with
 ALL = "all"  # the network of a study whose grid varies it
@@ -19,7 +20,7 @@ LENGTHS = ("epochs", "images", "iterations")  # of a training: a recipe gives on
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of the table: one config, trained with several seeds.
+    """Describes a row of the table: one config, trained with several seeds.
 
     config     of seed 0
     reference  the label of the row that it is compared with; None for none
@@ -58,23 +59,22 @@ def make_cells(base: "Base", grid: Grid, settings: dict[str, Any]) -> list[Cell]
             label, own = CONTROLS[kind]
             layers = (of_all, own, of_place if own["se"] else {})
             cells.append(Cell(label, base.config(label, *layers), grid.reference))
-    block = {"se": {}, "code": base.code}
     for point in found:
-        config = base.config(point.label, of_all, block, of_se, point.values)
+        config = base.with_code(base.config(point.label, of_all, {"se": {}}, of_se, point.values))
         cells.append(Cell(point.label, config, point.reference or grid.reference, point.levels))
     if PLACE in grid.controls:
-        cells += _constant_gates(cells)
+        cells += _constant_gates(base, cells)
     _refuse_unclear(cells, grid, base.grid_name)
     return cells
 
 
 @dataclass(frozen=True)
 class Base:
-    """What the cells of a study share.
+    """Holds what the cells of a study share.
 
     network  of the cells that name none; of a grid that varies it the only one wanted, or ALL
     recipe   a recipe's name, or "paper" for that of each network's family
-    code     what of the grid's own code goes into the configs, as from `identify`
+    code     the grid's own code: it goes into the configs that use a row of it
     where    what begins a sentence about a config that is wrong
     """
 
@@ -82,13 +82,13 @@ class Base:
     dataset: str
     network: str
     recipe: str
-    code: dict[str, str] | None
+    code: OwnCode | None
     where: str
 
     def config(self, label: str, *layers: dict[str, Any]) -> RunConfig:
         """Makes the config of a row: of the dotted keys of several layers the last one counts."""
         network = next((one["network"] for one in layers[::-1] if "network" in one), self.network)
-        recipe = recipe_row(self.recipe, network).recipe.model_dump(mode="json")
+        recipe = recipe_row(self.recipe, str(network)).recipe.model_dump(mode="json")
         data = {"dataset": self.dataset, "network": network, "recipe": recipe}
         for layer in layers:
             if {f"recipe.{name}" for name in LENGTHS} & set(layer):  # instead of the recipe's own
@@ -97,12 +97,21 @@ class Base:
                 put(data, key, value)
         if not label:
             raise ConfigError(f"{self.grid_name}: a row has no label: give it one")
+        if len(label) > MOST_CHARACTERS:
+            raise ConfigError(
+                f"{self.grid_name}: the label {shown(label)} has {len(label):,} characters: "
+                f"at most {MOST_CHARACTERS:,} are allowed"
+            )
         if set(label) & set("\n\r|"):
             raise ConfigError(f"{self.grid_name}: the label {label!r} has a line break or a |")
         return parse(RunConfig, data, self.where)
 
+    def with_code(self, config: RunConfig) -> RunConfig:
+        """Adds the grid's own code to a config that uses it: an edited file makes new runs."""
+        return self.code.put(config) if self.code else config
 
-def _constant_gates(cells: list[Cell]) -> list[Cell]:
+
+def _constant_gates(base: "Base", cells: list[Cell]) -> list[Cell]:
     """Makes the control `place`: a gate of 1/2 wherever a cell has its own and no row has that."""
     known, found = {cell.config.id for cell in cells}, []
     for cell in cells:
@@ -111,7 +120,7 @@ def _constant_gates(cells: list[Cell]) -> list[Cell]:
         se = SEConfig(
             excitation="constant", position=cell.config.se.position, stages=cell.config.se.stages
         )
-        config = cell.config.model_copy(update={"se": se})
+        config = base.with_code(cell.config.model_copy(update={"se": se}))
         if config.id not in known and (se.position, se.stages) != ("standard", "all"):
             known.add(config.id)
             found.append(Cell(f"1/2 at {cell.label}", config, cell.label))
@@ -135,13 +144,3 @@ def _refuse_unclear(cells: list[Cell], grid: Grid, grid_name: str) -> None:
             checked(choose, f"row that {grid_name!r} declares", row, labels)
         if both := set(one.rows) & set(one.minus):
             raise ConfigError(f"{grid_name}, declares: {sorted(both)[0]!r} is compared with itself")
-
-
-def identify(code: Path | None) -> dict[str, str] | None:
-    """What of a grid's own code goes into its configs: an edited file makes new runs."""
-    if code is None:
-        return None
-    try:
-        return {"file": code.name, "digest": digest_of(code)}
-    except OSError as error:
-        raise ConfigError(f"code {code}: {error.strerror}") from None

@@ -1,11 +1,11 @@
-"""Two grids whose studies would have one name, and so one file and one table: refused."""
+"""Refuses two grids whose studies would have one name, and so one file and one table."""
 
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import read_study
+from experiments.records.studies import read_study
 from experiments.study.grid import list_grids
 from experiments.study.study import Study
 
@@ -18,10 +18,10 @@ def refuse_clashes(studies: Iterable[Study], results: Path) -> None:
     known: dict[str, Path] = {}
     for study in studies:
         study.record()  # raises it
-        ours, path = grid_file(study.source), results / "studies" / f"{study.name}.json"
+        ours, path = _grid_file(study.source), results / "studies" / f"{study.name}.json"
         others = [known.setdefault(study.name, ours)]
         if path.exists():
-            others += asked_by(read_study(path).command)
+            others += _asked_by(read_study(path).command)
         for other in others:
             if other.exists() and not other.samefile(ours):
                 raise ConfigError(
@@ -30,16 +30,16 @@ def refuse_clashes(studies: Iterable[Study], results: Path) -> None:
                 )
 
 
-def asked_by(command: str) -> list[Path]:
-    """The grid file of a study's command; [] where it cannot be told."""
+def _asked_by(command: str) -> list[Path]:
+    """Finds the grid file of a study's command; [] where it cannot be told."""
     try:
         words = shlex.split(command)
         if words[0] == "make":
-            return [grid_file(words[1].removeprefix("ablation-"))]
-        return [grid_file(words[words.index("run") + 1])]
+            return [_grid_file(words[1].removeprefix("ablation-"))]
+        return [_grid_file(words[words.index("run") + 1])]
     except (ValueError, IndexError):
         return []
 
 
-def grid_file(name: str) -> Path:
+def _grid_file(name: str) -> Path:
     return list_grids().get(name, Path(name))

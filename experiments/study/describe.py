@@ -1,4 +1,4 @@
-"""What a study is, in words: the command that trains it, and how it is trained. No torch here."""
+"""Says in words by which command a study is trained, and how. No torch here."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A grid file: what a study varies. No torch here. (What becomes of it: study.py.)
+"""Reads a grid file: what a study varies. No torch here. (What becomes of it: study.py.)
 
     title, about, cost, expect   what a reader should know
     table                        the paper's table that it rebuilds, or null
@@ -72,7 +72,7 @@ Bracket = Annotated[
 
 
 class Grid(Strict):
-    """A grid file as it stands."""
+    """Holds a grid file as it stands."""
 
     title: str = Field(pattern=r"^[^\n\r|]+$")
     table: str | None = Field(None, pattern=r"^\d+$")
@@ -91,7 +91,7 @@ class Grid(Strict):
 
     @property
     def keys(self) -> set[str]:
-        """The dotted keys that the grid varies, fixes or tunes."""
+        """Returns the dotted keys that the grid varies, fixes or tunes."""
         return {key for cell in self.cells for key in cell} - WORDS | set(self.tune)
 
     @property
@@ -100,7 +100,7 @@ class Grid(Strict):
 
 
 class Point(Strict):
-    """A point of an entry's axes.
+    """Describes a point of an entry's axes.
 
     levels  the short names of its keys and their values, as text
     values  dotted keys and their values
@@ -113,19 +113,22 @@ class Point(Strict):
 
 
 def list_grids() -> dict[str, Path]:
-    """The grid files of the project by name."""
+    """Lists the grid files of the project by name."""
     return {path.stem: path for path in sorted(GRIDS.glob("*.yaml"))}
 
 
 def read_grid(name: str) -> tuple[Path, Grid]:
-    """A grid by its name, or by the path of a file of one's own: (its file, Grid)."""
+    """Reads a grid by its name, or by the path of one's own file; returns (its file, Grid)."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = checked(choose, "grid", name, list_grids())
     elif path.stem in list_grids() and path.resolve() != list_grids()[path.stem].resolve():
         raise ConfigError(f"{path}: {path.stem!r} is the name of a grid here: rename the file")
-    if not re.match(r"[\w,=+]", path.stem):  # it names files, and stands in commands
-        raise ConfigError(f"{path}: the name of a grid's file begins with a letter or a digit")
+    if not re.fullmatch(r"[\w,=+][^\x00-\x1f\x7f]*", path.stem):  # it names files, is in commands
+        raise ConfigError(
+            f"{str(path)!r}: the name of a grid's file begins with a letter or a digit, and has no "
+            "control character"
+        )
     grid = parse(Grid, read_yaml(path), str(path.name))
     if not grid.cells or any(value == [] for cell in grid.cells for value in cell.values()):
         raise ConfigError(f"{path.name}: cells is empty, or has a key with an empty list")
@@ -143,7 +146,7 @@ def read_grid(name: str) -> tuple[Path, Grid]:
 
 
 def points(entry: dict[str, Any], grid_name: str) -> list[Point]:
-    """The points of an entry of `cells`: its axes crossed."""
+    """Crosses the axes of an entry of `cells`."""
     axes = {key: value for key, value in entry.items() if key not in WORDS}
     lists = [value if isinstance(value, list) else [value] for value in axes.values()]
     if (number := prod(map(len, lists))) > MOST_ROWS:
@@ -164,7 +167,7 @@ def points(entry: dict[str, Any], grid_name: str) -> list[Point]:
 
 
 def fill(template: Any, levels: dict[str, str], grid_name: str) -> str:
-    """A label with the levels' values in the places of their names in braces."""
+    """Fills the levels' values into a label, in the places of their names in braces."""
     try:
         names = {part[1:] for part in Formatter().parse(str(template)) if part[1] is not None}
         if not names <= {(name, "", None) for name in levels}:  # a width may be a billion

@@ -1,4 +1,4 @@
-"""Dotted keys and their values: what --set and a grid's cells change in a config. No torch here."""
+"""Sets dotted keys in a config, as --set and a grid's cells do. No torch here."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -10,7 +10,7 @@ from experiments.records.parsing import ConfigError
 
 
 def refuse_taken(settings: Mapping[str, Any], grid_name: str, keys: set[str]) -> None:
-    """--set may change what the grid leaves open, and nothing else."""
+    """Refuses a --set that changes more than the grid leaves open."""
     for key in settings:
         refuse_own(f"--set {key}", key)
         for taken in keys:
@@ -32,7 +32,7 @@ OWN_FLAGS = {
 
 
 def refuse_own(where: str, key: str) -> None:
-    """Some keys are chosen for a whole study: a table never mixes two of them."""
+    """Refuses keys that are chosen for a whole study: a table never mixes two of them."""
     if key in OWN_FLAGS:
         raise ConfigError(f"{where}: use {OWN_FLAGS[key]}")
 
@@ -48,7 +48,7 @@ def put(data: dict[str, Any], key: str, value: Any) -> None:
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """`--set key=value` as a dict: `1e-3` is a number here, `[2,3]` a list, `null` nothing."""
+    """Reads `--set key=value` as a dict: `1e-3` is a number, `[2,3]` a list, `null` nothing."""
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -56,11 +56,11 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {text!r}: write KEY=VALUE, for example recipe.epochs=2")
         if key in settings:
             raise ConfigError(f"--set {key}: given twice")
-        settings[key] = parse_value(value)
+        settings[key] = _parse_value(value)
     return settings
 
 
-def parse_value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     for number in (int, float):
         try:
             return number(text)

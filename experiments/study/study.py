@@ -1,4 +1,4 @@
-"""A grid on one data set, with one network and one recipe: its cells and their runs.
+"""Makes a study of a grid: its cells, and their runs.
 
 No torch here.
 """
@@ -15,9 +15,10 @@ from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, parse
 from experiments.records.recipes import recipe_row
 from experiments.records.study_file import MOST_SEEDS, UNSETTLED, Arithmetic, Look, StudyFile
-from experiments.study.cells import ALL, DEFAULT_NETWORK, LENGTHS, Base, Cell, identify, make_cells
+from experiments.study.cells import ALL, DEFAULT_NETWORK, LENGTHS, Base, Cell, make_cells
 from experiments.study.describe import command_of, training_of
 from experiments.study.grid import Grid, read_grid
+from experiments.study.own_code import read_own_code
 from experiments.study.settings import refuse_taken
 from experiments.study.tuning import Tuning, pilots, to_json, with_value
 
@@ -28,7 +29,7 @@ Runs = list[tuple[str, RunConfig]]  # (row's label, config)
 
 @dataclass(frozen=True)
 class Study:
-    """One grid on one data set, network and recipe: one table."""
+    """Describes a grid on one data set, with one network and one recipe: one table."""
 
     source: str  # the grid as it was named: one of ours, or the path of a file
     grid_name: str
@@ -55,17 +56,22 @@ class Study:
 
     @property
     def tuned_key(self) -> str:
-        """The setting of which each row has its own best value; "" for none."""
+        """Names the setting of which each row has its own best value; "" for none."""
         return next(iter(self.grid.tune), "")
 
     @property
+    def tunable(self) -> tuple[Cell, ...]:
+        """Returns the cells that have a best value of their own, known or not."""
+        return tuple(cell for cell in self.cells if cell.label in self.tuned)
+
+    @property
     def untuned(self) -> tuple[Cell, ...]:
-        """The cells whose best value is not known yet."""
-        return tuple(c for c in self.cells if c.label in self.tuned and not self.best(c))
+        """Returns the cells whose best value is not known yet."""
+        return tuple(cell for cell in self.tunable if self.tuned[cell.label].is_open)
 
     @property
     def settled(self) -> tuple[Cell, ...]:
-        """The other cells, with the best value where there is one."""
+        """Returns the other cells, with the best value where there is one."""
         if not self.tuned:
             return self.cells
         return tuple(
@@ -78,7 +84,7 @@ class Study:
         return self.tuned[cell.label].chosen
 
     def runs(self) -> Runs:
-        """(row's label, config), seed by seed over all cells: any stop leaves a balanced study.
+        """Lists (row's label, config) seed by seed: any stop leaves a balanced study.
 
         Behind them the pilots of rows whose best value is not known yet: of the shortest trainings
         first, whose results are then there while longer ones are tuned.
@@ -88,7 +94,7 @@ class Study:
         return [*self.seeds_of(self.settled), *self.pilots_of(first)]
 
     def forecast(self) -> Runs:
-        """All that `runs` will come to, as if the recipe's own value were the best of each row."""
+        """Lists all that `runs` will come to, as if the recipe's own value were each row's best."""
         return [
             *self.seeds_of((*self.settled, *self.untuned)),
             *self.pilots_of(self.untuned),
@@ -103,7 +109,7 @@ class Study:
         ]
 
     def pilots_of(self, cells: Sequence[Cell]) -> Runs:
-        """The runs that try the values of a bracket."""
+        """Lists the runs that try the values of a bracket."""
         name = self.tuned_key.split(".")[-1]
         return [
             (f"pilot of {cell.label}, {name} {value:g}", config)
@@ -113,7 +119,7 @@ class Study:
         ]
 
     def record(self) -> StudyFile:
-        """What was asked, as it is kept beside the runs: all that the analysis needs to know.
+        """Returns what was asked, as it is kept beside the runs: all that the analysis needs.
 
         Raises ConfigError where its file would not be read again.
         """
@@ -153,13 +159,13 @@ class Study:
         return parse(StudyFile, data, self.source)
 
     def decided(self) -> dict[str, Any]:
-        """What the grid itself declares, and what was seen of it, where there is some."""
+        """Returns what the grid itself declares, and what was seen of it, where there is some."""
         declares = [one.model_dump(mode="json") for one in self.grid.declares]
         found = {"declares": declares, "looks": [one.plain() for one in self.looks]}
         return {key: value for key, value in found.items() if value}
 
     def resumed(self, before: StudyFile) -> "Study":
-        """The same with the seeds and looks that its file, written `before`, already has."""
+        """Returns the study with the seeds and looks that its file, written `before`, has."""
         asked = {row.cell: row.seeds for row in before.rows if row.seeds}
         added = {c.label: n for c in self.settled if (n := asked.get(c.config.cell))}
         seeds = max(self.seeds, before.seeds)
@@ -225,12 +231,14 @@ def make_study(
         network = ALL if grid.varies_network else DEFAULT_NETWORK
     code = path.parent / grid.code if grid.code else None
     where = "" if name == source else path.name
-    base = Base(name, dataset, network, recipe, identify(code), where)
+    base = Base(name, dataset, network, recipe, read_own_code(code) if code else None, where)
     cells = tuple(make_cells(base, grid, settings))
     tuned = {}
     for key, values in grid.tune.items():
         for cell in cells:
             with_value(cell.config, key, values[0])  # refuses what is no setting
+            if not cell.config.recipe.holdout:
+                raise ConfigError(f"tune {key}: recipe.holdout is 0, and held-out images choose")
             tuned[cell.label] = Tuning(dict.fromkeys(values))
     asked = (source, name, grid, dataset, network, recipe, settings, seeds, cells, code)
     return Study(*asked, tuned=tuned)

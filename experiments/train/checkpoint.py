@@ -1,4 +1,4 @@
-"""A run's state between two steps, in one file that is whole or refused."""
+"""Keeps a run's state between two steps in one file that is whole or refused."""
 
 import hashlib
 import io
@@ -37,7 +37,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: str) -> dict[str, Any]:
-    """What `save` was given.
+    """Reads what `save` was given.
 
     Raises:
         FileNotFoundError: there is none.
@@ -61,14 +61,21 @@ def seed_all(seed: int) -> None:
 
 
 def random_states(device: str) -> dict[str, Any]:
-    """The states of the generators that `seed_all` seeds."""
-    name, keys, *rest = np.random.get_state()
+    """Returns the states of the generators that `seed_all` seeds."""
+    name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
-        "numpy": [name, keys.tolist(), *rest],
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if "cuda" in device else None,
     }
+
+
+def try_random_states(states: dict[str, Any]) -> None:
+    """Raises whatever `set_random_states` would, and changes nothing."""
+    random.Random().setstate(states["python"])
+    np.random.RandomState().set_state(tuple(states["numpy"]))
+    torch.Generator().set_state(states["torch"].cpu())
 
 
 def set_random_states(states: dict[str, Any], device: str) -> None:

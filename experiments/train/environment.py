@@ -1,4 +1,4 @@
-"""The machine that a run is on: its device, its arithmetic, and what the record says of it.
+"""Describes the machine of a run for its record, and picks precision and step for it.
 
 No torch at the top: the driver of a grid needs none where there is no GPU.
 """
@@ -19,8 +19,6 @@ from typing import Any
 from experiments.records.parsing import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_WORKERS = 1024
-STREAMS = 32  # of a GPU that torch hands out in turn: the next one is the first again
 FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
 INSTRUCTIONS = {
@@ -31,74 +29,8 @@ INSTRUCTIONS = {
     "bf16": "neon_bf16",
     "asimd": "neon",
 }
-# Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
-DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 # <malloc.h>: M_MMAP_THRESHOLD, at its largest; M_TRIM_THRESHOLD; M_TOP_PAD
 MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}
-
-
-def has_cuda() -> bool:
-    """Tells whether torch can use a GPU of Nvidia's or AMD's.
-
-    Where Linux has no driver of one, torch is not asked: it takes seconds to import.
-    """
-    if sys.platform == "linux" and not any(map(os.path.exists, DRIVERS)):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def has_mps() -> bool:
-    """Tells whether torch can use the GPU of a Mac."""
-    if sys.platform != "darwin":
-        return False
-    import torch
-
-    return torch.backends.mps.is_available()
-
-
-def count_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-DEVICES = {"cuda": has_cuda, "mps": has_mps, "cpu": lambda: True}
-
-
-def pick_devices(name: str) -> list[str]:
-    """The devices to train on: `auto` is cuda, else mps, else cpu, and `cuda` is all GPUs.
-
-    Raises ConfigError for any other name that is not a device that is there, such as cuda:1.
-    """
-    if name == "auto":
-        name = next(device for device, is_there in DEVICES.items() if is_there())
-    kind, _, index = name.partition(":")
-    if kind not in DEVICES or (name != kind and not (kind == "cuda" and index.isdecimal())):
-        raise ConfigError(
-            f"unknown device {name!r}: allowed are auto, {', '.join(DEVICES)}, and cuda:0 and so on"
-        )
-    is_there = DEVICES[kind]()
-    gpus = count_gpus() if kind == "cuda" and is_there else 0
-    if not is_there or int(index or 0) >= max(1, gpus):
-        raise ConfigError(f"device {name!r} is not there: torch {version('torch')} finds none")
-    return [f"cuda:{gpu}" for gpu in range(gpus)] if name == "cuda" else [name]
-
-
-def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
-    """The device of each run that goes at a time: `workers` of them.
-
-    On a CPU one for each core that we may use, as a run has one thread; else one on each device.
-    """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers {workers}: at least one is needed")
-    if workers is not None and workers > MOST_WORKERS:
-        raise ConfigError(f"workers {workers}: at most {MOST_WORKERS:,} on one machine")
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
-    count = workers or (cores if devices == ["cpu"] else len(devices))
-    return [devices[slot % len(devices)] for slot in range(count)]
 
 
 def use() -> int | None:
@@ -119,7 +51,7 @@ def use() -> int | None:
 
 @cache
 def processor() -> tuple[str, set[str]]:
-    """The processor's name and, where Linux tells them, its instruction sets."""
+    """Returns the processor's name and, where Linux tells them, its instruction sets."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -130,13 +62,13 @@ def processor() -> tuple[str, set[str]]:
 
 
 def instructions() -> str:
-    """The fastest instruction set of the processor in a word, such as avx2; else its family's."""
+    """Names the processor's fastest instruction set, such as avx2; else the processor's family."""
     flags = processor()[1]
     return next((word for flag, word in INSTRUCTIONS.items() if flag in flags), platform.machine())
 
 
 def arithmetic_unit() -> str:
-    """What decides how sums are rounded on a CPU: equal names compute equal bits."""
+    """Names what decides how sums are rounded on a CPU: equal names compute equal bits."""
     import torch
 
     name, flags = processor()
@@ -145,7 +77,10 @@ def arithmetic_unit() -> str:
 
 
 def pick_precision(name: str, device: str) -> str:
-    """`auto` as bf16 where the processor has instructions for it, else fp32. No clock decides."""
+    """Returns the precision that `name` means on a device.
+
+    `auto` is bf16 where the processor has instructions for it, else fp32. No clock decides.
+    """
     if name != "auto":
         return name
     import torch
@@ -159,10 +94,12 @@ def pick_precision(name: str, device: str) -> str:
 
 
 def pick_step(name: str, device: str) -> str:
-    """`auto` as fused where that is the faster one and can be compiled, as captured on a GPU that
-    has proved that equal (experiments/train/trust.py), else plain.
+    """Returns the step that `name` means on a device.
 
-    No clock decides. Raises ConfigError where it has to be fused or captured and cannot.
+    `auto` is fused where that is the faster one and can be compiled, captured on a GPU that has
+    proved that equal (experiments/train/trust.py), else plain. No clock decides.
+
+    Raises ConfigError where it has to be fused or captured and cannot.
     """
     if name == "captured":
         if "cuda" not in device:
@@ -179,7 +116,7 @@ def pick_step(name: str, device: str) -> str:
 
 
 def why_not_fused(name: str, device: str) -> str:
-    """Why a step that is asked for as `name` is not the fused one; "" where it is."""
+    """Says why a step that is asked for as `name` is not the fused one; "" where it is."""
     if name not in ("auto", "fused"):
         return f"recipe.step is {name!r}"
     if device != "cpu":
@@ -192,7 +129,7 @@ def why_not_fused(name: str, device: str) -> str:
 
 
 def device_name(device: str) -> tuple[str, str]:
-    """(processor, GPU or "cpu"), as they are named in a record."""
+    """Returns (processor, GPU or "cpu"), as they are named in a record."""
     if "cuda" not in device:
         return processor()[0], device
     import torch
@@ -201,7 +138,7 @@ def device_name(device: str) -> tuple[str, str]:
 
 
 def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, Any]:
-    """What a record's env.json says of where its numbers come from.
+    """Returns what a record's env.json says of where its numbers come from.
 
     Args:
         device, precision, step: those of the training.
@@ -229,7 +166,7 @@ def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, 
 
 
 def kernels_of(step: str, asked: str, device: str) -> str:
-    """The kernels of a training's step, or why it has none; `asked`: as in `provenance`."""
+    """Names the kernels of a training's step, or why it has none; `asked`: as in `provenance`."""
     if step != "fused":
         return f"none: {why_not_fused(asked, device) or f'it went on with the {step} step'}"
     from senet.fast import kernels
@@ -238,14 +175,16 @@ def kernels_of(step: str, asked: str, device: str) -> str:
 
 
 def checkout() -> dict[str, Any]:
-    """The commit of this code, and whether it is as it was committed: None and False where the
-    code is in no repository of its own."""
+    """Returns the commit of this code, and whether the code is as it was committed.
+
+    They are None and False where the code is in no repository of its own.
+    """
     clean = git("status", "--porcelain", "--untracked-files=no") == ""
     return {"commit": git("rev-parse", "HEAD"), "clean": clean}
 
 
 def git(*words: str) -> str | None:
-    """What git says of the repository in ROOT, None where there is none.
+    """Returns what git says of the repository in ROOT, or None where there is none.
 
     It neither looks for one above, as where a zip of the code was unpacked inside another project,
     nor takes the one that the environment names (GIT_DIR and its like).
@@ -262,7 +201,7 @@ def git(*words: str) -> str | None:
 
 
 def peak_memory(device: str) -> dict[str, float]:
-    """The most memory that this process has had, and on its GPU, in MiB."""
+    """Returns the most memory that this process has had, also on its GPU, in MiB."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,12 +1,12 @@
-"""How the steps of an epoch are made: one after the other from Python, or each in a single launch.
+"""Makes the steps of an epoch: Python begins each operation, or launches each step as a CUDA graph.
 
-Both are given the network and own its optimiser; `epoch` makes one step each time it is asked.
+Both classes are given the network and own its optimiser; `epoch` makes one step at a time.
 """
 
 import threading
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ KEPT = threading.local()  # .cell: what the last captured loop of a thread was f
 
 
 class Eager:
-    """Each step's operations are begun from Python.
+    """Makes steps whose operations Python begins one after the other.
 
     Args:
         model: in the device's memory.
@@ -54,7 +54,7 @@ class Eager:
         self.optimizer = new_optimizer(model, recipe)
 
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
-        """Steps on all images, shuffled by `random`, and the sums of each as in `train_step`.
+        """Trains on all images, shuffled by `random`; yields each step's sums as in `train_step`.
 
         Args:
             step: how many steps of the training are done.
@@ -71,7 +71,7 @@ class Eager:
 
 
 class Captured:
-    """A step is one launch of a CUDA graph, which is captured before the first one.
+    """Makes each step by one launch of a CUDA graph, which is captured before the first step.
 
     A graph cannot ask Python for anything, so all that changes from step to step lies on the
     device: which images are cut where (drawn for a whole epoch), the learning rates of the whole
@@ -109,10 +109,11 @@ class Captured:
         self.stream = stream or own_stream(images.device)
 
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
-        """As `Eager.epoch`; what is yielded is overwritten by the next step."""
+        """Does what `Eager.epoch` does, but the next step overwrites what was yielded."""
         drawn = self.images.draw(random, self.recipe.cutout)
         self.draws[: len(drawn)].copy_(drawn)
-        self.step.fill_(step), self.batch.fill_(skipped)
+        self.step.fill_(step)
+        self.batch.fill_(skipped)
         size, count = self.recipe.batch_size, len(self.images)
         for start in range(skipped * size, count, size):
             self.launch(min(size, count - start))
@@ -127,7 +128,7 @@ class Captured:
         self.graphs[size].replay()
 
     def once(self, size: int) -> None:
-        """The step on the next `size` images."""
+        """Makes the step on the next `size` images."""
         numbers = self.batch * self.recipe.batch_size + torch.arange(size, device=self.batch.device)
         x, y = self.images.batch(self.draws, numbers, self.recipe.cutout)
         lr = self.rates.index_select(0, self.step)
@@ -142,10 +143,11 @@ class Captured:
         Raises torch.OutOfMemoryError where there is no room, after which others can go on.
         """
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.images.device)
+        stream = cast(torch.cuda.Stream, self.stream)  # as on every GPU
         pool = next(iter(self.graphs.values())).pool() if self.graphs else None
         with capturing():
-            self.stream.wait_stream(current)
-            with torch.cuda.stream(self.stream):
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
                 self.warm_up(size)
             try:
                 with self.recording(graph, pool):
@@ -154,14 +156,14 @@ class Captured:
                 if (found := out_of_memory(error)) is None:
                     raise
                 raise torch.OutOfMemoryError(str(found)) from None
-            current.wait_stream(self.stream)
+            current.wait_stream(stream)
         return graph
 
     def recording(self, graph: torch.cuda.CUDAGraph, pool: Any) -> torch.cuda.graph:
         return torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local")
 
     def warm_up(self, size: int) -> None:
-        """The same step a few times: what it has changed is put back after each."""
+        """Makes the same step a few times, and puts back after each what it has changed."""
         changed = [*self.model.state_dict().values(), *self.momentum(), self.step, self.batch]
         before = [tensor.clone() for tensor in changed]
         for _ in range(WARM_UP):
@@ -173,7 +175,7 @@ class Captured:
         return [state["momentum_buffer"] for state in self.optimizer.state.values()]
 
     def restore(self, optimizer: dict[str, Any]) -> None:
-        """As `Eager.restore`, in place."""
+        """Does what `Eager.restore` does, but in place."""
         saved = [state["momentum_buffer"] for state in optimizer["state"].values()]
         for buffer, old in zip(self.momentum(), saved, strict=True):
             buffer.copy_(old)
@@ -193,8 +195,11 @@ def new_loop(
     steps: int,
     autocast: torch.autocast,
 ) -> Eager | Captured:
-    """The loop for a new network. That of another seed of the same cell is used again: what it
-    trains then is its own network, with the weights of this one."""
+    """Returns the loop that trains a new network.
+
+    The last captured loop of this thread is used again for another seed of the same cell: it then
+    trains its own network, with the weights of this one.
+    """
     if step != "captured":
         return Eager(model, images, config.recipe, steps, autocast, step)
     cell = (config.model_copy(update={"seed": 0}), images, autocast.fast_dtype, autocast._enabled)
@@ -218,7 +223,7 @@ def forget(error: BaseException | None = None) -> None:
 
 
 def draws_nothing(config: RunConfig) -> bool:
-    """Whether a network, once it is built, asks the process's generators for nothing.
+    """Tells whether a network, once it is built, draws no numbers from the process's generators.
 
     Then it can be captured, and train beside others in one process.
     """

@@ -1,6 +1,6 @@
-"""What is read of a trained network: its errors, its gates, and what it loses without them."""
+"""Reads of a trained network its errors, its gates, and what it loses without them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from experiments.data.images import Images
 from experiments.records.gates import Block, Gates, Walk, spaced
 from senet.block import SqueezeExcite, pixels
+from senet.hooks import Hooks
 from senet.interventions import REPLACEMENTS, replaced, stages_of
 from senet.probe import GateHistograms, GateProbe, GateStatistics
 
@@ -20,12 +21,12 @@ WALKED = 6  # channels of the block that an image is followed through
 
 
 def silent() -> None:
-    pass
+    """Says nothing: the sign of life of whoever needs none."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is on some images.
+    """Says how good a network is on some images.
 
     loss         mean negative log-likelihood of the true class, nats
     error        wrong, %
@@ -83,7 +84,7 @@ def watch_epoch(
     autocast: torch.autocast,
     alive: Callable[[], None] = silent,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """What an epoch's row says of held-out images: loss and error, and the gates by stage."""
+    """Measures what an epoch's row says of held-out images: loss, error, and the gates by stage."""
     with GateHistograms(model) as histograms:
         found = evaluate(model, images, autocast, alive)
     return {"val_loss": found.loss, "val_error": found.error}, histograms.by_stage()
@@ -96,7 +97,7 @@ def intervene(
     statistics: dict[str, GateStatistics],
     alive: Callable[[], None] = silent,
 ) -> dict[str, Any]:
-    """Errors in % with replaced gates: {} for a network whose gates do not look at their input.
+    """Measures errors in % with replaced gates; {} where no gate looks at its input.
 
     Returns:
         images: how many were read.
@@ -125,7 +126,7 @@ def intervene(
 
 
 def class_shares(probe: GateProbe) -> dict[str, dict[str, float]]:
-    """What classes explain of the variance over images, of the gates and of what they look at.
+    """Computes what classes explain of the variance over images: of gates, and of what they see.
 
     Returns:
         "gates" and "squeezed" -> block -> the median channel's share, 0 to 1. Blocks that do not
@@ -147,48 +148,51 @@ def gates_of(
     images: Images,
     autocast: torch.autocast,
     statistics: dict[str, GateStatistics],
-    class_names: list[str],
+    class_names: Sequence[str],
 ) -> Gates:
-    """What the probe saw of a network with SE blocks, for the record."""
+    """Collects what the probe saw of a network with SE blocks, for the record."""
     blocks = {}
     for name, gates in statistics.items():
-        overall = (part.numpy() for part in gates.overall())
-        by_class = (part.numpy() for part in (gates.mean, gates.std))
-        blocks[name] = Block(*overall, np.arange(gates.mean.shape[1]), *by_class)
+        mean, std, between = (part.numpy() for part in gates.overall())
+        channels = np.arange(gates.mean.shape[1])
+        by_class = gates.mean.numpy(), gates.std.numpy()
+        blocks[name] = Block(mean, std, between, channels, *by_class)
     seen = next(iter(statistics.values())).images.numpy()
-    return Gates(class_names, seen, blocks, walk(model, images, autocast))
+    spread = {name: float(block.std.mean()) for name, block in blocks.items()}
+    return Gates(list(class_names), seen, blocks, walk(model, images, autocast, spread))
 
 
 @torch.no_grad()
-def walk(model: nn.Module, images: Images, autocast: torch.autocast) -> Walk | None:
-    """The first image on its way through the last block of the last stage but one.
+def walk(
+    model: nn.Module, images: Images, autocast: torch.autocast, spread: dict[str, float]
+) -> Walk | None:
+    """Follows the first image through the block whose gates vary most over images.
 
-    There the maps are still large enough to be looked at. None where no block looks at its input,
-    or where each pixel has a gate of its own.
+    None where no block looks at its input, or where each pixel has a gate of its own.
+
+    Args:
+        spread: block -> the mean over channels of its gates' standard deviation over images.
     """
-    stages = list(stages_of(model).values())
-    if not stages:
+    names = [name for some in stages_of(model).values() for name in some]
+    if not names:
         return None
-    name = stages[max(0, len(stages) - 2)][-1]
+    name = max(names, key=lambda one: spread[one])
     block = next(b for b in model.modules() if isinstance(b, SqueezeExcite) and b.name == name)
-    seen: dict[str, Tensor] = {}
-    handles = [
-        block.register_forward_pre_hook(lambda _, args: seen.update(x=args[0])),
-        block.gate.register_forward_hook(lambda _, args, s: seen.update(s=s)),
-    ]
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def keep(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        seen[module] = args[0], output
+
     x, y = next(images.in_order(EVAL_BATCH[images.device.type]))  # a whole batch: its neighbours
-    try:  # matter where a squeeze looks at them
-        with autocast:
-            model.eval()(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if seen["s"].dim() == 3:
+    with Hooks((block, keep), (block.gate, keep)), autocast:  # matter where a squeeze looks at them
+        model.eval()(x)
+    (maps, _), (_, gates) = seen[block], seen[block.gate]
+    if gates.dim() == 3:
         return None
-    z, s = block.squeeze[0](pixels(seen["x"]))[0], seen["s"][0]
+    z, s = block.squeeze[0](pixels(maps))[0], gates[0]
     order = s.float().argsort(descending=True)
     channels = order[spaced(len(s), min(WALKED, len(s)))]
-    numbers = {"z": z, "s": s, "x": seen["x"][0, channels]}
+    numbers = {"z": z, "s": s, "x": maps[0, channels]}
     return Walk(
         image=images.image(0),
         label=int(y[0]),

@@ -1,4 +1,4 @@
-"""What a run computes, in three losses: they change when the code computes something else."""
+"""Computes the first three losses of a run, which change when the code computes something else."""
 
 import math
 from typing import Any
@@ -18,6 +18,7 @@ from experiments.train.optimization import (
     learning_rate,
     new_forward,
     new_optimizer,
+    placed,
     total_steps,
     train_step,
 )
@@ -28,7 +29,7 @@ PLAIN = Arithmetic(precision="fp32", step="plain")
 
 
 def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
-    """The losses of the first batches of a training with seed 0, in float32 on the CPU.
+    """Computes the first losses of a training with seed 0, in float32 on the CPU.
 
     Of each batch the first IMAGES only, which makes it a matter of a second. All seeds of a cell
     have one fingerprint. Seeds the generators anew.
@@ -37,15 +38,15 @@ def fingerprint(config: RunConfig, arrays: Arrays) -> dict[str, Any]:
         losses: BATCHES numbers, fewer where the training is shorter; None where one is not finite.
         on: the processor and the software, as rounding depends on them.
     """
-    return {"losses": losses_of(config, arrays, "cpu", PLAIN), "on": arithmetic_unit()}
+    return {"losses": _losses_of(config, arrays, "cpu", PLAIN), "on": arithmetic_unit()}
 
 
 def step_fingerprint(
     config: RunConfig, arrays: Arrays, device: str, how: Arithmetic
 ) -> dict[str, Any]:
-    """The same losses by the step that trains: on its device, in its precision, by its kernels.
+    """Computes the losses of `fingerprint` as the training does: device, precision and kernels.
 
-    Of a captured step the operations that are captured, without a graph.
+    Of a captured step it runs the operations that are captured, without a graph.
 
     Returns:
         losses: as of `fingerprint`.
@@ -53,7 +54,7 @@ def step_fingerprint(
         device, precision, step: of the training; the device without a number.
     """
     kind = device.split(":")[0]
-    losses = losses_of(config, arrays, device, how)
+    losses = _losses_of(config, arrays, device, how)
     on = arithmetic_unit()
     if how.step == "fused":
         on += f", {kernels_of(how.step, how.step, device)}"
@@ -62,21 +63,21 @@ def step_fingerprint(
     return {"losses": losses, "on": on, "device": kind, **dict(how)}
 
 
-def losses_of(
+def _losses_of(
     config: RunConfig, arrays: Arrays, device: str, how: Arithmetic
 ) -> list[float | None]:
     random = torch.Generator().manual_seed(0)
     training, _, _ = shared(arrays, config.recipe, torch.device("cpu"))
     with GENERATORS:
-        return first_losses(config, training, random, device, how)
+        return _first_losses(config, training, random, device, how)
 
 
-def first_losses(
+def _first_losses(
     config: RunConfig, training: Images, random: torch.Generator, device: str, how: Arithmetic
 ) -> list[float | None]:
     seed_all(0)
     recipe, is_captured = config.recipe, how.step == "captured"
-    model = build_network(config).to(device, memory_format=torch.channels_last).train()
+    model = placed(build_network(config), device)
     forward = new_forward(model, how.step)
     optimizer = new_optimizer(model, recipe, **{"fused": True} if is_captured else {})
     autocast = arithmetic(device, how.precision)

@@ -1,4 +1,4 @@
-"""What runs that share a GPU keep to: a stream a thread, one capture at a time, the same flags.
+"""Keeps runs that share a GPU apart: a stream a thread, one capture at a time, the same flags.
 
 PyTorch's notes: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from experiments.train.checkpoint import GENERATORS
-from experiments.train.environment import STREAMS
+from experiments.train.devices import STREAMS
 
 AT_ONCE = 8  # streams that CUDA serves at a time, unless it is told before it begins
 OWN = threading.local()  # .streams: device -> the stream of this thread
@@ -66,7 +66,7 @@ def capturing() -> Iterator[None]:
 
 @contextmanager
 def dropping(error: BaseException | None = None) -> Iterator[None]:
-    """For giving up graphs, which must not end while another thread captures.
+    """Lets graphs be given up, which must not end while another thread captures.
 
     Args:
         error: what ended their run; the variables that it keeps alive are given up, too.
@@ -101,6 +101,6 @@ def flags() -> dict[str, bool]:
     """Returns whether anything is rounded to TF32, and whether cuDNN is to repeat its bits."""
     cudnn = torch.backends.cudnn
     return {
-        "tf32": torch.backends.cuda.matmul.allow_tf32 or cudnn.allow_tf32,
-        "deterministic": cudnn.deterministic and not cudnn.benchmark,
+        "tf32": bool(torch.backends.cuda.matmul.allow_tf32 or cudnn.allow_tf32),
+        "deterministic": bool(cudnn.deterministic and not cudnn.benchmark),
     }

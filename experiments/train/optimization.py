@@ -1,7 +1,8 @@
-"""One step of training: network, optimiser, learning rate, and what a batch does to them."""
+"""Makes one step of training: network, optimiser, learning rate, and what a batch does to them."""
 
 import math
 from collections.abc import Callable
+from inspect import unwrap
 
 import torch
 import torch.nn.functional as F
@@ -30,16 +31,17 @@ SCHEDULES: dict[str, Callable[[int, int, Recipe], float]] = {
 
 def length(recipe: Recipe) -> int:
     """Returns the length of a training, in the unit in which it is given."""
-    return recipe.epochs or recipe.images or recipe.iterations
+    return recipe.epochs or recipe.images or recipe.iterations or 0  # one of them is there
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Returns the learning rate of a step, counted from 0, of so many steps in all."""
     share = 0.1 if step < recipe.warmup else SCHEDULES[recipe.schedule](step, steps, recipe)
     return recipe.lr * share
 
 
 def build_network(config: RunConfig) -> nn.Module:
-    """The network that a config describes. Raises ValueError where it cannot be."""
+    """Builds the network that a config describes. Raises ValueError where it cannot be."""
     return build(
         config.network,
         se=config.se,
@@ -51,8 +53,28 @@ def build_network(config: RunConfig) -> nn.Module:
     )
 
 
-def new_optimizer(model: nn.Module, recipe: Recipe, **options: bool) -> torch.optim.SGD:
-    return torch.optim.SGD(
+def placed(model: nn.Module, device: str) -> nn.Module:
+    """Moves a network to a device, its weights channels last, and makes it ready for training."""
+    return model.to(device).to(memory_format=torch.channels_last).train()
+
+
+class SGD(torch.optim.SGD):
+    """Computes what torch's SGD does, and leaves torch's compiler out.
+
+    Torch wraps these methods for a step that is compiled: they import `torch._dynamo`, which takes
+    as long as torch itself. No step of ours is compiled.
+    """
+
+    add_param_group = unwrap(torch.optim.SGD.add_param_group)
+    load_state_dict = unwrap(torch.optim.SGD.load_state_dict)
+    state_dict = unwrap(torch.optim.SGD.state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
+    zero_grad = unwrap(torch.optim.SGD.zero_grad)
+
+
+def new_optimizer(model: nn.Module, recipe: Recipe, **options: bool) -> SGD:
+    """Makes the optimiser of a recipe; `options` are those of torch's."""
+    return SGD(
         model.parameters(),
         lr=recipe.lr,
         momentum=recipe.momentum,
@@ -63,20 +85,20 @@ def new_optimizer(model: nn.Module, recipe: Recipe, **options: bool) -> torch.op
 
 
 def total_steps(recipe: Recipe, images: int) -> int:
-    """Steps of a whole training; the last batch of an epoch may be a smaller one."""
+    """Counts the steps of a whole training; the last batch of an epoch may be a smaller one."""
     if recipe.epochs:
         return recipe.epochs * math.ceil(images / recipe.batch_size)
-    return recipe.iterations or math.ceil(recipe.images / recipe.batch_size)
+    return recipe.iterations or math.ceil(length(recipe) / recipe.batch_size)
 
 
 def arithmetic(device: str, precision: str) -> torch.autocast:
-    """What a forward pass is computed in: "fp32" or "bf16". Sets the flags of the process, too."""
+    """Makes what a forward pass is computed in, "fp32" or "bf16"; sets the process's flags, too."""
     set_flags()
     return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
 
 
 def new_forward(model: nn.Module, step: str) -> nn.Module:
-    """How the network is computed: "plain", as it is, or "fused", equal to it but for rounding."""
+    """Returns what computes the network: "fused", equal to it but for rounding, else itself."""
     return fused(model) if step == "fused" else model
 
 
@@ -88,7 +110,7 @@ def train_step(
     lr: float | Tensor,
     autocast: torch.autocast,
 ) -> Tensor:
-    """One step of SGD on images (B, 3, H, W) and labels (B,).
+    """Makes one step of SGD on images (B, 3, H, W) and labels (B,).
 
     Returns its (loss summed over the batch, number of mistakes), on the device: not waited for.
     """

@@ -1,23 +1,27 @@
-"""Where a run goes on: its checkpoint, or a sentence that says why it cannot be used."""
+"""Finds where a run goes on: its checkpoint, or a sentence that says why that cannot be used."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from experiments.records.config import RunConfig
 from experiments.records.files import unused
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
+from experiments.train.optimization import build_network, new_optimizer
 from experiments.train.stale import same
 from senet.fast import kernels
 
 
 @dataclass
 class Position:
-    """Where a run is between two steps.
+    """Says where a run is between two steps.
 
     step   how many are done
     batch  how many of the epoch that is under way
@@ -33,7 +37,7 @@ class Position:
     rows: list[dict[str, Any]]
 
 
-def is_state(saved: Any) -> bool:
+def _is_state(saved: Any) -> bool:
     """Tells whether a checkpoint has all that a run goes on from."""
     parts = {"position", "model", "optimizer", "random", "precision", "step", "device"}
     return (
@@ -44,13 +48,13 @@ def is_state(saved: Any) -> bool:
     )
 
 
-def is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
+def _is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
     """Tells whether a checkpoint has its study's arithmetic, where the recipe leaves it open."""
     begun = {key: v for key, v in record.arithmetic if getattr(record.config.recipe, key) == "auto"}
     return all(value in ("auto", saved[key]) for key, value in begun.items())
 
 
-def is_of_other_kernels(saved: dict[str, Any]) -> bool:
+def _is_of_other_kernels(saved: dict[str, Any]) -> bool:
     """Tells whether other sources, another compiler or another processor made its fused step.
 
     Checkpoints of older versions do not say.
@@ -59,7 +63,7 @@ def is_of_other_kernels(saved: dict[str, Any]) -> bool:
     return saved["step"] == "fused" and saved.get("kernels", now) != now
 
 
-def is_of_this_code(
+def _is_of_this_code(
     saved: dict[str, Any],
     marks: dict[str, Any],
     of_step: Callable[[Arithmetic], dict[str, Any]],
@@ -67,8 +71,58 @@ def is_of_this_code(
     """Tells whether the plain step and its own one, where it tells of it, are those of today."""
     if not same(saved["fingerprint"], marks["fingerprint"]):
         return False
-    how = Arithmetic(precision=saved["precision"], step=saved["step"])
+    how = Arithmetic.model_validate({key: saved[key] for key in Arithmetic.model_fields})
     return "step_fingerprint" not in saved or same(saved["step_fingerprint"], of_step(how))
+
+
+def _why_unusable(
+    record: Record,
+    kind: str,
+    saved: dict[str, Any],
+    marks: dict[str, Any],
+    of_step: Callable[[Arithmetic], dict[str, Any]],
+) -> str:
+    """Says why a run cannot go on from what was saved, on this kind of device; "" if it can."""
+    if not _is_state(saved):
+        return "is not what this version writes: it lacks a part"
+    if saved["device"] != kind:
+        return f"was written on {saved['device']} and cannot go on bit for bit on {kind}"
+    if saved["step"] == "fused" and kernels.library() is None:
+        return "was written by the fused step, for which no compiler is here"
+    if not _is_as_begun(record, saved):
+        how = f"in {saved['precision']} by the {saved['step']} step"
+        return f"was computed {how}, and not as the study was begun"
+    if saved["data"] != marks["data"]:
+        return f"comes from other data: {saved['data']}, not {marks['data']}"
+    if _is_of_other_kernels(saved):
+        here = kernels.built()[1]
+        return f"was computed by the kernels {saved['kernels']}, and here are {here}"
+    if not _is_of_this_code(saved, marks, of_step):
+        return "was written by code that computes something else"
+    return ""
+
+
+def _try_on(config: RunConfig, saved: dict[str, Any], device: str) -> None:
+    """Restores what was saved on objects that are thrown away. Raises whatever does not fit."""
+    at = Position(**saved["position"])
+    numbers = [at.step, at.batch]
+    if any(type(number) is not int or number < 0 for number in numbers) or at.sums.shape != (2,):
+        raise ValueError("a position that no run comes to")
+    epochs = [row["epoch"] for row in json.loads(json.dumps(at.rows))]
+    if epochs != list(range(1, len(epochs) + 1)):
+        raise ValueError("epochs that do not follow each other")
+    with checkpoint.GENERATORS:
+        model = build_network(config)
+    model.load_state_dict(saved["model"])
+    if saved["optimizer"]:
+        optimizer = new_optimizer(model, config.recipe)
+        optimizer.load_state_dict(saved["optimizer"])
+        for parameter, state in optimizer.state.items():
+            buffer = state.get("momentum_buffer")
+            if buffer is not None and buffer.shape != parameter.shape:
+                raise ValueError("a momentum of another shape")
+    checkpoint.try_random_states(saved["random"])
+    torch.Generator(device).set_state(at.order.cpu())
 
 
 def find_checkpoint(
@@ -84,7 +138,7 @@ def find_checkpoint(
         marks: the fingerprints of the data and of the plain step, here.
         of_step: gives that of another step.
     """
-    path, kind = record.checkpoint, device.split(":")[0]
+    path = record.checkpoint
     try:
         saved = checkpoint.load(path, device)
     except FileNotFoundError:
@@ -94,30 +148,14 @@ def find_checkpoint(
     except ConfigError as error:
         reason = str(error)
     else:
-        if not is_state(saved):
-            reason = f"{path} is not what this version writes: it lacks a part"
-        elif saved["device"] != kind:
-            reason = (
-                f"{path} was written on {saved['device']} and cannot go on bit for bit on {kind}"
-            )
-        elif saved.get("step") == "fused" and kernels.library() is None:
-            reason = f"{path} was written by the fused step, for which no compiler is here"
-        elif not is_as_begun(record, saved):
-            reason = (
-                f"{path} was computed in {saved['precision']} by the {saved['step']} step, "
-                "and not as the study was begun"
-            )
-        elif saved["data"] != marks["data"]:
-            reason = f"{path} comes from other data: {saved['data']}, not {marks['data']}"
-        elif is_of_other_kernels(saved):
-            reason = (
-                f"{path} was computed by the kernels {saved['kernels']}, and here are "
-                f"{kernels.built()[1]}"
-            )
-        elif not is_of_this_code(saved, marks, of_step):
-            reason = f"{path} was written by code that computes something else"
-        else:
-            return saved
+        try:
+            fault = _why_unusable(record, device.split(":")[0], saved, marks, of_step)
+            if not fault:
+                _try_on(record.config, saved, device)
+                return saved
+        except Exception as error:  # of a later version: its checksum fits, and nothing else
+            fault = f"is not what this version writes: {type(error).__name__}"
+        reason = f"{path} {fault}"
     aside = unused(path.parent, "checkpoint.old", ".pt")
     path.replace(aside)
     note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")

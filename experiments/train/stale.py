@@ -1,4 +1,4 @@
-"""Runs that the code of today would not train to the same numbers. No torch here."""
+"""Finds the runs that the code of today would not train to the same numbers. No torch here."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import Result, read_result
 from experiments.records.study_file import Arithmetic
-from experiments.train.environment import DEVICES
+from experiments.train.devices import DEVICES
 
 # How far apart the losses of one arithmetic lie where it is rounded in another way, relatively: the
 # first one hardly differs (in bf16 by 0.14 %, in 24 networks), and the steps after it blow the
@@ -26,8 +26,8 @@ Way = tuple[str, str, str]  # device, precision and step of a training
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the present code computes of a cell.
+class Recomputed:
+    """Holds what the present code computes of a cell.
 
     plain  its fingerprint
     data   that of the data
@@ -40,8 +40,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is wrong with a finished run.
+class Fault:
+    """Says what is wrong with a finished run.
 
     kind  stale: its arithmetic has changed; damaged: its record has; unknown: it cannot be told;
           unchecked: the plain step is the same, and the one that trained it is not to be had here
@@ -58,7 +58,7 @@ class Finding:
 
 
 def same(ours: Fingerprint, theirs: Fingerprint) -> bool:
-    """Whether two fingerprints are of the same arithmetic.
+    """Tells whether two fingerprints are of the same arithmetic.
 
     To the last bit where they were computed by the same kind of processor and the same software,
     within TOLERANCES where they were not, or on a GPU, of which that has not been measured.
@@ -74,7 +74,7 @@ def same(ours: Fingerprint, theirs: Fingerprint) -> bool:
 
 
 def by_cell(runs: Iterable[Path]) -> list[list[Path]]:
-    """The finished ones of these run folders, each once, cell by cell."""
+    """Sorts the finished ones of these run folders, each once, by cell."""
     cells: dict[Path, list[Path]] = {}
     for path in dict.fromkeys(runs):
         if (path / "summary.json").exists():
@@ -82,8 +82,8 @@ def by_cell(runs: Iterable[Path]) -> list[list[Path]]:
     return list(cells.values())
 
 
-def verify(cell: list[Path], data_dir: Path) -> Iterator[Finding]:
-    """What is wrong with the finished runs of one cell.
+def verify(cell: list[Path], data_dir: Path) -> Iterator[Fault]:
+    """Yields what is wrong with the finished runs of one cell.
 
     Recomputes their fingerprints with the present code, once, in a process of its own.
     """
@@ -94,25 +94,25 @@ def verify(cell: list[Path], data_dir: Path) -> Iterator[Finding]:
         try:
             results[path] = read_result(path)
         except ConfigError as error:
-            yield Finding(path, "damaged", str(error))
+            yield Fault(path, "damaged", str(error))
     if not results:
         return
     path, first = next(iter(results.items()))
-    ways = list(dict.fromkeys(filter(None, map(way_of, results.values()))))
-    answer = ask(recompute, Record(path.parents[2], first.config), ways, data_dir)
+    ways = list(dict.fromkeys(filter(None, map(_way_of, results.values()))))
+    answer = ask(_recompute, Record(path.parents[2], first.config), ways, data_dir)
     for path, result in results.items():
-        if (finding := compare(path, result, answer)) is not None:
-            yield finding
+        if (fault := compare(path, result, answer)) is not None:
+            yield fault
 
 
-def way_of(result: Result) -> Way | None:
-    """How a run was trained; None in a record of an older version, without that fingerprint."""
+def _way_of(result: Result) -> Way | None:
+    """Tells how a run was trained; None in records of older versions, without it."""
     own = result.env.get("step_fingerprint")
     return own and (own["device"], own["precision"], own["step"])
 
 
-def recompute(record: Record, ways: list[Way], data_dir: Path) -> Answer | str:
-    """The fingerprints of a run and its data with the present code, or why there are none."""
+def _recompute(record: Record, ways: list[Way], data_dir: Path) -> Recomputed | str:
+    """Computes the fingerprints of a run and its data, or says why there are none."""
     from experiments.data.datasets import load
     from experiments.train.fingerprint import fingerprint
     from senet.custom import load_own
@@ -122,16 +122,16 @@ def recompute(record: Record, ways: list[Way], data_dir: Path) -> Answer | str:
         if record.config.code:
             load_own(record.code_path)
         plain = fingerprint(record.config, arrays)
-        steps = {way: recompute_step(record, arrays, *way) for way in ways}
+        steps = {way: _recompute_step(record, arrays, *way) for way in ways}
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return Answer(plain, arrays.fingerprint, steps)
+    return Recomputed(plain, arrays.fingerprint, steps)
 
 
-def recompute_step(
+def _recompute_step(
     record: Record, arrays: Any, device: str, precision: str, step: str
 ) -> Fingerprint | str:
-    """The fingerprint of a step with the present code, or why it is not to be had here."""
+    """Computes the fingerprint of a step, or says why it is not to be had here."""
     from experiments.train.fingerprint import step_fingerprint
     from senet.fast import kernels
 
@@ -139,27 +139,26 @@ def recompute_step(
         return f"no {device} is here"
     if step == "fused" and kernels.library() is None:
         return kernels.built()[1]
-    how = Arithmetic(precision=precision, step=step)
+    how = Arithmetic.model_validate({"precision": precision, "step": step})
     return step_fingerprint(record.config, arrays, device, how)
 
 
-def compare(path: Path, result: Result, answer: Answer | str | None) -> Finding | None:
-    """A run against what `recompute` found; None where all is well."""
-    if not isinstance(answer, Answer):
-        return Finding(path, "unknown", answer or "the process that recomputes it has ended")
-    env, way = result.env, way_of(result)
+def compare(path: Path, result: Result, answer: Recomputed | str | None) -> Fault | None:
+    """Compares a run with what `_recompute` found; None where all is well."""
+    if not isinstance(answer, Recomputed):
+        return Fault(path, "unknown", answer or "the process that recomputes it has ended")
+    env, way = result.env, _way_of(result)
     if answer.data != env["data"]:
         reason = f"trained on data {env['data']}, and here are {answer.data}"
-        return Finding(path, "unknown", reason)
-    own = answer.steps.get(way)
-    for mark, present in (("fingerprint", answer.plain), ("step_fingerprint", own)):
+        return Fault(path, "unknown", reason)
+    own, of_way = (answer.steps.get(way), f" by the {way[2]} step") if way else (None, "")
+    for mark, present, of in zip(MARKS, (answer.plain, own), ("", of_way), strict=True):
         if isinstance(present, dict) and not same(present, env[mark]):
-            of = f" by the {way[2]} step" if mark == "step_fingerprint" else ""
             reason = f"its first losses{of} were {show(env[mark])}, and are {show(present)} now"
-            return Finding(path, "stale", reason, seen_in(env))
-    if isinstance(own, str):
+            return Fault(path, "stale", reason, seen_in(env))
+    if way and isinstance(own, str):
         reason = f"the {way[2]} step, which trained it, cannot be computed here: {own}"
-        return Finding(path, "unchecked", reason)
+        return Fault(path, "unchecked", reason)
     return None
 
 
@@ -172,10 +171,10 @@ def show(fingerprint: Fingerprint) -> str:
     return ", ".join("not finite" if loss is None else f"{loss:.7g}" for loss in losses)
 
 
-def is_still(finding: Finding) -> bool:
-    """Whether a run is as it was when it was found stale: another runner may have been quicker."""
+def is_still(fault: Fault) -> bool:
+    """Tells whether a run is still as it was found: another runner may have been quicker."""
     with suppress(ConfigError):
-        return seen_in(read_sealed(finding.path / "env.json")) == finding.seen
+        return seen_in(read_sealed(fault.path / "env.json")) == fault.seen
     return False
 
 

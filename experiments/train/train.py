@@ -1,65 +1,33 @@
-"""One run, from the first batch to its record: `train` reads top to bottom."""
+"""Trains one run, from its first batch to its record: `train` reads top to bottom."""
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.data.datasets import load
-from experiments.data.images import Images, shared
+from experiments.data.images import shared
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file
-from experiments.records.gates import SEEDS, pack
 from experiments.records.record import Record
 from experiments.records.results import seconds_spent
-from experiments.records.states import State
 from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
 from experiments.train.arithmetic import pick_arithmetic
-from experiments.train.environment import kernels_of, peak_memory, provenance
-from experiments.train.epoch import Captured, Eager, draws_nothing, new_loop
-from experiments.train.evaluation import class_shares, evaluate, gates_of, intervene, watch_epoch
+from experiments.train.environment import peak_memory, provenance
+from experiments.train.epoch import draws_nothing, new_loop
 from experiments.train.fingerprint import fingerprint, step_fingerprint
-from experiments.train.optimization import (
-    arithmetic,
-    build_network,
-    learning_rate,
-    total_steps,
-)
+from experiments.train.optimization import arithmetic, build_network, placed, total_steps
 from experiments.train.resume import Position, find_checkpoint
+from experiments.train.training import SILENT, Training, Watch
 from senet.cost import cost
 from senet.custom import load_own
-from senet.probe import GateProbe
-
-
-@dataclass(frozen=True)
-class Watch:
-    """How a run tells what it does, and is told to stop.
-
-    report            (step, steps in all, metrics or None): after each step, with the epoch's
-                      metrics after each epoch, and during evaluations as a sign of life
-    note              a sentence for the user
-    stop              whether to write a checkpoint and stop
-    checkpoint_every  seconds from one checkpoint to the next one, which an epoch's end writes
-    """
-
-    report: Callable[[int, int, dict | None], None] = lambda step, steps, row: None
-    note: Callable[[str], None] = lambda sentence: None
-    stop: Callable[[], bool] = lambda: False
-    checkpoint_every: float = 60.0
-
-
-class Interrupted(Exception):
-    """The run was told to stop; what it has done is in its checkpoint."""
 
 
 def train(
-    config: RunConfig, record: Record, data_dir: Path, device: str = "cpu", watch: Watch = Watch()
+    config: RunConfig, record: Record, data_dir: Path, device: str = "cpu", watch: Watch = SILENT
 ) -> None:
     """Trains one network and writes its record; goes on from its checkpoint where there is one.
 
@@ -83,13 +51,16 @@ def train(
         timing = run.train_epoch()
         run.end_epoch(timing)
     found = run.test()
-    spent = {"seconds": earlier + time.perf_counter() - began, **peak_memory(device)}
-    spent["timings"] = digest_of_file(record.path / "timings.jsonl")
+    seconds = earlier + time.perf_counter() - began
+    timings = digest_of_file(record.path / "timings.jsonl")
+    spent = {"seconds": seconds, **peak_memory(device), "timings": timings}
     record.write_environment(run.environment | spent)
     record.finish(found | run.price)
 
 
-def _begin(config: RunConfig, record: Record, data_dir: Path, device: str, watch: Watch) -> "_Run":
+def _begin(
+    config: RunConfig, record: Record, data_dir: Path, device: str, watch: Watch
+) -> Training:
     """Brings data, network and optimiser to where the run begins, or goes on."""
     recipe, own = config.recipe, pick_arithmetic(config.recipe, record.arithmetic, device)
     arrays = load(config.dataset, data_dir)
@@ -97,13 +68,16 @@ def _begin(config: RunConfig, record: Record, data_dir: Path, device: str, watch
         load_own(record.code_path)
     marks: dict[str, Any] = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}
 
-    @cache
+    known: dict[str, dict[str, Any]] = {}  # by step and precision: it takes a second
+
     def of_step(how: Arithmetic) -> dict[str, Any]:
-        return step_fingerprint(config, arrays, device, how)
+        if repr(how) not in known:
+            known[repr(how)] = step_fingerprint(config, arrays, device, how)
+        return known[repr(how)]
 
     saved = find_checkpoint(record, device, marks, of_step, watch.note)
     if saved:
-        how = Arithmetic(precision=saved["precision"], step=saved.get("step", "plain"))
+        how = Arithmetic.model_validate({key: saved[key] for key in Arithmetic.model_fields})
     else:
         is_drawn = own.step == "captured" and not draws_nothing(config)
         how = own.model_copy(update={"step": "plain"}) if is_drawn else own
@@ -117,7 +91,7 @@ def _begin(config: RunConfig, record: Record, data_dir: Path, device: str, watch
         checkpoint.seed_all(config.seed)
         model = build_network(config)
     price = asdict(cost(model, size=arrays.train_images.shape[1]))
-    model = model.to(device, memory_format=torch.channels_last)
+    model = placed(model, device)
     autocast = arithmetic(device, how.precision)
     loop = new_loop(how.step, config, model, training, steps, autocast)
     random = torch.Generator(device).manual_seed(config.seed)
@@ -130,159 +104,7 @@ def _begin(config: RunConfig, record: Record, data_dir: Path, device: str, watch
         with checkpoint.GENERATORS:
             checkpoint.set_random_states(saved["random"], device)
     record.write_metrics(at.rows)
-    return _Run(
+    return Training(
         config, record, watch, device, how, marks, environment, price, arrays.class_names,
         training, curve, test, loop, autocast, random, steps, at,
     )  # fmt: skip
-
-
-@dataclass
-class _Run:
-    """A run in memory, between its beginning and its record.
-
-    how        its precision and its step
-    marks      fingerprints of the data and of what it computes
-    price      parameters and multiply-adds
-    training, curve, test  images: to train on, held out (None for none), of the test set
-    random     shuffles, cuts and flips the images
-    steps      of the whole training
-    kept       when the last checkpoint was written
-    is_finite  whether all losses so far were
-    """
-
-    config: RunConfig
-    record: Record
-    watch: Watch
-    device: str
-    how: Arithmetic
-    marks: dict[str, Any]
-    environment: dict[str, Any]
-    price: dict[str, Any]
-    class_names: tuple[str, ...]
-    training: Images
-    curve: Images | None
-    test_set: Images
-    loop: Eager | Captured
-    autocast: torch.autocast
-    random: torch.Generator
-    steps: int
-    at: Position
-    kept: float = field(default_factory=time.monotonic)
-    is_finite: bool = True
-
-    def train_epoch(self) -> dict[str, Any]:
-        """Steps to the end of the epoch that is under way; returns its images and seconds."""
-        at, size, began = self.at, self.config.recipe.batch_size, time.perf_counter()
-        skipped = at.batch
-        self.random.set_state(at.order.cpu())
-        self.loop.model.train()
-        for sums in self.loop.epoch(self.random, at.step, skipped):
-            at.sums += sums
-            at.step, at.batch = at.step + 1, at.batch + 1
-            self.report_life()
-            if at.step == self.steps:
-                break
-            if self.watch.stop():
-                self.keep()
-                raise Interrupted
-        before, seen = (min(n * size, len(self.training)) for n in (skipped, at.batch))
-        return {"images": seen - before, "seconds": time.perf_counter() - began}
-
-    def end_epoch(self, timing: dict[str, Any]) -> None:
-        """Records the epoch, and writes a checkpoint where it is time for one."""
-        row = self.measure_epoch()
-        self.record.append("metrics.jsonl", row)
-        self.record.append("timings.jsonl", {"epoch": row["epoch"], **timing})
-        at, order = self.at, self.random.get_state()
-        self.at = Position(at.step, 0, order, torch.zeros_like(at.sums), [*at.rows, row])
-        self.watch.report(at.step, self.steps, row)
-        is_time = time.monotonic() - self.kept > self.watch.checkpoint_every
-        if self.is_finite and (is_time or at.step == self.steps or self.watch.stop()):
-            self.keep()
-            self.kept = time.monotonic()
-            if self.watch.stop():
-                raise Interrupted
-
-    def measure_epoch(self) -> dict[str, Any]:
-        """Returns the metrics of the epoch that has ended: a number that is not finite is None."""
-        at, recipe = self.at, self.config.recipe
-        seen = min(at.batch * recipe.batch_size, len(self.training))
-        loss, error = (at.sums / seen).tolist()
-        rate = learning_rate(at.step - 1, self.steps, recipe)
-        row = {"epoch": len(at.rows) + 1, "step": at.step, "lr": rate}
-        row |= {"train_loss": loss, "train_error": 100 * error}
-        gates = {}
-        if self.curve is not None:
-            held_out, gates = watch_epoch(
-                self.loop.forward, self.curve, self.autocast, self.report_life
-            )
-            row |= held_out
-        self.is_finite = all(map(math.isfinite, row.values()))
-        row = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        return row | ({"gates": gates} if gates else {})
-
-    def test(self) -> dict[str, Any]:
-        """Reads the test set, the only time, and writes what it shows; returns the summary.
-
-        Nothing was selected on it.
-        """
-        names, at, record = self.class_names, self.at, self.record
-        test, forward, autocast = self.test_set, self.loop.forward, self.autocast
-        with GateProbe(forward, len(names)) as probe:
-            found = evaluate(forward, test, autocast, self.report_life_or_stop, probe)
-        done, row = self.is_finite and math.isfinite(found.loss), at.rows[-1]
-        where = "the test set" if self.is_finite else f"epoch {row['epoch']}"
-        interventions, shares = {}, {}
-        if done:
-            statistics = probe.statistics()
-            some = test.first(self.config.recipe.intervention_images)
-            interventions = intervene(forward, some, autocast, statistics, self.report_life_or_stop)
-            shares = class_shares(probe)
-            record.write_predictions(**found.predictions, class_names=names)
-            if statistics and self.config.seed < SEEDS:
-                gates = gates_of(self.loop.model, test, autocast, statistics, names)
-                record.write_gates(pack(gates, self.config.seed))
-        return {
-            "state": State.DONE if done else State.DIVERGED,
-            "reason": "" if done else f"the loss of {where} was not finite",
-            "test_error": found.error if done else None,
-            "test_loss": found.loss if done else None,
-            "test_brier": found.brier if done else None,
-            "test_images": len(test),
-            "val_error": row.get("val_error"),
-            "train_error": row["train_error"],
-            "train_images": len(self.training),
-            "epochs": len(at.rows),
-            "steps": at.step,
-            "interventions": interventions,
-            "class_shares": shares,
-        }
-
-    def keep(self) -> None:
-        """Writes a checkpoint. Where the disk is full it goes on without one, and says so."""
-        at, step = self.at, self.how.step
-        state = {
-            "position": vars(at),
-            "model": self.loop.model.state_dict(),
-            "optimizer": self.loop.optimizer.state_dict() if at.step < self.steps else None,
-            "random": checkpoint.random_states(self.device),
-            "precision": self.how.precision,
-            "step": step,
-            "kernels": kernels_of(step, self.config.recipe.step, self.device),
-            "device": self.device.split(":")[0],
-            **self.marks,
-        }
-        path = self.record.checkpoint
-        try:
-            checkpoint.save(path, state)
-        except OSError as error:  # worse than to lose a minute is to lose the run
-            self.watch.note(f"{path}: {error.strerror}: goes on without this checkpoint")
-
-    def report_life(self) -> None:
-        self.watch.report(self.at.step, self.steps, None)
-
-    def report_life_or_stop(self) -> None:
-        """Does so while the test set is read, where the checkpoint of the last epoch is there."""
-        self.report_life()
-        if self.is_finite and self.watch.stop():
-            raise Interrupted

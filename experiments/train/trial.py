@@ -1,4 +1,4 @@
-"""Short trainings that are compared number by number: what the checks of a GPU are made of."""
+"""Makes short trainings that are compared number by number: the checks of a GPU use them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ from experiments.train.checkpoint import GENERATORS, seed_all
 from experiments.train.environment import pick_precision
 from experiments.train.epoch import Captured, Eager, new_loop
 from experiments.train.gpu import on_own_stream
-from experiments.train.optimization import arithmetic, build_network
+from experiments.train.optimization import arithmetic, build_network, placed
 from senet.config import SEConfig
 
 SETS = "cifar10", "cifar100"  # names of data sets that two are made for
@@ -28,7 +28,7 @@ SETS = "cifar10", "cifar100"  # names of data sets that two are made for
 
 @dataclass(frozen=True)
 class Size:
-    """How much is computed.
+    """Says how much is computed.
 
     steps    of a training that is compared with another one
     cells    trainings that go on beside each other, and their steps
@@ -50,14 +50,14 @@ SHORT = Size(steps=50, cells=8, cell_steps=20, threads=4, images=500, batch=64)
 
 @dataclass(frozen=True)
 class Trained:
-    """Loss and mistakes of each step, then the weights; images a second of the later half."""
+    """Holds loss and mistakes of each step, then the weights; images a second of the later half."""
 
     numbers: list[Tensor]
     rate: float
 
 
-def config_of(size: Size, cell: int = 0, precision: str = "auto") -> RunConfig:
-    """A small training: every two cells are two seeds of one, and every four of one data set."""
+def config_of(size: Size, cell: int = 0, precision: Any = "auto") -> RunConfig:
+    """Makes a small training: two cells are two seeds of one, and four of one data set."""
     recipe = Recipe(name="check", iterations=size.steps, batch_size=size.batch, precision=precision,
                     lr=0.02 + 0.001 * (cell // 4), holdout=0, cutout=8)  # fmt: skip
     name, seed = SETS[cell // 2 % 2], cell % 2
@@ -67,7 +67,7 @@ def config_of(size: Size, cell: int = 0, precision: str = "auto") -> RunConfig:
 
 
 def arrays_of(size: Size, name: str = SETS[0]) -> Arrays:
-    """Random pixels, another set for each name."""
+    """Draws random pixels, another set for each name."""
     random = np.random.default_rng(SETS.index(name))
     pixels = random.integers(0, 256, (size.images, 32, 32, 3), np.uint8)
     labels = random.integers(0, 10, size.images)
@@ -94,16 +94,17 @@ def begin(
     with GENERATORS:
         seed_all(config.seed)
         model = build_network(config)
-    model = model.to(device, memory_format=torch.channels_last).train()
+    model = placed(model, device)
     autocast = arithmetic(device, pick_precision(precision, device))
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     ours = of(model, images, config.recipe, size.steps, autocast)
-    yield from steps_of(ours, torch.Generator(device).manual_seed(config.seed), size.steps)
+    yield from _steps_of(ours, torch.Generator(device).manual_seed(config.seed), size.steps)
     yield from ours.model.state_dict().values()
 
 
-def steps_of(ours: Eager | Captured, random: torch.Generator, steps: int) -> Iterator[Tensor]:
+def _steps_of(ours: Eager | Captured, random: torch.Generator, steps: int) -> Iterator[Tensor]:
+    """Yields the sums of each step, over as many epochs as it takes."""
     done = 0
     while done < steps:
         for sums in islice(ours.epoch(random, done, 0), steps - done):
@@ -112,7 +113,7 @@ def steps_of(ours: Eager | Captured, random: torch.Generator, steps: int) -> Ite
 
 
 def trained(size: Size, device: str, *args: Any, **options: Any) -> Trained:
-    """All of `begin`."""
+    """Collects all of `begin`, and measures how fast it goes."""
     values = begin(size, device, *args, **options)
     numbers, half = [], size.steps // 2
     for _ in range(half):
@@ -128,8 +129,10 @@ def trained(size: Size, device: str, *args: Any, **options: Any) -> Trained:
 
 
 def apart(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> float:
-    """The largest difference between two lists of tensors, as a share of the largest number in its
-    tensor: 0 where all bits are equal. NaN is a difference."""
+    """Finds the largest difference between two lists of tensors: 0 where all bits are equal.
+
+    It is a share of the largest number in its tensor. NaN is a difference.
+    """
     most = 0.0
     for one, other in zip(ours, theirs, strict=True):
         if not torch.equal(one, other):
@@ -152,12 +155,12 @@ def in_threads(size: Size, device: str, threads: int, cells: Iterable[int]) -> l
         return list(pool.map(train, cells))
 
 
-def kept(config: RunConfig) -> Callable[..., Captured]:
-    """The loop of a captured run, which its thread keeps for the next seed."""
+def kept(config: RunConfig) -> Callable[..., Eager | Captured]:
+    """Makes the loop of a captured run, which its thread keeps for the next seed."""
 
     def loop(
         model: torch.nn.Module, images: Images, recipe: Recipe, steps: int, autocast
-    ) -> Captured:
+    ) -> Eager | Captured:
         return new_loop("captured", config, model, images, steps, autocast)
 
     return loop
@@ -174,11 +177,12 @@ class HostReads(TorchDispatchMode):
 
 def refusing_to_wait(device: str) -> AbstractContextManager:
     """Returns a context in which RuntimeError is raised where Python waits for the device."""
-    return refusing_on_gpu() if "cuda" in device else HostReads()
+    return _refusing_on_gpu() if "cuda" in device else HostReads()
 
 
 @contextmanager
-def refusing_on_gpu() -> Iterator[None]:
+def _refusing_on_gpu() -> Iterator[None]:
+    """Raises RuntimeError where Python waits for the GPU."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield

@@ -1,4 +1,4 @@
-"""Whether `auto` takes the captured step on a GPU: where it has proved itself equal on that one.
+"""Decides whether `auto` takes the captured step on a GPU: where it proved itself equal on it.
 
 The proof (launch/proof.py) is made once for each GPU, driver and torch, and for each change of the
 loop, in a process of its own, and its outcome is kept in the user's cache. No torch at the top.
@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.parsing import ConfigError
-from experiments.train.environment import ROOT, has_cuda
+from experiments.train.devices import has_cuda
+from experiments.train.environment import ROOT
 
 PATIENCE = 300.0  # seconds of a proof, which is meant to take one minute
 SOURCES = (
@@ -29,6 +29,7 @@ SOURCES = (
     "experiments.train.optimization",
     "experiments.data.images",
     "experiments.train.trial",
+    "experiments.launch.checks",
     "experiments.launch.proof",
 )
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -39,7 +40,7 @@ def why_not_captured(device: str) -> str:
     """Returns why the captured step is not trusted on a GPU here; "" where it is."""
     if not has_cuda():
         return "no GPU is there"
-    path = kept_in(gpu_facts(device))
+    path = _kept_in(gpu_facts(device))
     with alone(path):
         try:
             return read_sealed(path, "reason")["reason"]
@@ -62,7 +63,7 @@ def step_of_gpu(device: str) -> str:
 
 
 def gpu_facts(device: str) -> dict[str, Any]:
-    """What a proof holds for: the GPU, its driver and the software on it."""
+    """Returns what a proof holds for: the GPU, its driver and the software on it."""
     import torch
 
     driver = ""
@@ -78,12 +79,13 @@ def gpu_facts(device: str) -> dict[str, Any]:
     }
 
 
-def kept_in(facts: dict[str, Any]) -> Path:
+def _kept_in(facts: dict[str, Any]) -> Path:
+    """Returns the file of a proof: another one for other facts, and for other sources."""
     from senet.fast.kernels import cache_folder
 
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in SOURCES:
-        digest.update(Path(find_spec(name).origin).read_bytes())
+        digest.update((ROOT / f"{name.replace('.', '/')}.py").read_bytes())
     return cache_folder() / f"captured-{digest.hexdigest()[:16]}.json"
 
 

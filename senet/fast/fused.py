@@ -1,4 +1,4 @@
-"""A network with fewer passes over its maps, on a CPU: the same sums, in fewer reads.
+"""Computes a network on a CPU with fewer passes over its maps: the same sums, in fewer reads.
 
 Batch norm, the gate of SE, the sum with the shortcut and the ReLU each read and write all maps when
 they are done one after the other. Here those that follow each other are a group, which is computed
@@ -9,6 +9,7 @@ in two passes: passes.py says how.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeGuard, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ OF_FEW = (average, average_of_another, first_pixel, maximum)
 
 @dataclass
 class Group:
-    """A norm, an SE block and a ReLU, each or none, that are computed together."""
+    """Computes a norm, an SE block and a ReLU together; each of them may be missing."""
 
     norm: nn.BatchNorm2d | None = None
     block: SqueezeExcite | None = None
@@ -33,14 +34,18 @@ class Group:
 
     def __call__(self, x: Tensor) -> Tensor:
         if kernels.fits(x, self.norm):
-            return normalised(x, self.norm, self.block, relu=self.relu)
+            return cast(Tensor, normalised(x, self.norm, self.block, relu=self.relu))
         x = self.plainly(x)
         return F.relu(x) if self.relu else x
 
     def plus(self, x: Tensor, shortcut: Tensor, relu: bool) -> tuple[Tensor, Tensor]:
-        """Of a group that has no ReLU: with the sum, and that of the unit; given twice."""
+        """Returns the group's output + shortcut twice, after the unit's ReLU where `relu` is set.
+
+        The group itself has no ReLU.
+        """
         if kernels.fits(x, self.norm) and (self.norm or self.block):
-            return normalised(x, self.norm, self.block, shortcut, relu)
+            both = normalised(x, self.norm, self.block, shortcut, relu)
+            return cast(tuple[Tensor, Tensor], both)
         y = self.plainly(x) + shortcut
         y = F.relu(y) if relu else y
         return y, y
@@ -51,15 +56,15 @@ class Group:
         return x
 
 
-def is_ours(module: nn.Module) -> bool:
-    """An SE block whose squeezes are all of OF_FEW."""
+def is_ours(module: nn.Module) -> TypeGuard[SqueezeExcite]:
+    """Tells whether it is an SE block whose squeezes are all of OF_FEW."""
     if type(module) is not SqueezeExcite:
         return False
     return all(getattr(squeeze, "function", None) in OF_FEW for squeeze in module.squeeze)
 
 
 class Row:
-    """Modules that come one after the other, those together that can be."""
+    """Runs modules one after the other, and computes together those that can be."""
 
     def __init__(self, *modules: nn.Module) -> None:
         self.parts: list[Callable[[Tensor], Tensor]] = []
@@ -87,7 +92,10 @@ class Row:
     def open_group(self) -> Group:
         """Takes the last group away that has no ReLU; one that does nothing where there is none."""
         last = self.parts[-1] if self.parts else None
-        return self.parts.pop() if type(last) is Group and not last.relu else Group()
+        if not isinstance(last, Group) or last.relu:
+            return Group()
+        self.parts.pop()
+        return last
 
     def __call__(self, x: Tensor) -> Tensor:
         for part in self.parts:
@@ -96,7 +104,7 @@ class Row:
 
 
 class Two:
-    """The two branches of Shake-Shake."""
+    """Computes and mixes the two branches of Shake-Shake."""
 
     def __init__(self, module: Mixed) -> None:
         self.module, self.first, self.second = module, Row(module.first), Row(module.second)
@@ -106,7 +114,7 @@ class Two:
 
 
 class Unit:
-    """A residual unit: (x, x) -> (y, y), as each is used by a branch and by a shortcut."""
+    """Computes a residual unit: (x, x) -> (y, y), one for a branch and one for a shortcut."""
 
     def __init__(self, unit: ResidualUnit) -> None:
         self.shortcut = Row(unit.shortcut, unit.identity)
@@ -124,19 +132,20 @@ class Unit:
 
 
 class Fused(nn.Module):
-    """A network in these passes; see `fused`."""
+    """Computes a network in these passes; see `fused`."""
 
     def __init__(self, model: ResNet) -> None:
         super().__init__()
-        self.model, self.units = model, []
+        self.model = model
+        self.units: list[Unit | Row] = []
         for module in model.body():
             is_stage = isinstance(module, nn.Sequential) and isinstance(module[0], ResidualUnit)
-            self.units += map(Unit, module) if is_stage else [Row(module)]
+            self.units += map(Unit, cast(Any, module)) if is_stage else [Row(module)]
 
     def forward(self, x: Tensor) -> Tensor:
         skip = x
         for one in self.units:
-            if type(one) is Unit:
+            if isinstance(one, Unit):
                 x, skip = one(x, skip)
             else:
                 x = skip = one(x)
@@ -144,7 +153,7 @@ class Fused(nn.Module):
 
 
 def fused(model: nn.Module) -> nn.Module:
-    """`model`, images (B, 3, H, W) -> logits (B, classes): faster on a CPU.
+    """Makes `model`, images (B, 3, H, W) -> logits (B, classes), faster on a CPU.
 
     A network that is not ours, and what is not covered in one that is, runs as it is.
     """

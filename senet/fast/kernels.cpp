@@ -5,62 +5,11 @@
 // is batch norm, the gate of SE, the sum and the ReLU in one pass; inverse is 1 / sqrt(variance + eps).
 // All sums are per image: those of batch norm and of SE's squeeze z, which is the mean of an image of
 // (x - mean) * scale + bias, both follow from them.
-//
-// Numbers are stored as bfloat16, float or double, and computed as float, float and double.
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include "gates.h"
+#include "vectors.h"
 
 namespace {
-
-#if defined(__AVX512F__)
-constexpr long WIDTH = 64;  // bytes of a vector: those of a register, as compilers split others badly
-#elif defined(__AVX__)
-constexpr long WIDTH = 32;
-#else  // SSE2, NEON
-constexpr long WIDTH = 16;
-#endif
-constexpr long LANES = WIDTH / sizeof(float);  // of a vector
-// Under way at a time, so that no sum waits for the one before: 64 numbers for every width, and so
-// the sums are added up in the same order.
-constexpr int VECTORS = 64 / LANES;
-
-typedef float Floats __attribute__((vector_size(WIDTH)));
-typedef double Doubles __attribute__((vector_size(2 * WIDTH)));
-typedef uint32_t Words __attribute__((vector_size(WIDTH)));
-typedef uint16_t Halves __attribute__((vector_size(WIDTH / 2)));
-
-template <class T> T read(const void* from) {
-    T value;
-    memcpy(&value, from, sizeof(T));
-    return value;
-}
-
-struct Bfloat16 {
-    typedef uint16_t Stored;
-    typedef float Number;
-    typedef Floats Vector;
-    static Vector load(const Stored* from) {
-        return (Vector)(__builtin_convertvector(read<Halves>(from), Words) << 16);
-    }
-    static void store(Stored* to, Vector value) {  // to the nearest, ties to even
-        Words bits = (Words)value;
-        bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-        Halves halves = __builtin_convertvector(bits, Halves);
-        memcpy(to, &halves, sizeof halves);
-    }
-};
-
-template <class T, class V> struct Plain {
-    typedef T Stored;
-    typedef T Number;
-    typedef V Vector;
-    static Vector load(const Stored* from) { return read<V>(from); }
-    static void store(Stored* to, Vector value) { memcpy(to, &value, sizeof value); }
-};
-typedef Plain<float, Floats> Float;
-typedef Plain<double, Doubles> Double;
 
 // Calls f(image, channel) for each image and each group of K vectors of channels.
 template <int K, class F> void groups(long images, long channels, F f) {
@@ -84,28 +33,6 @@ template <int K, class F> void pixels(long count, F f) {
 template <int K, class V> void fold(V* sums) {
     for (int i = K; i < VECTORS; i++) sums[i % K] += sums[i];
 }
-
-// What the passes read and write, null where there is none; in this order in kernels.py, too.
-template <class T> struct Arguments {
-    typedef typename T::Stored S;
-    typedef typename T::Number R;
-    long images, pixels, channels;
-    long relu, trains;  // whether there is one; whether mean and variance are those of x
-    double eps, momentum;
-    const S *x, *shortcut;
-    S* y;
-    const S *grad, *other;  // of y, which is given twice where there is a shortcut
-    S *kept, *out;          // the gradients of the shortcut, and of x
-    // (C,)
-    R *mean, *inverse, *running_mean, *running_var;
-    const R *weight, *bias;
-    R *weight_grad, *bias_grad;
-    // (N, C)
-    R *means, *squares, *z, *extreme, *count, *peak;
-    const R* gate;
-    R *sums, *products, *gate_grad;
-    const R *z_grad, *peak_grad;
-};
 
 template <class T, int K> struct Passes {
     typedef Arguments<T> A;
@@ -339,12 +266,16 @@ template <class T, int K> struct Passes {
         else if (a->channels % 32 == 0) Passes<T, 32 / LANES>::PASS(*a); \
         else Passes<T, 16 / LANES>::PASS(*a);                          \
     }
+#define EXPORT_BLOCK(PASS, NAME, T) \
+    extern "C" void PASS##_##NAME(const Arguments<T>* a) { Block<T>::PASS(*a); }
 #define EXPORTS(NAME, T)                                               \
     EXPORT(measure, NAME, T)                                           \
     EXPORT(extremes, NAME, T)                                          \
     EXPORT(combine, NAME, T)                                           \
     EXPORT(reduce, NAME, T)                                            \
-    EXPORT(spread, NAME, T)
+    EXPORT(spread, NAME, T)                                            \
+    EXPORT_BLOCK(excite, NAME, T)                                      \
+    EXPORT_BLOCK(excite_back, NAME, T)
 
 EXPORTS(bfloat16, Bfloat16)
 EXPORTS(float32, Float)

@@ -1,4 +1,4 @@
-"""The passes of kernels.cpp, compiled for this processor by the C++ compiler that is at hand."""
+"""Compiles kernels.cpp for this processor by the C++ compiler that is at hand, and calls it."""
 
 import ctypes
 import functools
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = (SOURCE, *(SOURCE.with_name(name) for name in ("gates.h", "vectors.h")))
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-w")
 PATIENCE = 120  # seconds of a compilation, which takes about five
 LANES = 16  # channels are a multiple of it
@@ -25,7 +26,9 @@ TYPES = {
     torch.float64: torch.float64,
 }
 NUMBERS = {
-    **dict.fromkeys(("images", "pixels", "channels", "relu", "trains"), ctypes.c_long),
+    **dict.fromkeys(
+        ("images", "pixels", "channels", "relu", "trains", "units", "function"), ctypes.c_long
+    ),
     **dict.fromkeys(("eps", "momentum"), ctypes.c_double),
 }
 MAPS = ("x", "shortcut", "y", "grad", "other", "kept", "out")  # (N, C, H, W)
@@ -33,20 +36,22 @@ OF_CHANNELS = ("mean", "inverse", "running_mean", "running_var", "weight", "bias
                "bias_grad")  # fmt: skip
 OF_IMAGES = ("means", "squares", "z", "extreme", "count", "peak", "gate", "sums", "products",
              "gate_grad", "z_grad", "peak_grad")  # fmt: skip
+OF_BLOCK = ("w1", "b1", "w2", "b2", "w1_grad", "b1_grad", "w2_grad", "b2_grad",
+            "hidden", "hidden_peak")  # fmt: skip
 
 
 class Arguments(ctypes.Structure):
-    """Has the fields of kernels.cpp, in its order: (C,) and (N, C) are numbers as computed."""
+    """Has the fields of vectors.h, in its order: all but MAPS are numbers as computed."""
 
     _fields_ = (
         *NUMBERS.items(),
-        *((name, ctypes.c_void_p) for name in (*MAPS, *OF_CHANNELS, *OF_IMAGES)),
+        *((name, ctypes.c_void_p) for name in (*MAPS, *OF_CHANNELS, *OF_IMAGES, *OF_BLOCK)),
     )
 
 
 @functools.cache
 def built() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled passes, and their digest and compiler; None, and why there are none."""
+    """Returns the compiled passes, and their digest and compiler; or None, and why."""
     try:
         compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
     except ValueError as error:
@@ -55,7 +60,7 @@ def built() -> tuple[ctypes.CDLL | None, str]:
         return None, f"there is no C++ compiler {compiler[0]} (CXX names another one)"
     try:
         path = compiled(compiler)
-        return ctypes.CDLL(path), f"{path.stem.removeprefix('kernels-')}, {version(compiler)}"
+        return ctypes.CDLL(str(path)), f"{path.stem.removeprefix('kernels-')}, {version(compiler)}"
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.decode(errors="replace").splitlines() if line]
         first = next((line for line in lines if "error" in line), f"exit status {error.returncode}")
@@ -67,12 +72,12 @@ def built() -> tuple[ctypes.CDLL | None, str]:
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled passes; None where there is no compiler, or where it fails."""
+    """Returns the compiled passes, or None where there is no compiler, or where it fails."""
     return built()[0]
 
 
 def compiled(compiler: list[str], march: str = "native") -> Path:
-    """The file of the library: made once for each source, compiler and processor.
+    """Returns the library's file, which is made once for each source, compiler and processor.
 
     Args:
         compiler: the words of its command.
@@ -82,7 +87,7 @@ def compiled(compiler: list[str], march: str = "native") -> Path:
     """
     flags = [f"-march={march}", *FLAGS]
     words = [*compiler, *flags, version(compiler)]
-    parts = [SOURCE.read_bytes(), "\0".join(words).encode(), processor()]
+    parts = [*(path.read_bytes() for path in SOURCES), "\0".join(words).encode(), processor()]
     name = f"kernels-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
     path = cache_folder() / name
     if not path.exists():
@@ -96,14 +101,14 @@ def compiled(compiler: list[str], march: str = "native") -> Path:
 
 
 def version(compiler: list[str]) -> str:
-    """The first line of what a compiler says of itself."""
+    """Returns the first line of what a compiler says of itself."""
     command = [*compiler, "--version"]
     done = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
     return (done.stdout.decode(errors="replace").splitlines() or ["a compiler without a name"])[0]
 
 
 def processor() -> bytes:
-    """What `-march=native` depends on."""
+    """Returns what `-march=native` depends on."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -117,7 +122,7 @@ def cache_folder() -> Path:
 
 
 def fits(x: Tensor, norm: nn.BatchNorm2d | None) -> bool:
-    """Whether the passes take such maps, with more than one number of each channel, and a norm."""
+    """Tells whether the passes take maps x and a norm; x needs more than one number a channel."""
     return (
         x.device.type == "cpu"
         and x.dtype in TYPES

@@ -1,4 +1,4 @@
-"""A norm, an SE block, a sum and a ReLU in two passes over the maps, and two on the way back.
+"""Computes a norm, an SE block, a sum and a ReLU in two passes over the maps; two for gradients.
 
 What they compute is affine in x for each image and channel:
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from senet.block import SqueezeExcite, maximum
-from senet.fast import kernels
+from senet.fast import gates, kernels
 
 
 def normalised(
@@ -29,7 +29,7 @@ def normalised(
     shortcut: Tensor | None = None,
     relu: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """relu(block(norm(x)) + shortcut); in training `norm` moves its running statistics.
+    """Computes relu(block(norm(x)) + shortcut); in training it updates `norm`'s statistics.
 
     Args:
         x, shortcut: (N, C, H, W).
@@ -52,7 +52,7 @@ def normalised(
 
 
 class Passes(torch.autograd.Function):
-    """As `normalised`. The gradients of the block's arithmetic are autograd's, all others ours."""
+    """Computes `normalised`, and its gradients."""
 
     @staticmethod
     def forward(
@@ -67,21 +67,25 @@ class Passes(torch.autograd.Function):
         learns: bool,
         *inner: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Beside the arguments of `normalised` what autograd has to see: the norm's parameters, and
-        those of the block; and whether there will be a way back."""
+        """Computes `normalised`.
+
+        It takes also what autograd has to see, the parameters of the norm and of the block, and
+        whether gradients will be asked for (`learns`).
+        """
         ctx.set_materialize_grads(False)
         maps = measured({"x": x, "weight": weight, "bias": bias}, norm, block)
         if block is not None:
-            with torch.set_grad_enabled(learns), torch.autocast("cpu", enabled=False):
-                for name in {"z", "peak"} & maps.keys():
-                    maps[name].requires_grad_(learns)
-                maps["gate"] = gates(block, maps["z"], maps.get("peak")).contiguous()
+            maps |= gates.forward(block, x, maps["z"], maps.get("peak"), learns)
         y = torch.empty_like(x)
         kernels.call("combine", **maps, shortcut=shortcut, relu=relu, y=y)
         if relu and shortcut is not None:  # else it is computed again
             maps["y"] = y
         ctx.has_shortcut = shortcut is not None
-        ctx.options = {"relu": relu, "trains": norm is not None and norm.training}
+        ctx.options = {
+            "relu": relu,
+            "trains": norm is not None and norm.training,
+            "function": maps.pop("function", 0),
+        }
         ctx.names = tuple(maps)
         ctx.save_for_backward(*maps.values(), *inner)
         return y if shortcut is None else (y, y.detach())
@@ -100,29 +104,22 @@ class Passes(torch.autograd.Function):
         for name in ("sums", "products", "gate_grad"):
             maps[name] = mean.new_empty(x.shape[:2])
         kernels.call("reduce", **maps)
-        of_inner = [None] * len(inner)
-        if "gate" in maps and maps["gate"].requires_grad:
-            names = [name for name in ("z", "peak") if name in maps]
-            wanted = [*(maps[name] for name in names), *inner]
-            of_inner = torch.autograd.grad(
-                maps["gate"], wanted, maps["gate_grad"], retain_graph=True, allow_unused=True
-            )
-            for name in names:
-                grad, *of_inner = of_inner
-                maps[f"{name}_grad"] = None if grad is None else grad.contiguous()
+        of_inner = gates.backward(maps, inner)
         of_maps, of_weight, of_bias = map(torch.empty_like, (x, mean, mean))
         maps |= {"out": of_maps, "weight_grad": of_weight, "bias_grad": of_bias}
         kernels.call("spread", **maps)
         return of_maps, maps["kept"], of_weight, of_bias, *(None,) * 4, *of_inner
 
 
-def measured(
-    maps: dict[str, Tensor], norm: nn.BatchNorm2d | None, block: SqueezeExcite | None
-) -> dict[str, Tensor]:
-    """Adds what the second pass and the block need to know of x, as kernels.cpp names it."""
+def measured(maps: dict[str, Any], norm: Any, block: SqueezeExcite | None) -> dict[str, Any]:
+    """Adds what the second pass and the block need to know of x, as kernels.cpp names it.
+
+    Args:
+        norm: a BatchNorm2d, or None; torch's types allow its statistics to be None.
+    """
     x, of_channels = maps["x"], torch.zeros_like(maps["weight"])
     of_images = torch.zeros(x.shape[:2], dtype=of_channels.dtype)
-    trains, moved = norm is not None and norm.training, {}
+    trains, moved = getattr(norm, "training", False), {}
     if trains:
         maps |= {"mean": of_channels, "inverse": torch.empty_like(of_channels)}
         moved = {
@@ -146,12 +143,3 @@ def measured(
         maps |= {name: torch.empty_like(of_images) for name in ("extreme", "count", "peak")}
         kernels.call("extremes", **maps)
     return maps
-
-
-def gates(block: SqueezeExcite, z: Tensor, peak: Tensor | None) -> Tensor:
-    """The block's gates s (N, C), from the average and the largest number of each map, (N, C)."""
-    logits = []
-    for squeeze in block.squeeze:
-        seen = peak if squeeze.function is maximum else z
-        logits.append(block.excite(squeeze(seen[:, None])))  # seen: maps of one pixel
-    return block.gate(sum(logits))

@@ -2,86 +2,23 @@
 
 import io
 import itertools
-import math
 from dataclasses import replace
 
-import matplotlib
+import drawn_gates
 import numpy as np
-import pandas as pd
 import pytest
+from drawn_gates import CIFAR10, NINE, block_of, drawn, frame, gates, simulated
 from matplotlib.colors import to_rgba
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from analysis.figures import activations, replacements, walk
-from analysis.figures.style import METADATA, STYLE
-from analysis.statistics import interventions
-from analysis.statistics.stats import interval
-from experiments.records.gates import Block, Gates, Walk, pack, spaced, unpack
+from analysis.figures.style import METADATA
+from experiments.records.gates import pack, spaced, unpack
 from experiments.records.parsing import ConfigError
 
-NINE = [f"SE_{stage}_{block}" for stage in (2, 3, 4) for block in (1, 2, 3)]
+style = drawn_gates.style  # a fixture for all tests
 FIFTY_FOUR = [f"SE_{stage}_{block}" for stage in (2, 3, 4) for block in range(1, 19)]
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
-           "truck"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with matplotlib.rc_context(STYLE):
-        yield
-
-
-def simulated(images: np.ndarray, channels: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Gates (images, channels) that depend on the class, and the classes (images,)."""
-    random = np.random.default_rng(seed)
-    classes = np.repeat(np.arange(len(images)), images)
-    means = random.normal(0, 1, (len(images), channels))
-    logits = means[classes] + random.normal(
-        0, random.uniform(0.2, 3, channels), (len(classes), channels)
-    )
-    return 1 / (1 + np.exp(-logits)), classes
-
-
-def block_of(s: np.ndarray, classes: np.ndarray, kept: int) -> Block:
-    groups = [s[classes == c] for c in np.unique(classes)]
-    class_mean, class_std = (np.stack([f(g, 0) for g in groups]) for f in (np.mean, np.std))
-    between = class_mean[classes].std(0)
-    sample = spaced(s.shape[1], kept)
-    return Block(s.mean(0), s.std(0), between, sample, class_mean[:, sample], class_std[:, sample])
-
-
-def gates(
-    names=NINE, class_names=CIFAR10, channels=64, kept=64, low=0.0, high=1.0, seed=0
-) -> Gates:
-    """Gates of several blocks, spread from `low` to `high`."""
-    images = np.arange(5, 5 + len(class_names))
-    blocks = {}
-    for number, name in enumerate(names):
-        s, classes = simulated(images, channels, seed + number)
-        blocks[name] = block_of(low + (high - low) * s, classes, kept)
-    random = np.random.default_rng(seed)
-    walk = Walk(
-        image=random.integers(0, 256, (32, 32, 3), dtype=np.uint8), label=3, block=names[0],
-        z=random.normal(0, 1, channels), s=random.uniform(0, 1, channels),
-        channels=np.array([4, 0, 11, 7, 2, 9]), x=random.normal(0, 1, (6, 8, 8)),
-    )  # fmt: skip
-    return Gates(list(class_names), images, blocks, walk)
-
-
-def frame(rise: float = 1.0, seeds: int = 3, stages=("2", "3", "4")) -> pd.DataFrame:
-    random = np.random.default_rng(0)
-    return pd.DataFrame(
-        [
-            (seed, where, how, scale * rise * random.normal(1, 0.2), 1000)
-            for seed in range(seeds)
-            for where in ("all", *stages)
-            for how, scale in {"mean": 1, "another": 2, "half": 3, "one": 30}.items()
-        ],
-        columns=["seed", "where", "how", "rise", "n_images"],
-    )
-
-
 FIGURES = {
     "figure 6": lambda: activations.figure6(gates()),
     "figure 7": lambda: activations.figure7(gates()),
@@ -89,11 +26,6 @@ FIGURES = {
     "walk": lambda: walk.walk(gates()),
     "interventions": lambda: replacements.interventions(frame()),
 }
-
-
-def drawn(figure) -> list:
-    """The panels of a figure that show something."""
-    return [ax for ax in figure.axes if ax.axison]
 
 
 def curves(ax) -> dict[str, np.ndarray]:
@@ -245,27 +177,28 @@ def test_no_gates_by_class_is_one_sentence(draw):
 
 
 @pytest.mark.parametrize(
-    "low, high, wanted",
+    ("gate", "low", "high", "less"),
     [
-        (0, 1, (0, 1)),  # sigmoid
-        (0.49, 0.51, (0, 1)),
-        (-1, 1, None),  # tanh
-        (0, 4, None),  # ReLU
-        (0, 0.01, None),  # softmax
+        (None, 0, 1, 0),  # of a gate that nobody knows: as it is
+        ("sigmoid", 0.49, 0.51, 0.5),
+        ("tanh", -1, 1, 0),
+        ("softmax", 0, 0.01, 1 / 64),
     ],
 )
-def test_gates_between_0_and_1_are_drawn_on_that_scale_and_others_on_their_own(low, high, wanted):
-    ax = drawn(activations.figure6(gates(low=low, high=high)))[0]
+def test_the_axis_shows_what_there_is_and_a_known_gate_less_its_start(gate, low, high, less):
+    found = gates(low=low, high=high)
+    ax, *_ = drawn(activations.figure6(found, gate=gate))
     bottom, top = ax.get_ylim()
-    if wanted:
-        assert (bottom, top) == wanted
-    else:
-        data = np.concatenate([line.get_ydata() for a in ax.figure.axes for line in a.get_lines()])
-        assert bottom <= min(0, data.min()) and data.max() <= top < 1.5 * data.max()
+    drawn_mean = curves(ax)["all classes"]
+    block = found.blocks["SE_2_1"]
+    assert drawn_mean == pytest.approx(block.mean[spaced(64, 50)] - less)
+    data = np.concatenate([line.get_ydata() for a in ax.figure.axes for line in a.get_lines()])
+    assert bottom <= data.min() and data.max() <= top
+    assert top - bottom < 1.5 * np.ptp(data)
 
 
 def test_specificity_draws_medians_quartiles_and_the_other_seeds():
-    runs = [gates(), gates(seed=50), gates(seed=90)]
+    runs = [gates(low=-0.9, high=1.9), gates(seed=50), gates(seed=90)]
     left, right = drawn(activations.specificity(runs))
     assert [text.get_text() for text in left.get_xticklabels()] == NINE
     medians = [[np.median(block.class_share()) for block in run.blocks.values()] for run in runs]
@@ -285,7 +218,7 @@ def test_specificity_draws_medians_quartiles_and_the_other_seeds():
 
 def test_specificity_of_gates_that_do_not_vary_says_so():
     found = gates(low=0.5, high=0.5)
-    left, _ = drawn(activations.specificity([found]))
+    [left] = drawn(activations.specificity([found]))
     assert [text.get_text() for text in left.texts] == ["no gate varies"]
 
 
@@ -320,69 +253,6 @@ def is_bars(ax) -> bool:
 def test_no_walk_is_one_sentence():
     with pytest.raises(ConfigError, match=r"^no image was followed through a block: .*$"):
         walk.walk(replace(gates(), walk=None))
-
-
-def test_rises_by_hand():
-    done = {
-        "images": 100, "intact": 20.0, "all": {"mean": 22.0, "one": 80.0},
-        "stages": {"2": {"mean": 19.5, "one": 20.0}},
-    }  # fmt: skip
-    runs = pd.DataFrame(
-        {"seed": [0, 1, 2, 3], "interventions": [done, {}, math.nan, done | {"stages": {}}]}
-    )
-    assert interventions.intervention_frame(runs).to_dict("split")["data"] == [
-        [0, "all", "mean", 2.0, 100],
-        [0, "all", "one", 60.0, 100],
-        [0, "2", "mean", -0.5, 100],
-        [0, "2", "one", 0.0, 100],
-        [3, "all", "mean", 2.0, 100],
-        [3, "all", "one", 60.0, 100],
-    ]
-
-
-@pytest.mark.parametrize(
-    "runs",
-    [pd.DataFrame({"seed": [0]}), pd.DataFrame({"seed": [0, 1], "interventions": [{}, math.nan]})],
-)
-def test_runs_that_replaced_nothing_give_no_rows_and_no_figure(runs):
-    found = interventions.intervention_frame(runs)
-    assert list(found) == ["seed", "where", "how", "rise", "n_images"] and found.empty
-    with pytest.raises(ConfigError, match=r"^no gates were replaced in these runs$"):
-        replacements.interventions(found)
-
-
-def test_interventions_draw_seeds_their_mean_and_its_interval():
-    errors = frame()
-    figure = replacements.interventions(errors)
-    left, right = drawn(figure)
-    assert [text.get_text() for text in left.get_yticklabels()] == [
-        "mean over images", "another image's", "1/2", "1"
-    ]  # fmt: skip
-    wanted = [
-        errors.rise[(errors["where"] == where) & (errors.how == how)]
-        for where in ("all", "2", "3", "4")
-        for how in interventions.WORDS
-    ]
-    bars = [*left.containers, *right.containers]
-    seeds = [
-        list(line.get_xdata()) for ax in (left, right) for line in ax.get_lines()
-        if len(line.get_xdata()) == 3
-    ]  # fmt: skip
-    assert seeds == [list(rises) for rises in wanted]
-    for bar, rises in zip(bars, wanted, strict=True):
-        mean, half = interval(rises)
-        [segment] = bar.lines[2][0].get_segments()
-        assert bar.lines[0].get_xdata() == [mean]
-        assert segment[:, 0] == pytest.approx([mean - half, mean + half])
-
-
-def test_one_seed_of_a_network_with_one_stage_has_one_panel_and_no_interval():
-    figure = replacements.interventions(frame(seeds=1, stages=()))
-    [ax] = drawn(figure)
-    [text] = figure.legends[0].get_texts()
-    assert text.get_text() == "the one seed: no interval"
-    for bar in ax.containers:
-        assert not np.isfinite(bar.lines[2][0].get_segments()).any(axis=1).all()
 
 
 @pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)

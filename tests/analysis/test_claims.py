@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,16 @@ import pytest
 from conftest import ROOT, analyse
 from made import GROUP, around, made
 
-from analysis.figures.forest import forest, lines
-from analysis.load import Study, by_group, with_pools
+from analysis.figures.compared import lines
+from analysis.figures.forest import forest
+from analysis.groups import by_group, with_pools
 from analysis.statistics import claims, contrasts
-from analysis.statistics.claims import MEASURES, Part, decide, judge, list_claims, specificity
+from analysis.statistics.claims import Part, list_claims
 from analysis.statistics.comparisons import MARGINS, against_reference, answers, verdict
+from analysis.statistics.measures import MEASURES, specificity
 from analysis.statistics.stats import Difference
+from analysis.statistics.verdicts import decide, judge
+from analysis.study import Study
 from analysis.tables.notes import notes
 from experiments.records.parsing import ConfigError
 from experiments.study.grid import PLAIN, list_grids
@@ -82,7 +87,7 @@ def test_costs_are_quotients_and_need_no_interval():
 
 @pytest.mark.parametrize(
     "change",
-    [{"demonstration": True}, {"dataset": "synthetic"}, {"settings": {"recipe.lr": 0.5}}],
+    [{"demonstration": True}, {"dataset": "cifar10_mini"}, {"settings": {"recipe.lr": 0.5}}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_proves_nothing_feeds_no_claim(change):
@@ -224,12 +229,15 @@ def test_what_diverges_is_judged_by_fishers_test(lost, word):
     assert verdict(study, PLAIN).startswith(word)
 
 
-@pytest.mark.parametrize("state", ["missing", "damaged", "other data", "failed"])
-def test_a_lost_run_decides_nothing(state):
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [("missing", "are missing"), *((s, "were lost") for s in ("damaged", "other data", "failed"))],
+)
+def test_a_run_without_a_result_decides_nothing(state, why):
     study = made("control", {PLAIN: around(12.0)})
     assert verdict(study, PLAIN) == "worse"
     study.runs.loc[(study.runs.row == PLAIN) & (study.runs.seed == 0), "state"] = state
-    assert verdict(study, PLAIN) == "not decided: runs were lost"
+    assert verdict(study, PLAIN) == f"not decided: runs {why}"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +246,11 @@ def test_a_lost_run_decides_nothing(state):
         ("minus: no SE", "minus: no such row", "the study 'control' has no row 'no such row'"),
         ("grid: stage", "grid: stages", "study 'stages'"),
         ("[cifar10, resnet29b, medium]", "[cifar9, resnet29b, medium]", "cifar9"),
+        ("who: SE,", "whom: SE,", "unknown key 'comparisons.0.whom': did you mean 'who'"),
+        ("over: [2, 4, 8, 16, 32]", "over: [2, 5]", "no row 'r = 5'"),
+        ("over: [2, 4, 8, 16, 32]", "over: [2]", "two numbers or more"),
+        ('"r = {:,}"', '"r = 2"', "needs a place for the number, {:,}"),
+        ('"r = {:,}"', '"r = {:,} {x}"', "has no row 'r = 2 {x}'"),
         ("[cifar10, resnet29b, medium]", "[cifar10, resnet29b, mediums]", "mediums"),
     ],
 )
@@ -285,6 +298,14 @@ def test_class_specificity_is_that_of_the_gates_beyond_what_they_look_at():
 
 def test_margins_were_set_for_both_data_sets():
     assert MARGINS == {"cifar10": 0.5, "cifar100": 1.0}
+
+
+def test_the_pages_own_counts_are_those_of_the_code():
+    text = (ROOT / "docs" / "results.md").read_text()
+    papers = sum(not claim.is_ours for claim in list_claims())
+    assert f"in {papers} statements" in text and len(list_claims()) == papers + 1
+    said = re.search(r"\(± ([\d.]+) points\s+on CIFAR-10, ± ([\d.]+) on CIFAR-100\)", text)
+    assert tuple(map(float, said.groups())) == (MARGINS["cifar10"], MARGINS["cifar100"])
 
 
 def test_the_forest_names_a_row_without_a_number_and_leaves_out_what_is_not_trained():

@@ -9,9 +9,9 @@ import pytest
 from made import made
 from scipy import stats
 
-from analysis.load import Study
 from analysis.statistics.effects import effects, factors, notes
 from analysis.statistics.stats import moderate, pool
+from analysis.study import Study
 
 
 def crossed(random: np.random.Generator, seeds: int) -> Study:

@@ -10,12 +10,14 @@ from functools import cache
 import pytest
 from conftest import ROOT
 
-from analysis.figures.forest import lines
-from analysis.load import Study, by_group, find_studies
-from analysis.page import answer, readme
-from analysis.statistics.claims import Verdict, judge
+from analysis.figures.compared import lines
+from analysis.groups import by_group
+from analysis.page import answer, opening, readme
+from analysis.read import find_studies
 from analysis.statistics.comparisons import answers, shown
-from experiments.records.study_file import read_studies
+from analysis.statistics.verdicts import Verdict, judge
+from analysis.study import Study
+from experiments.records.studies import read_studies
 from experiments.study.grid import PLAIN
 
 HOME = ROOT / readme.HOME
@@ -49,12 +51,12 @@ def in_tables(studies: list[Study]) -> Iterator[Place]:
         name = f"tables/{study.name}"
         of_csv = {x["row"]: x for x in csv.DictReader(text_of(f"{name}.csv").splitlines())}
         section = text_of("report.html").split(f'<section id="{study.name}">')[1]
-        cells = section.split("</table>")[0].replace("\n", "").replace("<tr>", "\n")
+        cells = re.sub("<tr[^>]*>", "\n", section.split("</table>")[0].replace("\n", ""))
         for row, reference in study.references.items():
             where = study, row, reference
             yield "md", *where, line_of(row, text_of(f"{name}.md"), r"\| ", r"\|")
             yield "tex", *where, line_of(row, plain(text_of(f"{name}.tex")), " ", "&")
-            yield "report", *where, line_of(row, cells, r"\s*<td class=\"\">", "</td>")
+            yield "report", *where, line_of(row, cells, r"\s*<th scope=\"row\">", "</th>")
             ends = [float(of_csv[row][f"difference{end}"]) for end in ("", "_low", "_high")]
             numbers = "{:+z.2f} [{:+z.2f}, {:+z.2f}]".format(*ends)
             yield "csv", *where, f"{numbers} {of_csv[row]['verdict']}"
@@ -69,8 +71,8 @@ def in_forest(studies: list[Study]) -> Iterator[Place]:
 
 
 def in_opening(first: Study) -> Iterator[Place]:
-    named = answer.rows_of(first)
-    for network, what in answer.ROWS.items():
+    named = opening.rows_of(first)
+    for network, what in opening.ROWS.items():
         if network in named and network != PLAIN:
             row, plain = named[network], named[PLAIN]
             yield (
@@ -127,7 +129,7 @@ def test_each_pair_has_one_difference_interval_and_verdict_wherever_it_stands():
     """Pages, report, every .md, .tex and .csv, the claims and the forest plot's data, as kept."""
     studies = find_studies(HOME, [])
     group = answer.headline(studies)
-    first = answer.first_of(by_group(studies)[group])
+    first = opening.first_of(by_group(studies)[group])
     with_words = [
         *in_tables(studies), *in_forest(studies), *in_opening(first), *in_sentences(studies)
     ]  # fmt: skip
@@ -140,7 +142,7 @@ def test_each_pair_has_one_difference_interval_and_verdict_wherever_it_stands():
             words[cells].add(word)
     assert {pair: found for pair, found in numbers.items() if len(found) > 1} == {}
     assert {pair: found for pair, found in words.items() if len(found) > 1} == {}
-    named = answer.rows_of(first)
+    named = opening.rows_of(first)
     pair = tuple(sorted(first.cells[named[name]] for name in ("SE", PLAIN)))
     everywhere = {"md", "tex", "csv", "report", "forest", "opening", "sentence", "claims"}
     assert places[pair] == everywhere and words[pair] <= {"better", "worse"}

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.statistics.pool import SENSITIVITY, Pool
+from analysis.statistics.stats import pool
 
 CELLS = {"a": [4.0, 5.0, 6.0], "b": [1.0, 3.0, 5.0], "c": [2.0], "d": [7.0, 7.5], "none": []}
 POOL = Pool(CELLS)
@@ -79,3 +80,9 @@ def test_a_cell_is_wide_from_four_times_the_pools_variance_on(times, is_wide):
 
 def test_the_other_priors_are_welchs_and_half_and_twice_ours():
     assert SENSITIVITY == (0, 8 / 2, 8 * 2)
+
+
+def test_a_spread_is_known_unless_the_numbers_tie_but_for_rounding():
+    assert pool([[1.0, 1.0 + 1e-5], [2.0]]).is_known
+    assert not pool([[1.0, 1.0 + 1e-12], [2.0]]).is_known
+    assert not pool([[1.0], [2.0]]).is_known

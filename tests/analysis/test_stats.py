@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from analysis.statistics import stats
+from analysis.statistics import seeds, stats
 from analysis.statistics.pool import Pool
 from benchmarks import fixed, simulated
 
@@ -71,8 +71,8 @@ def test_one_more_seed_falls_into_the_prediction_interval_as_often_as_it_says(n)
 @pytest.mark.parametrize(("n", "cells"), [(2, 40), (3, 40), (10, 40), (3, 2), (4, 7)])
 def test_the_smallest_difference_is_found_with_the_power_it_states(n, cells, is_watched):
     random, studies = np.random.default_rng(n), 600
-    plan = stats.Plan(0.2, cells, is_watched)
-    shift, found = stats.smallest_difference(plan, n), 0
+    plan = seeds.Plan(0.2, cells, is_watched)
+    shift, found = seeds.smallest_difference(plan, n), 0
     for _ in range(studies):
         values = random.normal(0, 0.2, (cells, n))
         pooled = stats.pool(values)
@@ -85,9 +85,9 @@ def test_what_seeds_can_see_agrees_with_the_textbook():
     # For a known spread 2.8016 standard errors; with few degrees of freedom a little more.
     for n in (3, 10):
         known = 2.8016 * 0.2 * math.sqrt(2 / n)
-        assert known < stats.smallest_difference(stats.Plan(0.2), n) < 1.1 * known
+        assert known < seeds.smallest_difference(seeds.Plan(0.2), n) < 1.1 * known
     # Two cells of three alone: Student's t with 4 degrees, as in any table of power.
-    two = stats.smallest_difference(stats.Plan(1.0, cells=2), 3) * math.sqrt(3 / 2)
+    two = seeds.smallest_difference(seeds.Plan(1.0, cells=2), 3) * math.sqrt(3 / 2)
     t = scipy_stats.t.ppf(0.975, 4)
     assert scipy_stats.nct.sf(t, 4, two) + scipy_stats.nct.cdf(-t, 4, two) == pytest.approx(0.8)
 
@@ -96,9 +96,9 @@ def test_test_images_alone_move_a_difference():
     random = np.random.default_rng(0)
     wrong = random.binomial(10_000, 0.3, (2, 20_000)) / 100
     spread = np.quantile(abs(wrong[0] - wrong[1]), 0.95)
-    assert stats.sampling_difference(30, 10_000) == pytest.approx(spread, rel=0.03)
+    assert seeds.sampling_difference(30, 10_000) == pytest.approx(spread, rel=0.03)
     by_hand = 1.959964 * 0.648074  # 100 sqrt(2 0.3 0.7 / 10,000)
-    assert stats.sampling_difference(30, 10_000) == pytest.approx(by_hand, rel=1e-5)
+    assert seeds.sampling_difference(30, 10_000) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_pooled_spread_is_within_groups():
@@ -281,12 +281,12 @@ def test_the_boundary_is_as_narrow_at_ten_as_its_form_can_be(alpha):
     assert stats.boundary(1, alpha) == pytest.approx(width(eta, 1), rel=1e-5)
 
 
-@pytest.mark.parametrize("plan", [stats.Plan(0.2), stats.Plan(0.2, 5, is_watched=True)])
+@pytest.mark.parametrize("plan", [seeds.Plan(0.2), seeds.Plan(0.2, 5, is_watched=True)])
 @pytest.mark.parametrize("true", [0.5, 0.2, 0.1, 3.0])
 def test_so_many_seeds_are_enough_and_one_less_is_not(true, plan):
-    n = stats.seeds_for_difference(true, plan)
-    assert stats.smallest_difference(plan, n) <= true
-    assert n == 2 or stats.smallest_difference(plan, n - 1) > true
+    n = seeds.seeds_for_difference(true, plan)
+    assert seeds.smallest_difference(plan, n) <= true
+    assert n == 2 or seeds.smallest_difference(plan, n - 1) > true
 
 
 @pytest.mark.parametrize("n", [4, 9])
@@ -294,7 +294,7 @@ def test_likeness_is_found_with_the_power_it_states(n):
     """At the margin that n seeds just suffice for, in simulated studies of equal networks."""
     random = np.random.default_rng(n)
     margin = next(
-        m for m in np.arange(0.05, 2, 0.005) if stats.seeds_for_likeness(m, stats.Plan(0.2)) <= n
+        m for m in np.arange(0.05, 2, 0.005) if seeds.seeds_for_likeness(m, seeds.Plan(0.2)) <= n
     )
     a, b = random.normal(0, 0.2, (2, 4000, n))
     own = sum((8 * 0.04 + (n - 1) * x.var(1, ddof=1)) / (8 + n - 1) for x in (a, b))

@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 from made import around, made
 from waiting import wait_for
 
-from analysis.load import find_studies
+from analysis.read import find_studies
 from analysis.statistics import contrasts
 from analysis.statistics.comparisons import pair
 from analysis.statistics.contrasts import read_contrasts
-from analysis.statistics.stats import Plan, contrast, pool, seeds_for_difference
+from analysis.statistics.seeds import Plan, seeds_for_difference
+from analysis.statistics.stats import contrast, pool
 from analysis.statistics.stopping import look, seeds_needed
 from analysis.tables.notes import notes
 from benchmarks import fixed, simulated, stopping, verdicts
 from experiments.records.files import write_json
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import Look, StudyFile, read_studies, write_study
+from experiments.records.studies import read_studies, write_study
+from experiments.records.study_file import Look, StudyFile
 from experiments.study.study import expand
 
 CONTROL = [one for one in read_contrasts().comparisons if one.grid == "control"]
@@ -95,7 +97,7 @@ def test_a_comparison_that_lost_a_run_waits_for_no_more(state):
     is_lost = (study.runs.row == "no SE") & (study.runs.seed == 0)
     study.runs.loc[is_lost, ["state", "test_error"]] = [state, math.nan]
     looks, needed = look(study, 30)
-    assert [one.verdict for one in looks[:2]] == ["not decided: runs were lost"] * 2
+    assert all(one.verdict.startswith("not decided: runs ") for one in looks[:2])
     assert "no SE" not in needed
 
 
@@ -152,8 +154,12 @@ def write_own(folder: Path, declares: str) -> str:
     [
         (["--decide"], "", "--decide: the grid 'own' declares no comparison"),
         (["--decide", "--until", "1"], "", "--decide and --until exclude each other"),
-        (["--decide", "--most-seeds", "2"], "", "most seeds 2: from 3 to 10,000 are allowed"),
-        (["--most-seeds", "some"], "", "'some' is not a whole number"),
+        (
+            ["--decide", "--most-seeds", "2"],
+            "",
+            "'MOST_SEEDS'): Input should be greater than or equal to 3",
+        ),
+        (["--most-seeds", "some"], "", "should be a valid integer"),
         (["--most-seeds", "9"], "", "--most-seeds 9 is only for --decide"),
         (["--until", "1", "--most-seeds", "9"], "", "--most-seeds 9 is only for --decide"),
         (

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,24 +11,12 @@ import torch
 from conftest import ROOT, call, tiny_words
 
 from experiments.records.parsing import ConfigError
+from experiments.study.own_code import rows_of
 from experiments.study.study import expand
 from senet.block import SQUEEZES
-from senet.custom import TABLES, check_own, load_own
+from senet.custom import check_own, load_own
 
 ON = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke"}
-
-
-@pytest.fixture(autouse=True)
-def tables_as_before() -> Iterator[None]:
-    """Rows that a test adds are for that test alone: another one trains every row there is."""
-    before = {setting: dict(table) for setting, table in TABLES.items()}
-    yield
-    for setting, table in TABLES.items():
-        table.clear()
-        table.update(before[setting])
-    for name in [name for name in sys.modules if name.startswith("own_")]:
-        del sys.modules[name]
-
 
 SOURCE = (
     'from senet.block import SQUEEZES\n\nSQUEEZES["std_{n}"] = lambda pixels: pixels.std(1) * {k}\n'
@@ -53,9 +40,30 @@ def test_an_edited_operator_is_a_new_run_and_the_controls_are_not(tmp_path):
     write(tmp_path, "a", k=2.0)
     second = {c.label: c.config.id for c in expand(path, **ON).cells}
     assert first["std_a"] != second["std_a"]
-    shared = {c.label: c.config.id for c in expand("ratio", **ON).cells}
-    for control in ("no SE", "gate fixed at 1/2"):
-        assert first[control] == second[control] == shared[control]
+    shared = {c.label: c.config.id for c in expand("squeeze", **ON).cells}
+    for row in ("no SE", "gate fixed at 1/2", "avg"):  # which do not use it
+        assert first[row] == second[row] == shared[row]
+
+
+@pytest.mark.parametrize(
+    ("source", "rows"),
+    [
+        (SOURCE.format(n="a", k=1), {"std_a"}),
+        ("import senet.block as b\nb.GATES['avg'] = b.GATES['sigmoid']", {"avg"}),
+        ("class A:\n    def f(self):\n        self.x = 1\nGATES['a'] = GATES['b'] = A", {"a", "b"}),
+        ("x = 'no row'", set()),
+        ("for n in 'ab':\n    GATES[n] = f", None),
+        ("GATES.update(a=f)", None),
+        ("from senet.block import GATES as g\ng['a'] = f", None),
+        ("t = GATES\nt['a'] = f", None),
+        ("import senet\nsenet.block.SqueezeExcite = f", None),
+        ("from senet import block\nvars(block)['GATES']['a'] = f", None),
+        ("from senet.block import *", None),
+        ("GATES['a'] = (", None),
+    ],
+)
+def test_the_rows_of_a_file_are_read_off_its_text_or_taken_for_all(source, rows):
+    assert rows_of(source) == (None if rows is None else frozenset(rows))
 
 
 @pytest.mark.slow

@@ -1,71 +1,27 @@
 """The fused step against the plain one: module by module, with torch's own batch norm."""
 
-import ctypes
-import os
-import shutil
-import subprocess
-import sys
 from copy import deepcopy
-from functools import cache
 from itertools import product
-from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, tiny
+from conftest import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_builds import BUILDS, DTYPES, maps, of_build, plainly
 from torch import nn
 
-from experiments.commands import run as runner
-from experiments.plan.torch_process import compile_step
-from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import read_result
-from experiments.train import environment, train
-from experiments.train.environment import pick_precision, pick_step, processor, provenance
+from experiments.train import train
+from experiments.train.environment import pick_precision
 from experiments.train.optimization import arithmetic, new_forward, train_step
 from senet import SEConfig, build
 from senet.block import SqueezeExcite
 from senet.fast import kernels
 from senet.fast.fused import fused, is_ours
 from senet.fast.passes import normalised
-
-DTYPES = list(kernels.TYPES)
-needs_avx2 = pytest.mark.skipif(
-    not environment.FASTER_FUSED & processor()[1], reason="`auto` is plain on this processor"
-)
-
-# Instructions, one set for each width of vectors -> the flags of a processor that has them.
-INSTRUCTIONS = {
-    "native": set(),
-    "x86-64-v3": {"avx2", "fma", "bmi2", "f16c"},
-    "x86-64-v2": {"sse4_2", "popcnt"},
-}
-BUILDS = [
-    (compiler, march)
-    for compiler in ("c++", "clang++")
-    for march, flags in INSTRUCTIONS.items()
-    if shutil.which(compiler) and flags <= processor()[1]
-]
-
-
-@cache
-def built(compiler: str, march: str) -> ctypes.CDLL:
-    return ctypes.CDLL(kernels.compiled([compiler], march))
-
-
-def of_build(build: tuple[str, str]):
-    """Computes with the kernels of another compiler or other instructions."""
-    return patch.object(kernels, "library", lambda: built(*build))
-
-
-def maps(*shape: int, dtype=torch.float64, **options) -> torch.Tensor:
-    x = 3 * torch.randn(shape, dtype=torch.float64) + 1
-    x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-    return x.requires_grad_(**options)
 
 
 def parts(
@@ -80,17 +36,8 @@ def parts(
     return norm, SqueezeExcite(channels, SEConfig(squeeze=squeeze, ratio=4)).to(dtype)
 
 
-def plainly(x, norm, block, shortcut, relu):
-    y = x if norm is None else norm(x)
-    y = y if block is None else block(y)
-    y = y if shortcut is None else y + shortcut
-    return y.relu() if relu else y
-
-
 MODES = ["training", "evaluation", "no norm"]
 KINDS = list(product(MODES, [None, "avg", "max", "avgmax"], [False, True], [False, True]))
-
-
 ALL_KINDS = [(BUILDS[0], *kind) for kind in KINDS]
 ALL_BUILDS = [
     (build, "training", *kind)
@@ -203,20 +150,6 @@ def test_what_is_not_a_number_stays_so():
     assert y[:, 3].isnan().all() and y.isnan().sum() == 8
 
 
-@given(
-    st.sampled_from(BUILDS),
-    st.lists(st.floats(width=32, allow_nan=False), min_size=16, max_size=16),
-)
-def test_bf16_is_rounded_as_by_torch(build, numbers):
-    scale, zeros, ones = torch.tensor([numbers]), torch.zeros(16), torch.ones(16)
-    one = torch.ones(1, 16, 1, 1, dtype=torch.bfloat16)
-    out = torch.empty_like(one)
-    with of_build(build):
-        maps = {"x": one, "mean": zeros, "inverse": ones, "weight": scale, "bias": zeros}
-        kernels.call("combine", **maps, y=out)  # 1 * scale + 0
-    assert torch.equal(out.view(1, 16), (scale + 0).bfloat16())
-
-
 NETWORKS = [
     ("resnet20", {}),
     ("resnet20", {"se": SEConfig()}),
@@ -270,14 +203,15 @@ def test_what_it_covers_is_computed_by_it(monkeypatch, name, position, groups):
         if isinstance(module, nn.BatchNorm2d | SqueezeExcite | nn.ReLU):
             module.register_forward_hook(lambda module, *_: pytest.fail(str(module)))
     fused(model)(torch.randn(2, 3, 32, 32)).sum().backward()
-    assert {name: seen.count(name) for name in seen} == dict.fromkeys(
-        ("measure", "combine", "reduce", "spread"), groups
-    )
+    blocks = sum(isinstance(module, SqueezeExcite) for module in model.modules())
+    wanted = dict.fromkeys(("measure", "combine", "reduce", "spread"), groups)
+    wanted |= dict.fromkeys(("excite", "excite_back"), blocks)
+    assert {name: seen.count(name) for name in seen} == wanted
     seen.clear()
     with torch.no_grad():
         fused(model).eval()(torch.randn(2, 3, 32, 32))
-    blocks = sum(isinstance(module, SqueezeExcite) for module in model.modules())
-    assert (seen.count("combine"), seen.count("measure"), len(set(seen))) == (groups, blocks, 2)
+    wanted = {"measure": blocks, "excite": blocks, "combine": groups}
+    assert {name: seen.count(name) for name in seen} == wanted
 
 
 def test_a_block_that_looks_at_each_pixel_is_not_covered():
@@ -312,28 +246,6 @@ def test_a_training_has_the_curve_of_the_plain_one_up_to_rounding(name):
         assert (ours - truth).abs().mean() <= 1.5 * (plain - truth).abs().mean(), each
 
 
-AARCH64 = "aarch64-linux-gnu-g++"
-
-
-@pytest.mark.skipif(
-    not (shutil.which(AARCH64) and shutil.which("qemu-aarch64")),
-    reason=f"needs {AARCH64} and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)",
-)
-def test_on_aarch64_every_pass_gives_the_numbers_of_this_processor(tmp_path):
-    """Of the passes of this processor, the other tests show that they are right."""
-    source, found = ROOT / "tests" / "kernels_check.cpp", []
-    for compiler, march, starts in (("c++", "native", []), (AARCH64, "armv8-a", ["qemu-aarch64"])):
-        made = str(tmp_path / compiler)
-        flags = [f"-march={march}", *(flag for flag in kernels.FLAGS if flag != "-shared")]
-        flags += ["-O1", "-static"]  # -O3 takes three times as long
-        subprocess.run([compiler, *flags, str(source), "-o", made], check=True)
-        done = subprocess.run([*starts, made], capture_output=True, check=True)
-        found.append(np.array(done.stdout.split(), float))
-    here, there = found
-    assert there[0] == 16  # bytes of a vector
-    np.testing.assert_allclose(there[1:], here[1:], rtol=1e-5, atol=1e-5)
-
-
 def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float]:
     recipe = {"step": step, "precision": precision, "epochs": 6, "batch_size": 16}
     config = tiny(se={"ratio": 4}, recipe=recipe, seed=seed)
@@ -351,102 +263,7 @@ def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float
 )
 def test_a_training_in_bf16_ends_among_plain_ones_of_five_seeds(tmp_path, data_dir):
     plain = [losses("plain", "bf16", seed, tmp_path, data_dir)[-1] for seed in range(5)]
-    ours = losses("fused", "bf16", 0, tmp_path, data_dir)[-1]
-    spread = max(plain) - min(plain)
-    assert min(plain) - spread / 2 <= ours <= max(plain) + spread / 2
-
-
-def fresh(code: str, **env: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | env,
-        capture_output=True, text=True,
-    )  # fmt: skip
-
-
-def test_no_compiler_means_the_plain_step_and_asking_for_the_other_is_refused():
-    code = (
-        "from experiments.train.environment import pick_step\n"
-        "print(pick_step('auto', 'cpu'))\n"
-        "pick_step('fused', 'cpu')\n"
-    )
-    done = fresh(code, CXX="/no/such/compiler")
-    assert done.stdout == "plain\n"
-    assert "recipe.step 'fused' needs a CPU and a C++ compiler" in done.stderr
-    assert "/no/such/compiler" in done.stderr
-
-
-BROKEN = {
-    "failed": "echo a name; [ $# = 1 ] || { echo 'kernels.cpp: error: too new' >&2; exit 1; }",
-    "hangs": "echo a name; [ $# = 1 ] || exec sleep 600",
-}
-
-
-@pytest.fixture
-def unbuilt(tmp_path, monkeypatch):
-    """Nothing compiled so far; the cache is an empty folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    kernels.built.cache_clear()
-    yield tmp_path
-    kernels.built.cache_clear()
-
-
-@needs_avx2
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [("failed", "failed: kernels.cpp: error: too new"), ("hangs", "took more than 0.1 seconds"),
-     ("cache", "nothing can be compiled in"), ("words", "CXX cannot be read")],
-)  # fmt: skip
-def test_why_there_are_no_kernels_is_said_once_and_stands_in_the_record(
-    unbuilt, monkeypatch, kind, reason
-):
-    compiler = unbuilt / "compiler"
-    compiler.write_text(f"#!/bin/sh\n{BROKEN.get(kind, 'exec c++ $@')}\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", f"{compiler} '" if kind == "words" else str(compiler))
-    if kind == "hangs":
-        monkeypatch.setattr(kernels, "PATIENCE", 0.1)
-        monkeypatch.setattr(kernels, "version", lambda compiler: "a name")
-    if kind == "cache":  # a file in the way: not even root can write there
-        (unbuilt / "cache").write_text("")
-    said = []
-
-    def say(text, style):
-        said.append(text)
-
-    monkeypatch.setattr(runner, "prepare_step", compile_step)  # in this process
-    for _ in range(2):
-        runner.prepare("auto", "cpu", say)
-    assert len(said) == 1 and said[0].startswith("the step is plain, not fused: ")
-    assert reason in said[0] and "\n" not in said[0]
-    assert reason in provenance("cpu", "fp32", "plain", "auto")["kernels"]
-    with pytest.raises(ConfigError, match=reason):
-        pick_step("fused", "cpu")
-
-
-def test_the_record_names_the_kernels_that_trained():
-    path = kernels.compiled(["c++"])
-    found = provenance("cpu", "fp32", "fused", "auto")["kernels"]
-    assert found == f"{path.stem.removeprefix('kernels-')}, {kernels.version(['c++'])}"
-    assert provenance("cpu", "fp32", "plain", "plain")["kernels"] == "none: recipe.step is 'plain'"
-
-
-def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    whole = kernels.compiled(["c++"])
-    size = whole.stat().st_size
-    assert [path.name for path in whole.parent.iterdir()] == [whole.name]
-    assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
-
-
-@pytest.mark.parametrize(
-    ("flags", "step"),
-    [({"avx", "avx2", "fma"}, "fused"), ({"avx2", "avx512f"}, "fused"),
-     ({"sse2", "avx"}, "plain"), ({"asimd", "bf16"}, "plain"), (set(), "plain")],
-)  # fmt: skip
-def test_which_step_is_a_matter_of_the_instructions_and_not_of_a_clock(monkeypatch, flags, step):
-    monkeypatch.setattr(environment, "processor", lambda: ("a processor", flags))
-    assert pick_step("auto", "cpu") == step
-    assert pick_step("fused", "cpu") == "fused"  # whoever asks for it gets it
-    assert pick_step("plain", "cpu") == "plain" and pick_step("auto", "cuda:0") == "plain"
-    with pytest.raises(ConfigError, match="compiler"):
-        pick_step("fused", "cuda")
+    for number, each in enumerate(BUILDS):  # one for each width of vectors
+        with of_build(each):
+            ours = losses("fused", "bf16", 0, tmp_path / str(number), data_dir)[-1]
+        assert min(plain) <= ours <= max(plain), each

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +12,9 @@ import pytest
 from conftest import TINY, call, start, tiny, tiny_study, tiny_words, workers
 from waiting import wait_for
 
-from experiments.commands.run import follow
+from experiments.commands.session import follow
 from experiments.launch.events import Ended, Outcome
+from experiments.records import room
 from experiments.records.lock import hold, holder
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record, delete, find_run, load
@@ -50,7 +50,7 @@ REASONS = {
 def test_each_fault_ends_its_run_alone_and_says_why(tmp_path, data_dir):
     grid, results = faults.write(tmp_path, *REASONS, "nan"), tmp_path / "results"
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results)}
-    done = call("run", grid, *WORDS, "--patience", "10s", **there)
+    done = call("run", grid, *WORDS, "--patience", "30s", **there)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     found = runs(results)
@@ -101,7 +101,7 @@ def test_a_run_that_has_no_room_is_tried_again_with_fewer_neighbours(tmp_path, d
     assert "out of memory beside 1 more: again, with one less at a time" in done.stdout
     found = runs(results)
     assert {state(path) for path in found.values()} == {"done"}
-    same = [(found[gate] / "metrics.jsonl").read_bytes() for gate in ("crowded", "sigmoid")]
+    same = [(found[gate] / "metrics.jsonl").read_bytes() for gate in ("crowded", "slow")]
     assert same[0] == same[1]  # the threads were the same, and so are the bits
 
 
@@ -138,7 +138,7 @@ def test_only_failures_alike_and_at_the_start_stop_a_grid(tmp_path, kinds, keep_
 
 
 @pytest.mark.slow
-def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
+def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir, monkeypatch):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)]
@@ -146,6 +146,10 @@ def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, data_dir):
         pytest.skip("needs the right to mount a tmpfs")
     try:
         there = {"DATA_DIR": str(data_dir), "RESULTS": str(disk), "WORKERS": "1", "SEEDS": "2"}
+        done = call("run", "squeeze", *WORDS, **there)
+        assert done.returncode == 2 and not list(disk.glob("**/*.*"))
+        assert "no room: 10 runs need at least 12 MB, and 0.2 MB are free" in done.stderr
+        monkeypatch.setattr(room, "SMALLEST_RUN", 0)  # as if another had filled it meanwhile
         done = call("run", "squeeze", *WORDS, **there)
         assert done.returncode == 1
         assert "Traceback" not in done.stdout + done.stderr
@@ -241,19 +245,30 @@ def test_damaged_records_are_left_alone_and_named(tmp_path, data_dir):
     assert call("delete", name, RESULTS=str(tmp_path)).returncode == 0 and not plain.exists()
 
 
+# A clock that goes on by an hour once a file is there.
+AN_HOUR_LATER = """
+import time
+from pathlib import Path
+there = time.monotonic
+time.monotonic = lambda: there() + 3600 * Path({slept!r}).exists()
+"""
+
+
 @pytest.mark.slow
 def test_a_grid_that_was_put_to_sleep_is_not_taken_for_a_hang(tmp_path, data_dir):
-    there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
-    process = start("run", "squeeze", *LONG, "--patience", "5s", **there)
-    wait_for(lambda: len(workers(tmp_path, steps=1)) == 2)
+    slept, results = tmp_path / "slept", tmp_path / "results"
+    (tmp_path / "sitecustomize.py").write_text(AN_HOUR_LATER.format(slept=str(slept)))
+    there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "2"}
+    process = start("run", "squeeze", *LONG, **there, PYTHONPATH=str(tmp_path))
+    wait_for(lambda: len(workers(results, steps=1)) == 2)
     os.killpg(process.pid, signal.SIGSTOP)  # Ctrl-Z
-    time.sleep(6)  # longer than its patience, which is the point
-    seen = max(holder(path.parent).step for path in tmp_path.glob("runs/*/*/lock"))
+    slept.touch()
+    seen = max(holder(path.parent).step for path in results.glob("runs/*/*/lock"))
     os.killpg(process.pid, signal.SIGCONT)  # fg
-    wait_for(lambda: len(workers(tmp_path, steps=seen + 20)) == 2)  # both go on
+    wait_for(lambda: len(workers(results, steps=seen + 20)) == 2)  # both go on
     process.terminate()
     output, _ = process.communicate()
-    assert "hang" not in output and not list(tmp_path.glob("runs/*/*/error.txt"))
+    assert "hang" not in output and not list(results.glob("runs/*/*/error.txt"))
 
 
 def test_a_run_that_is_being_trained_is_not_deleted(tmp_path):

@@ -6,9 +6,11 @@
 import json
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -18,17 +20,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis import write
-from analysis.load import find_studies
+from analysis.read import find_studies
+from experiments.commands.look import look
 from experiments.commands.status import status_lines
 from experiments.data.datasets import load
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import read_studies
+from experiments.records.studies import read_studies
 from experiments.study.grid import GRIDS
 from experiments.study.study import expand
 
 FUZZ = settings(
     max_examples=int(os.environ.get("EXAMPLES", 15)),
-    deadline=10_000,  # a hang
+    deadline=None,  # other work on the machine takes time, too: `read_all` ends a hang
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 ODD = st.sampled_from([
@@ -50,7 +53,7 @@ def leaves(data, path=()):
 def put(data, path, value) -> None:
     for key in path[:-1]:
         data = data[key]
-    data[path[-1]] = value
+    data[path[-1]] = deepcopy(value)  # or it might come into itself
 
 
 @st.composite
@@ -83,12 +86,29 @@ def one_study(tmp_path_factory):
     return folder
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fails where a block takes more of the processor's time: it hangs."""
+
+    def fail(*_) -> None:
+        raise AssertionError(f"more than {seconds} s of the processor: it hangs")
+
+    before = signal.signal(signal.SIGPROF, fail)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+@within(60)
 def read_all(results: Path) -> None:
     """What `status`, `tables` and `claims` do; a refusal is one sentence."""
     before = set(results.parent.iterdir())
     try:
         studies = read_studies(results)
-        status_lines(studies, results)
+        status_lines([look(study, results) for study in studies], results)
         write.tables(found := find_studies(results, []), results)
         write.claims(found, results)
     except ConfigError as error:
@@ -157,6 +177,7 @@ def test_damaged_grids(tmp_path, damage, source):
     expand_it(tmp_path)
 
 
+@within(60)
 def expand_it(folder: Path) -> None:
     try:
         expand(str(folder / "own.yaml"), dataset="cifar10", recipe="smoke").record()
@@ -212,6 +233,9 @@ def test_one_unreadable_folder_stops_neither_status_nor_tables(one_study):
     try:
         [study] = find_studies(one_study, [])
         assert len(study.damaged) == 1 and str(folder) in study.damaged[0]
-        assert "1 damaged" in status_lines(read_studies(one_study), one_study)[0]
+        assert (
+            "1 damaged"
+            in status_lines([look(s, one_study) for s in read_studies(one_study)], one_study)[0]
+        )
     finally:
         folder.chmod(mode)

@@ -1,48 +1,34 @@
-"""The page that is written while a grid runs, in a real browser too, and `analysis browse`."""
+"""The page that is written while a grid runs, in a real browser too."""
 
-import html
 import json
-import os
 import queue
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import faults
+import followed
 import pytest
-from conftest import RECORDS, ROOT, analyse, start, tiny_words
+from browser import CHROMIUM, IN_BROWSER, SAFE
+from conftest import start, tiny_words
+from followed import NAME, runs, said, text_of
 from page import Page
 from waiting import wait_for
 
-from analysis.__main__ import offline_runs, open_in_browser
-from analysis.load import find_studies
 from analysis.page import live, progress, report
+from analysis.read import find_studies
 from experiments.launch.background import Message
 from experiments.records.lock import hold
-from experiments.records.study_file import read_studies
 
-NAME = "squeeze-cifar10-resnet29b-smoke"
+results = followed.results  # a fixture
 EVIL = "<script>document.title='owned'</script>"
 STARTED, EPOCH, ENDED, DRAWN = map(Message, ("started", "epoch", "ended", "drawn"))
-
-
-@pytest.fixture
-def results(tmp_path, monkeypatch) -> Path:
-    """The kept records of two studies, one seed of each, and no rest between two writes."""
-    monkeypatch.setattr(live, "REST", 0)
-    shutil.copytree(RECORDS, tmp_path / "results")
-    for path in (tmp_path / "results/studies").glob("*.json"):
-        if not path.name.startswith(("squeeze", "nosqueeze")):
-            path.unlink()
-        else:
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"seeds": 1}))
-    return tmp_path / "results"
 
 
 @contextmanager
@@ -60,24 +46,8 @@ def following(results: Path, told: list[str], *messages: Message) -> Iterator[qu
         thread.join()
 
 
-def text_of(results: Path) -> str:
-    path = results / "report.html"
-    return path.read_text() if path.exists() else ""
-
-
-def said(results: Path) -> str:
-    """The page's text as it is read."""
-    return " ".join(html.unescape(re.sub("<[^>]*>", " ", text_of(results))).split())
-
-
 def says(results: Path, sentence: str) -> Callable[[], bool]:
     return lambda: sentence in said(results)
-
-
-def runs(results: Path) -> dict[str, Path]:
-    """Label -> run of the followed study."""
-    [study] = [study for study in read_studies(results) if study.name == NAME]
-    return {row.label: results / "runs" / row.cell / "seed0" for row in study.rows}
 
 
 def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
@@ -102,7 +72,7 @@ def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
             shutil.copy(tmp_path / path.parent.name / "config.json", path)
         (failed / "error.txt").write_text("ValueError: a <b>reason</b>\n\nTraceback\n")
         shutil.copy(tmp_path / cut.parent.name / "metrics.jsonl", cut)
-        before = text_of(results).count("curves so far")
+        before = said(results).count("curves so far")
         with hold(now) as lock:
             (now / "metrics.jsonl").write_text((cut / "metrics.jsonl").read_text())
             facts = {"error": 61.25, "images_per_second": 1234.5, "seconds_left": 260.0}
@@ -113,7 +83,7 @@ def test_the_page_goes_with_the_grid_and_stays_as_it_ended(results, tmp_path):
             assert "45 %, epoch 3 61.2 % held-out error 1,234 images/s about 4 min left" in page
             assert "failed ValueError: a <b>reason</b>" in page
             assert "interrupted after 1 epochs" in page
-            assert before == text_of(results).count("curves so far") == 1
+            assert before == page.count("curves so far") == 1
             lock.write(step=100, steps=100)
             inbox.put(EPOCH)
             wait_for(says(results, "it reads the test set"))
@@ -133,12 +103,13 @@ def test_curves_of_runs_under_way_are_drawn_and_no_table_knows_of_them(results):
     [study] = find_studies(results, [NAME])
     assert not len(study.curves)
     assert len(progress.with_curves_so_far(study).curves) == 5
-    page = progress.Page(results, [NAME], print)
-    page.write("under way")
-    first = page.drawn[NAME]
-    page.write("under way")
-    assert page.drawn[NAME] is first  # not drawn again
-    assert f"data:image/png;base64,{first[1].data}" in text_of(results)
+    progress.Page(results, [NAME], print).write("under way")
+    page = Page(text_of(results))
+    so_far, known = (page.data["studies"][name] for name in (f"so-far-{NAME}", NAME))
+    assert [line["held"] for line in so_far["curves"]] == [82.0] * 5 and known["curves"] == []
+    assert (
+        "epoch 1 " in said(results) and said(results).count(" 82.0 ") == 5
+    )  # without scripts, too
 
 
 def test_what_piles_up_is_one_write(results, monkeypatch):
@@ -188,28 +159,8 @@ def test_what_is_broken_is_told_once_and_does_not_cost_the_page(results):
     assert len(told) == 5 and "report.html" in told[-1].partition(": ")[2]
 
 
-@pytest.mark.parametrize(
-    ("module", "without"),
-    [("live", {"torch", "wandb", "pandas", "matplotlib"}),
-     ("progress", {"torch", "wandb"})],
-)  # fmt: skip
-def test_start_up_is_light(module, without):
-    code = f"import sys, analysis.page.{module}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert loaded.returncode == 0 and not without & set(loaded.stdout.split())
-
-
-# -- in a browser ------------------------------------------------------------------------------
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-IN_BROWSER = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
-
-
 def chromium(profile: Path, *words: str) -> list[str]:
-    safe = ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    return [CHROMIUM, *safe, f"--user-data-dir={profile}", *words]
+    return [CHROMIUM, *SAFE, f"--user-data-dir={profile}", *words]
 
 
 def look(page: Path, profile: Path) -> tuple[str, list[str]]:
@@ -236,20 +187,19 @@ def test_it_would_be_seen_if_a_page_fetched_something(tmp_path):
 @pytest.mark.slow
 @IN_BROWSER
 def test_an_open_page_goes_with_a_real_grid_to_its_end(tmp_path, data_dir):
-    results, grid = tmp_path / "results", tmp_path / "own.yaml"
-    cells = [{"se.ratio": [4], "label": EVIL}]
-    grid.write_text(json.dumps({"title": EVIL, "controls": ["plain"], "cells": cells}))
+    results, waits = tmp_path / "results", {"se.gate": ["waits"], "label": EVIL}
+    grid = faults.write_grid(tmp_path, EVIL, ["plain"], waits, title=EVIL)
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1", "SEEDS": "2"}
-    training = start("run", str(grid), *tiny_words(epochs=20), **there)
+    training = start("run", grid, *tiny_words(), **there)
     page, profile = results / "report.html", tmp_path / "tab"
     wait_for(page.exists)
     words = ("--remote-debugging-port=0", page.as_uri())
     with (tmp_path / "tab.log").open("wb") as log:
         tab = subprocess.Popen(chromium(profile, *words), stdout=log, stderr=log)
     try:
-        assert wait_for(lambda: "of 4 runs" in title(profile))
         wait_for(lambda: re.match("[1-4] of 4", title(profile)))  # nobody but the page reloads it
         dom, fetched = look(page, tmp_path / "profile")
+        (tmp_path / "mended").touch()
         output, errors = training.communicate()
         assert training.returncode == 0, output + errors
         wait_for(lambda: title(profile) == "Squeeze-and-Excitation, ablated")  # the whole report
@@ -283,84 +233,3 @@ def test_after_ctrl_c_the_page_says_how_far_it_went(tmp_path, data_dir):
     training.communicate()
     assert "As far as it went 0 of 5 runs are there" in said(tmp_path)
     assert not live.refreshes_itself(tmp_path / "report.html")
-
-
-# -- browse ------------------------------------------------------------------------------------
-
-
-def browse(results: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
-    return analyse("browse", "--results", str(results), *words, **nowhere | environment)
-
-
-@pytest.fixture
-def browser(tmp_path, monkeypatch) -> Path:
-    """A browser that notes what it is shown, in however much time it takes."""
-    monkeypatch.setattr("analysis.__main__.PATIENCE", 600.0)
-    path = tmp_path / "browser"
-    path.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path / "shown"}\n')
-    path.chmod(0o755)
-    return path
-
-
-def test_browse_opens_a_report_that_is_true(results, browser, tmp_path):
-    (results / "studies" / f"{NAME}.json").unlink()
-    (results / "report.html").write_text("an old one")
-    (results / "wandb/offline-run-1").mkdir(parents=True)
-    done = browse(results, BROWSER=str(browser))
-    uri = (results / "report.html").as_uri()
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.splitlines() == [f"opened {uri}", offline_runs(results)]
-    assert (tmp_path / "shown").read_text() == f"{uri}\n"
-    page = Page(text_of(results))
-    drawn = len(list((results / "figures").glob("*.png")))
-    assert sum(link.startswith("data:image/png") for link in page.links) == drawn > 0
-
-
-def test_browse_leaves_a_page_that_refreshes_itself_alone(results, browser, tmp_path):
-    uri = (results / "report.html").as_uri()
-    [*_, run] = runs(results).values()
-    (run / "summary.json").unlink()
-    with hold(run):
-        done = browse(results)  # before the grid's own process has written a page
-        assert done.returncode == 0 and f"the report is {uri}\n" in done.stdout
-        assert "4 of 5 runs are there : 4 done, 1 running." in said(results)
-        assert live.refreshes_itself(results / "report.html")
-        before = text_of(results)
-        done = browse(results, BROWSER=str(browser))
-        assert done.stdout.startswith(f"opened {uri}\n") and text_of(results) == before
-        done = browse(results, "--no-open", BROWSER=str(browser))
-        assert done.stdout.startswith(f"the report is {uri}\n")
-    assert (tmp_path / "shown").read_text() == f"{uri}\n"
-
-
-def test_a_browser_that_stays_is_not_waited_for_and_one_that_fails_is_none(tmp_path, monkeypatch):
-    path, pid = tmp_path / "browser", tmp_path / "pid"
-    for word, patience, is_shown in (("sleep 1000", 0.5, True), ("exit 1", 600.0, False)):
-        monkeypatch.setattr("analysis.__main__.PATIENCE", patience)
-        path.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec {word}\n")
-        path.chmod(0o755)
-        monkeypatch.setenv("BROWSER", str(path))
-        assert open_in_browser(tmp_path / "report.html") == is_shown
-        if is_shown:
-            os.kill(int(wait_for(lambda: pid.exists() and pid.read_text())), signal.SIGKILL)
-
-
-def test_browse_without_a_study_is_one_sentence(tmp_path):
-    done = browse(tmp_path)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and "holds no study" in done.stderr
-    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
-
-
-def test_offline_runs_are_counted_and_named(tmp_path):
-    folder = tmp_path / "my results"
-    assert offline_runs(folder) == (
-        f"no runs were kept for W&B without a network in {folder / 'wandb'}"
-    )
-    for number in (1, 2):
-        (folder / f"wandb/offline-run-{number}").mkdir(parents=True)
-    assert offline_runs(folder) == (
-        f"2 runs were kept for W&B without a network in {folder / 'wandb'}: `.venv/bin/wandb leet "
-        f"'{folder / 'wandb'}'` browses them in the terminal, `make wandb-sync` sends them"
-    )

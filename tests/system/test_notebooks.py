@@ -55,6 +55,7 @@ def execute(name: str, folder: Path, temporary: Path, **environment: str):
         notebook, timeout=None, startup_timeout=600, kernel_name="python3", resources=where
     )
     own = {"TMPDIR": str(temporary), "IPYTHONDIR": str(temporary / "ipython")}
+    own["PYTHONPATH"] = str(ROOT)  # as `make notebook` sets it
     before = sorted(NOTEBOOKS.iterdir())
     client.execute(env=bare() | own | environment)
     assert sorted(NOTEBOOKS.iterdir()) == before  # it leaves nothing beside itself
@@ -71,6 +72,11 @@ def test_kept_outputs_are_whole_and_of_one_run(name):
     assert not [
         o for o in outputs(notebook) if o.output_type == "error" or o.get("name") == "stderr"
     ]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_notebook_finds_the_project_without_tricks(name):
+    assert "sys.path" not in "".join(cell.source for cell in code_cells(read(name)))
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -60,7 +60,7 @@ def test_a_node_that_dies_costs_a_resume_and_no_bit(tmp_path, data_dir, cluster)
     place, out = tmp_path / "place", tmp_path / "out"
     place.mkdir()
     sent = kept_data(digest_of_file(data_dir / "cifar10.npz"))
-    grid = faults.write_grid(tmp_path, "held, 4", [], faults.held(4, 8))
+    grid = faults.write_grid(tmp_path, "held, 4", [], faults.cells("held", 4, 8))
     words = tiny_words(epochs=8, train_images=32)
     words = ["run", grid, *words, "--checkpoint-every", "0s"]
     script = ALONE.format(

@@ -8,7 +8,7 @@ import slurm_daemons
 
 from benchmarks import size
 from benchmarks.records import ASKED
-from experiments.data.datasets import prepare_any
+from experiments.data.prepare import prepare_any
 from experiments.launch.slurm import squeue
 
 pytestmark = [
@@ -38,7 +38,7 @@ def test_planned_runs_are_sent_held_and_taken_back(tmp_path, monkeypatch):
     assert {(job.state, job.reason) for job in held} == {("PENDING", "JobHeldUser")}
     assert {job.state for job in after} == {"CANCELLED"} and len(held) == len(after) == size.ROW
     (sent, cpu, wall, memory), (_, *part, _) = found[size.RUN], found[size.SEND]
-    assert sent == size.ROW and 0 < part[0] < cpu and 0 < part[1] < wall and memory > 100
+    assert sent == size.ROW and 0 < part[0] < cpu and 0 < part[1] < wall and memory > 50
     assert not list(results.glob("runs/*"))  # none of them began
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import faults
 import pytest
 import slurm_daemons
-from conftest import ROOT, bare, call, start, tiny, tiny_words, write_grid
+from conftest import ROOT, bare, call, start, table_of, tiny, tiny_words, write_grid
 from waiting import wait_for
 
+from experiments.commands.look import look
 from experiments.commands.status import status_lines
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Progressed
@@ -27,7 +28,7 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record, load
 from experiments.records.results import read_result
 from experiments.records.states import state
-from experiments.records.study_file import read_studies
+from experiments.records.studies import read_studies
 from experiments.train.train import train
 
 pytestmark = [
@@ -98,11 +99,10 @@ WAYS = {
 }
 
 
-def test_six_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
+def test_five_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, there, data_dir):
     results, words, disturbed = Path(there["RESULTS"]), tiny_words(epochs=6), {}
-    raises, last = ({"se.gate": gate, "se.ratio": [4]} for gate in ("raises", "sigmoid"))
-    cells = raises, faults.held(2, 4, 8, 16), last
-    grid = faults.write_grid(tmp_path, "sigmoid, 4", [], *cells)
+    cells = faults.cells("held", 2, 4, 8, 16), faults.cells("raises", 4)
+    grid = faults.write_grid(tmp_path, "held, 4", [], *cells)
     driver = start("run", grid, *words, **there)
     for way, command in WAYS.items():
 
@@ -121,25 +121,24 @@ def test_six_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, t
     (tmp_path / "mended").touch()  # all of it is over soon
     output, errors = driver.communicate()
     assert driver.returncode == 1, output + errors
-    assert "sent: 6 runs as job" in output and "FAILED   raises, 4, seed 0" in output
+    assert "sent: 5 runs as job" in output and "FAILED   raises, 4, seed 0" in output
     assert "was cancelled, with a checkpoint" in output
     found = {row(path): path for path in results.glob("runs/*/seed*")}
     states = {name: state(path) for name, path in found.items()}
     cancelled = row(disturbed["cancelled"])
     expected = dict.fromkeys(found, "done") | {"raises, 4": "failed", cancelled: "cancelled"}
-    assert len(found) == 6 and states == expected
+    assert len(found) == 5 and states == expected
     assert "ZeroDivisionError: division by zero" in (found["raises, 4"] / "error.txt").read_text()
 
     shown = call("status", **there).stdout
-    assert "6 runs: 1 cancelled, 4 done, 1 failed" in shown
+    assert "5 runs: 1 cancelled, 3 done, 1 failed" in shown
     assert f"cancelled    {disturbed['cancelled'].parent.name}/seed0: after" in shown
 
     again = call("retry", grid, *words, **there)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "4 of 6 runs are there, 2 to train" in again.stdout
-    table = next(t for t in (results / "tables").glob("*.csv") if "interv" not in t.name)
-    rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 6 and all(0 <= float(row["test_error"]) < 100 for row in rows)
+    assert "3 of 5 runs are there, 2 to train" in again.stdout
+    rows = list(csv.DictReader(table_of(results, ".csv").open()))
+    assert len(rows) == 5 and all(0 <= float(row["test_error"]) < 100 for row in rows)
     for way, path in disturbed.items():  # each went on from a checkpoint, once
         resumed = json.loads((path / "env.json").read_text())["resumed"]
         assert len(resumed) == 1 and resumed[0]["step"] > 0, way
@@ -153,15 +152,16 @@ def test_six_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, t
 
 
 def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there):
-    grid = faults.write_grid(tmp_path, "held, 4", [], faults.held(4, 8))
-    results, words = Path(there["RESULTS"]), [grid, *tiny_words(epochs=8)]
-    there = {**there, "SEEDS": "2"}
+    grid = faults.write_grid(tmp_path, "waits, 4", [], faults.cells("waits", 4, 8, 16))
+    results, words = Path(there["RESULTS"]), [grid, *tiny_words()]
     before = arrays()
     driver = start("run", *words, **there)
     wait_for(lambda: training(results))
     driver.kill()
     driver.communicate()
-    lines = status_lines(read_studies(results), results, jobs=squeue.view(results))
+    jobs = squeue.view(results)
+    seen = [look(study, results, jobs=jobs) for study in read_studies(results)]
+    lines = status_lines(seen, results, jobs=jobs)
     job = (arrays() - before).pop()
     assert any(re.match(f"pending .* runs in job {job}", line) for line in lines), lines
     assert any(re.match(f"running .* step .*, job {job}_\\d", line) for line in lines), lines
@@ -182,7 +182,7 @@ def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there
     assert last.returncode == 0, last.stdout + last.stderr
     assert "sent:" not in "".join(seen) + output + last.stdout
     found = list(results.glob("runs/*/seed*"))
-    assert len(found) == 4 and arrays() - before == {job}
+    assert len(found) == 3 and arrays() - before == {job}
     for path in found:
         assert read_result(path).summary["state"] == "done"
         assert (path / "timings.jsonl").read_text().count("started") == 1

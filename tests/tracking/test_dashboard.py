@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT, with_changes
 
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import StudyFile, read_studies
+from experiments.records.studies import read_studies
+from experiments.records.study_file import StudyFile
 
 pytest.importorskip("wandb_workspaces")
 
@@ -157,8 +158,9 @@ def test_a_report_tells_each_study_and_shows_it():
 def test_a_report_warns():
     usable = with_changes(RATIO, demonstration=False, seeds=5)
     assert blocks_of([usable], "callout-block") == []
-    said = text_of(blocks_of([with_changes(usable, dataset="synthetic", seeds=1)], "callout-block"))
-    assert "SYNTHETIC" in said and "ONE SEED" in said
+    mini = with_changes(usable, dataset="cifar10_mini", seeds=1)
+    said = text_of(blocks_of([mini], "callout-block"))
+    assert "CIFAR-10 mini" in said and "ONE SEED" in said
     assert "DEMONSTRATION" in text_of(blocks_of([RATIO], "callout-block"))
 
 
@@ -199,13 +201,18 @@ class Service(BaseHTTPRequestHandler):
             return self.reply({})
         body = json.loads(content)
         if self.path == "/forget":
-            return self.reply(self.views.pop(body["id"]) and {})
+            name = body["link"].partition("nw=")[2]
+            [gone] = [key for key, view in self.views.items() if name in view["name"]]
+            return self.reply(self.views.pop(gone) and {})
         self.reply({"data": self.answer(body["query"], body.get("variables") or {})})
 
     def answer(self, query: str, values: dict) -> dict:
         for word, give in {
             "upsertView": self.save,
             "SpecificReport": lambda values: {"view": self.views.get(values["reportId"])},
+            "allViews": lambda values: {"project": {"allViews": {"edges": [
+                {"node": view} for view in self.views.values()
+                if view["name"] == values["viewName"]]}}},
             "GetProjects": lambda values: {"models": {"edges": [], "pageInfo": {
                 "endCursor": "", "hasNextPage": False}}},
             "upsertModel": lambda values: {"upsertModel": {"project": {"id": "p"}, "model": {
@@ -221,8 +228,9 @@ class Service(BaseHTTPRequestHandler):
     def save(self, values: dict) -> dict:
         view = values.get("id") or f"VmlldzoxMD{len(self.saved):02}"
         self.saved.append((values.get("id"), values["type"]))
-        self.views[view] = values | {"id": view}
         project = {"id": "p", "name": values["projectName"], "entityName": values["entityName"]}
+        times = dict.fromkeys(("createdAt", "updatedAt"), "2026-01-01T00:00:00")
+        self.views[view] = values | {"id": view, "project": project} | times
         kept = {key: values[key] for key in ("name", "displayName", "description", "type", "spec")}
         return {"upsertView": {"view": kept | {"id": view, "project": project}, "inserted": True}}
 
@@ -254,8 +262,8 @@ from tracking.dashboard import publish
 results, url = Path(sys.argv[1]), sys.argv[2]
 note = results / "wandb" / "dashboard.json"
 links = [publish(results, "me", "senet"), publish(results, "me", "senet")]
-gone = json.loads(note.read_text())["me/senet"]["ratio-cifar10-resnet29b-smoke"][0]
-urllib.request.urlopen(url + "/forget", json.dumps({"id": gone}).encode())
+gone = json.loads(note.read_text())["me/senet"]["ratio-cifar10-resnet29b-smoke"]
+urllib.request.urlopen(url + "/forget", json.dumps({"link": gone}).encode())
 links.append(publish(results, "me", "senet"))
 print(json.dumps(links))
 """

@@ -1,90 +1,26 @@
-"""W&B with its real library: without a network, with servers on 127.0.0.1, and not at all."""
+"""A grid with W&B's real library: without a network, with servers on 127.0.0.1, and not at all."""
 
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from queue import Queue
 
 import pytest
-import wandb
-from conftest import (
-    RECORDS,
-    ROOT,
-    analyse,
-    bare,
-    call,
-    start,
-    tiny_study,
-    tiny_words,
-    with_changes,
-    workers,
-    write_grid,
-)
+import wandb_runs
+from conftest import ROOT, bare, call, start, tiny_words, workers, write_grid
 from waiting import wait_for
-from wandb_server import KEY, Server, UselessServer
+from wandb_runs import folders, history, inspect, merged, run_of, sync
+from wandb_server import Server, UselessServer
 
-from experiments.launch.background import BackgroundProcess, Message
-from experiments.records.parsing import ConfigError
 from experiments.records.record import Record, load
 from experiments.records.results import read_result
 from experiments.train.train import train
-from tracking import mirror as tracking
-from tracking.live import Follower, pick_mode
-from tracking.sent import Told, figures_of, note, run_id, state_of, study_id
 
-KINDS = ["refuses", "hangs", "drops", "denies"]
+home = wandb_runs.home  # a fixture
 PATIENT = 600.0  # seconds: however busy the machine is
-
-
-@pytest.fixture
-def home(tmp_path) -> Iterator[dict[str, str]]:
-    """W&B's own folders, away from the user's, with no key in any of them."""
-    names = ("WANDB_CONFIG_DIR", "HOME")
-    yield {name: str(tmp_path / "home") for name in names} | {"NETRC": str(tmp_path / "netrc")}
-    wandb.teardown()  # it would remember this test's server
-
-
-@pytest.fixture
-def no_key(home, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    for name, value in home.items():
-        monkeypatch.setenv(name, value)
-
-
-def inspect(folder: Path) -> list[dict]:
-    """What W&B's own reader finds in the folder of a run."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def history(records: list[dict]) -> list[dict]:
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
-
-
-def merged(records: list[dict], kind: str) -> dict:
-    found = {}
-    for record in records:
-        if record["type"] == kind:
-            found |= record[kind].get("update", {})
-    return found
-
-
-def run_of(records: list[dict]) -> dict:
-    return next(record["run"] for record in records if record["type"] == "run")
-
-
-def folders(results: Path, kind: str = "*-seed*") -> list[Path]:
-    return sorted((results / "wandb").glob(f"offline-run-{kind}"))
 
 
 def words_of(tmp_path: Path, data_dir: Path, **changes) -> list[str]:
@@ -187,103 +123,6 @@ def test_a_run_that_was_killed_and_went_on_is_one_run(tmp_path, data_dir, home, 
         is_told(results, inspect(folder))
 
 
-def sync(results: Path, home: dict[str, str], *words: str, status=0, **environment: str) -> str:
-    done = call("wandb-sync", "--results", str(results), *words, **home, **environment)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
-
-
-@pytest.fixture
-def some_records(tmp_path) -> Path:
-    """Two finished runs of the kept records, and one study of them with its tables."""
-    results = tmp_path / "results"
-    [source] = (RECORDS / "studies").glob("ratio-*")
-    study = json.loads(source.read_text())
-    study["rows"] = [row for row in study["rows"] if row["label"] in ("no SE", "r = 16")]
-    (results / "studies").mkdir(parents=True)
-    (results / "studies" / source.name).write_text(json.dumps(study))
-    for row in study["rows"]:
-        target = results / "runs" / row["cell"] / "seed0"
-        shutil.copytree(RECORDS / "runs" / row["cell"] / "seed0", target)
-    assert analyse("tables", "--results", str(results)).returncode == 0
-    return results
-
-
-@pytest.mark.slow
-def test_sync_replays_records_once_and_again_without_duplicates(some_records, home):
-    finished = [p.parent for p in some_records.glob("runs/*/*/summary.json")]
-    listed = sync(some_records, home, "--dry-run")
-    assert listed.count("  missing  ") == len(finished) + 1 and not folders(some_records)
-    with Server() as server:
-        told = sync(some_records, home, **server.environment, WANDB_MODE="offline")
-        assert f"{len(finished) + 1} of {len(finished) + 1} runs are on W&B" in told
-        first = json.dumps(server.runs, sort_keys=True)
-        assert set(server.starts.values()) == {1}
-        assert "3 sent" in sync(some_records, home, **server.environment)
-        assert set(server.starts.values()) == {1}  # nothing was sent
-        [asked] = (some_records / "studies").iterdir()
-        study = json.loads(asked.read_text())
-        more = study | {"grid": "another", "name": "another"}
-        (some_records / "studies" / "another.json").write_text(json.dumps(more))
-        assert "2 missing, 1 sent" in sync(some_records, home, "--dry-run")  # their tags are old
-        (some_records / "wandb/told" / f"{study_id(study['name'])}.json").unlink()
-        for folder in folders(some_records, "*analysis*"):
-            shutil.rmtree(folder)  # of this one nothing is left, as in a fresh clone
-        assert "3 missing" in sync(some_records, home, "--dry-run")
-        sync(some_records, home, **server.environment)
-        assert all(
-            run["tags"] == ["another", "ratio"]
-            for run in server.runs.values()
-            if run["jobType"] == "train"
-        )
-        assert set(server.starts.values()) == {2}
-        assert len(server.runs) == len(finished) + 1  # the same runs, with the same epochs
-        before = {name: run["history"] for name, run in json.loads(first).items()}
-        for name, run in server.runs.items():
-            assert [row["_step"] for row in run["history"]] == [
-                row["_step"] for row in before[name]
-            ]
-    for path in finished:
-        result = read_result(path)
-        run = server.runs[f"{result.config.id}-seed{result.config.seed}"]
-        epochs = [row for row in run["history"] if "val/error" in row]
-        assert [row["val/error"] for row in epochs] == [m["val_error"] for m in result.metrics]
-        assert run["groupName"] == result.config.cell and run["exitcode"] == 0
-        assert run["summary"]["test/error"] == result.summary["test_error"]
-        assert run["config"]["cell"] == result.config.cell
-
-
-@pytest.mark.slow
-def test_a_record_that_cannot_be_trusted_is_named_and_the_others_are_sent(some_records, home):
-    cut, broken = sorted(path.parent for path in some_records.glob("runs/*/*/summary.json"))
-    whole = (cut / "metrics.jsonl").read_text()
-    (cut / "metrics.jsonl").write_text("")
-    (broken / "config.json").write_text("x")
-    assert "config.json cannot be read" in sync(some_records, home, "--dry-run", status=1)
-    with Server() as server:
-        said = sync(some_records, home, status=1, **server.environment)
-        assert said.count("cannot be told") == 2 and "1 of 3 runs are on W&B" in said
-        assert list(server.starts) == [study_id(next((some_records / "studies").iterdir()).stem)]
-        (cut / "metrics.jsonl").write_text(whole)
-        assert "2 of 3 runs" in sync(some_records, home, status=1, **server.environment)
-
-
-def test_a_run_whose_record_is_damaged_is_not_noted_as_told(some_records, no_key):
-    tracking.prepare(some_records)
-    path = next(some_records.glob("runs/*/*/summary.json")).parent
-    (path / "predictions.npz").write_bytes(b"x")
-    with pytest.raises(ConfigError, match="edited, or cut short"):
-        tracking.Mirror(path, "offline").conclude()
-    assert not list((some_records / "wandb/told").iterdir())
-
-
-def test_sync_without_a_key_says_what_is_missing_and_ends_with_2(some_records, home):
-    done = call("wandb-sync", "--results", str(some_records), **home)
-    assert done.returncode == 2 and "wandb login" in done.stderr
-    assert done.stderr.count("\n") == 1 and not folders(some_records)
-
-
 @pytest.mark.slow
 def test_a_grid_is_told_live_where_there_is_a_key(tmp_path, data_dir, home):
     results = tmp_path / "results"
@@ -301,50 +140,6 @@ def test_a_grid_is_told_live_where_there_is_a_key(tmp_path, data_dir, home):
         assert run["summary"]["test/error"] == result.summary["test_error"]
         assert run["exitcode"] == 0
     assert "3 sent" in sync(results, home, **server.environment)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_server_of_no_use_costs_one_warning_and_no_record(
-    kind, some_records, no_key, monkeypatch
-):
-    """The background process, driven here with less patience than a user has."""
-    monkeypatch.setattr(tracking, "CONNECT", 1)
-    tracking.prepare(some_records)
-    paths = sorted(path.parent for path in some_records.glob("runs/*/*/summary.json"))
-    inbox, said = Queue(), []
-    for path in paths:
-        inbox.put(Message("started", path)), inbox.put(Message("ended", path))
-    inbox.put(None)
-    with UselessServer(kind) as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        assert not Follower(some_records, [], "auto", said.append).listen(inbox)
-    assert len(said) == 1 and "not to be reached" in said[0] and "wandb-sync" in said[0]
-    assert not list((some_records / "wandb/told").iterdir())
-
-
-def test_what_a_server_begins_to_refuse_is_kept_and_sent_later(
-    some_records, home, no_key, monkeypatch
-):
-    paths = sorted(path.parent for path in some_records.glob("runs/*/*/summary.json"))
-    tracking.prepare(some_records)
-    with Server() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        for path, status in zip(paths, (401, 404), strict=True):
-            server.status = 200
-            mirror = tracking.Mirror(path, "online")
-            server.status = status
-            with pytest.raises(tracking.Unreachable, match="refuse"):
-                mirror.conclude()
-            assert not server.runs[mirror.run.id]["history"]
-        assert "2 kept, 1 missing" in sync(some_records, home, "--dry-run")
-        server.status = 200
-        sync(some_records, home, **server.environment)
-        for path in paths:
-            told = server.runs[run_id(load(path).config)]["summary"]
-            assert told["test/error"] == load(path).summary()["test_error"]
-    assert "3 sent" in sync(some_records, home, "--dry-run")
 
 
 @pytest.mark.slow
@@ -382,163 +177,13 @@ def test_without_wandb_everything_but_tracking_works(tmp_path, data_dir, monkeyp
         assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("track", "variable", "mode"),
-    [
-        ("auto", None, "auto"), ("auto", "", "auto"), ("auto", "offline", "offline"),
-        ("auto", "online", "online"), ("auto", "disabled", "off"), ("auto", "dryrun", "offline"),
-        ("off", "online", "off"), ("online", "offline", "online"),
-        ("offline", "disabled", "offline"),
-    ],
-)  # fmt: skip
-def test_a_flag_wins_over_wandbs_variable(track, variable, mode, monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("WANDB_MODE", variable)
-    assert pick_mode(track) == mode
-
-
-def test_a_project_that_wandb_does_not_take_is_refused_before_the_training(monkeypatch):
-    monkeypatch.setenv("WANDB_PROJECT", "my/project")
-    assert pick_mode("off") == "off"
-    with pytest.raises(ConfigError, match="WANDB_PROJECT"):
-        pick_mode("auto")
-
-
-@pytest.mark.parametrize(("track", "variable"), [("on", ""), ("disabled", ""), ("auto", "shared")])
-def test_another_word_is_refused(track, variable, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", variable)
-    with pytest.raises(ConfigError, match=r"allowed are (auto|online), "):
-        pick_mode(track)
-
-
-def test_a_key_is_found_and_never_asked_for(no_key, monkeypatch):
-    ask = "import sys; from tracking.mirror import has_key; sys.exit(not has_key())"
-    for key, status in (("", 1), (KEY, 0)):
-        found = os.environ | {"WANDB_API_KEY": key}
-        assert subprocess.run([sys.executable, "-c", ask], cwd=ROOT, env=found).returncode == status
-
-
-def test_one_file_knows_wandb():
+def test_few_files_know_wandb():
     rooms = ("senet", "experiments", "analysis", "tracking")
     sources = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
     found = [
         p.name for p in sources if re.search(r"^\s*(import|from) wandb\b", p.read_text(), re.M)
     ]
-    assert found == ["mirror.py"]
+    assert sorted(found) == ["account.py", "artifacts.py", "mirror.py", "study.py"]
     # ... and only when it is on
     code = "import sys, tracking.mirror, tracking.live; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-def test_what_is_noted_says_what_is_missing(tmp_path):
-    (tmp_path / "told").mkdir()
-    assert state_of(tmp_path, "a", "1") == "missing"
-    note(tmp_path, "a", Told("1", None, "offline-run-2-a"))
-    assert state_of(tmp_path, "a", "1") == "missing"  # its folder was deleted
-    for folder in ("offline-run-1-a", "offline-run-2-a", "offline-run-1-aa"):
-        (tmp_path / folder).mkdir()
-    assert state_of(tmp_path, "a", "1") == "kept"
-    assert state_of(tmp_path, "a", "2") == "missing"  # it was trained again
-    note(tmp_path, "a", Told("1", None, "offline-run-2-a"))
-    assert sorted(p.name for p in tmp_path.glob("*run-*")) == [
-        "offline-run-1-aa",
-        "offline-run-2-a",
-    ]
-    (tmp_path / "offline-run-2-a" / "run-a.wandb.synced").touch()
-    assert state_of(tmp_path, "a", "1") == "sent"
-    note(tmp_path, "a", Told("3", "https://somewhere", "run-2-a"))
-    assert state_of(tmp_path, "a", "3") == "sent"
-    whole = {"digest": "3", "url": None, "folder": "run-2-a"}
-    for broken in ({"folder": None}, {"folder": "../.."}, {"folder": ".."}, {"url": 1}):
-        (tmp_path / "told/a.json").write_text(json.dumps(whole | broken))
-        assert state_of(tmp_path, "a", "3") == "missing"
-    (tmp_path / "told/a.json").write_text("{")
-    assert state_of(tmp_path, "a", "3") == "missing"
-
-
-def test_a_study_has_its_own_figures_and_no_other_ones(tmp_path):
-    changes = {"name": "a-b-c", "dataset": "d", "network": "n", "recipe": "r"}
-    asked = with_changes(tiny_study("squeeze").record(), **changes)
-    (tmp_path / "figures").mkdir()
-    own = ["a-b-c-errors.png", "a-b-c-figure4.png", "forest-d-n-r.png"]
-    for name in (*own, "a-b-c-recipe.epochs=2-errors.png", "a-b-cc-errors.png", "a-b-c-errors.pdf"):
-        (tmp_path / "figures" / name).touch()
-    assert [path.name for path in figures_of(tmp_path, asked)] == own
-
-
-def dies(inbox, tell) -> None:
-    tell("a last word")
-    os._exit(3)
-
-
-def sleeps(inbox, tell) -> None:
-    subprocess.run(["sleep", "1000"])
-
-
-def raises(inbox, tell) -> None:
-    raise ValueError("something is wrong\nand more")
-
-
-@pytest.mark.parametrize(
-    ("function", "patience", "said"),
-    [
-        (dies, 600.0, ["a last word", "lost"]), (sleeps, 0.5, ["lost"]),
-        (raises, 600.0, ["it: ValueError: something is wrong", "lost"]),
-    ],
-)  # fmt: skip
-def test_whatever_happens_beside_the_training_is_said_and_no_more(function, patience, said):
-    heard = []
-    with BackgroundProcess(
-        "it", function, say=lambda text, **_: heard.append(text), lost="lost"
-    ) as process:
-        process.send(Message("drawn"))  # nothing was trained: nothing is started
-        assert process.state == "idle"
-        process.start()
-        for _ in range(3000):  # more than a pipe holds
-            process.send(Message("epoch", Path("x" * 100)))
-        process.close(patience)
-    assert [line for line in heard if "last of it" not in line] == said
-
-
-class Slow:
-    """Takes its time to reach another process."""
-
-    def __reduce__(self):
-        return time.sleep, (1000,)
-
-
-def test_a_process_that_has_not_even_begun_is_not_waited_for():
-    heard = []
-    words = {"say": lambda text, **_: heard.append(text), "lost": "lost"}
-    with BackgroundProcess("it", dies, Slow(), **words) as process:
-        process.start()
-        process.close(0.5)
-    assert heard == ["lost"] and not process.process.is_alive()
-
-
-def test_a_process_that_dies_is_missed_at_once(capfd):
-    heard = []
-    with BackgroundProcess(
-        "it", dies, say=lambda text, **_: heard.append(text), lost="lost"
-    ) as process:
-        process.start()
-        process.process.join()
-        process.send(Message("epoch"))
-        assert heard == ["a last word", "lost"]
-        process.send(Message("epoch"))
-    assert heard == ["a last word", "lost"]
-
-
-def test_the_training_does_not_notice_what_cannot_be_started(monkeypatch):
-    def full(*_):
-        raise OSError("no room")
-
-    monkeypatch.setattr("experiments.launch.background.spawn", full)
-    heard = []
-    with BackgroundProcess(
-        "it", dies, say=lambda text, **_: heard.append(text), lost="lost"
-    ) as process:
-        process.start()
-        process.send(Message("epoch"))
-    assert heard == ["lost"]

@@ -1,15 +1,12 @@
-"""Runs on the nodes of a Ray cluster: the driver's side (a node's: node.py).
+"""Trains runs on the nodes of a Ray cluster: the driver's side (a node's: node.py).
 
 The nodes share no disk with the driver. A run's files go to its node when it begins, and come back
 as they change; the driver holds the run's lock, and writes its record.
 """
 
-import logging
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +16,7 @@ from experiments.launch.cluster import RaySettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
 from experiments.launch.failures import first_line
 from experiments.launch.queue import GRACE, SlotLauncher
+from experiments.launch.ray.connection import connect
 from experiments.launch.ray.files import DataSets, keep, to_send
 from experiments.launch.ray.node import Actor, Report
 from experiments.records.lock import Lock, hold, holder
@@ -26,10 +24,6 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.signs import Signs
 from experiments.records.states import KILLED
-from experiments.train.environment import ROOT
-
-# Where it is 0, a cluster of one machine listens on 127.0.0.1 alone: Ray's default on others.
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass
@@ -78,39 +72,19 @@ class Ray(SlotLauncher):
         super().__init__()
         self.settings, self.most, self.say = settings, most, say
         self.workers = 0  # not known before the cluster is
-        data_dir = data_dir.absolute()
-        self.data = DataSets(data_dir)
-        self.actor_args = (device, data_dir, patience, checkpoint_every)
+        self.data = DataSets(data_dir.absolute())
+        self.actor_args = (device, self.data.data_dir, patience, checkpoint_every)
         self.active: dict[Any, RemoteRun] = {}  # by what its actor will answer
         self.free: list[Any] = []  # actors without a run
         self.losses: dict[Record, int] = {}
         self.has_waited = False  # for a node, which the user knows
 
     def __enter__(self) -> Self:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        address = os.environ.get("RAY_ADDRESS")
-        if not address:  # Ray reads it when it is imported; else it listens on every interface
-            os.environ.setdefault(LOOPBACK, "0")
-        import ray
-
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.getsignal(number) for number in numbers}
-        code = {"py_modules": [str(ROOT / name) for name in ("experiments", "senet")]}
-        try:
-            ray.init(
-                address or "local",
-                runtime_env=code | {"excludes": ["__pycache__"]},
-                include_dashboard=None if address else False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"RAY_ADDRESS {address or ''!r}: {first_line(error)}") from None
-        finally:
-            for number, action in before.items():
-                signal.signal(number, action)  # Ray takes SIGTERM for itself
+        connect()
         self.workers = self.room()
         if not self.workers:
+            import ray
+
             ray.shutdown()
             asked = f"{self.settings.cpus:g} CPU and {self.settings.gpus:g} GPU"
             raise ConfigError(f"the Ray cluster has no room for a run, which needs {asked}")
@@ -118,6 +92,7 @@ class Ray(SlotLauncher):
 
     def __exit__(self, *_: object) -> None:
         import ray
+        from ray.exceptions import RayError
 
         try:
             if self.active:
@@ -129,11 +104,9 @@ class Ray(SlotLauncher):
             while last and (left := deadline - time.monotonic()) > 0:
                 for ref in ray.wait(list(last), timeout=left)[0]:
                     before, run = last.pop(ref)  # what it had still to answer, and this
-                    try:
+                    with suppress(RayError):
                         for report in ray.get([before, ref]):
                             keep(run.record, report.files)
-                    except ray.exceptions.RayError:
-                        continue
         finally:
             for run in self.active.values():
                 run.held.close()
@@ -186,18 +159,21 @@ class Ray(SlotLauncher):
             yield from self._receive(answer)
 
     def _receive(self, answer: Any) -> Iterator[Event]:
-        """Takes the report of an actor, or the loss of it."""
+        """Takes the report of an actor, or its loss. The run is active until that is done."""
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
-        run = self.active.pop(answer)
+        run = self.active[answer]
         try:
             report: Report = ray.get(answer)
-        except ray.exceptions.RayTaskError as error:  # of the actor itself: of what it was given
+        except RayTaskError as error:  # of the actor itself: of what it was given
             ray.kill(run.actor)
             cause = error.cause or error
+            del self.active[answer]
             yield self.end(run, Outcome("failed", type(cause).__name__, first_line(cause)))
             return
-        except ray.exceptions.RayError as error:
+        except RayError as error:
+            del self.active[answer]
             yield self.lose(run, error)
             return
         run.has_begun = True
@@ -212,8 +188,10 @@ class Ray(SlotLauncher):
                 case Ended():
                     outcome = event.outcome
         if outcome is None:
-            self.active[run.actor.advance.remote()] = run
+            again = run.actor.advance.remote()
+            self.active[again] = self.active.pop(answer)
         else:
+            del self.active[answer]
             self.free.append(run.actor)
             yield self.end(run, outcome)
 

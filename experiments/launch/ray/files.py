@@ -1,4 +1,4 @@
-"""The files of a run that travel between the driver and a node of Ray. No torch here."""
+"""Sends the files of a run between the driver and a node of Ray. No torch here."""
 
 from contextlib import suppress
 from functools import cache
@@ -15,7 +15,7 @@ _LAST = "summary.json"  # is written last, as it says that the others are there
 _origin = cache(checkout)
 
 
-def to_send(folder: Path) -> Files:
+def to_send(folder: Path) -> dict[str, bytes]:
     """Returns the files of a run that another machine needs to go on with it."""
     return {p.name: p.read_bytes() for p in _files(folder) if p.name != "error.txt"}
 
@@ -44,11 +44,7 @@ def _complete(path: Path) -> None:
 
 
 class DataSets:
-    """Puts the files of data sets where all nodes can fetch them.
-
-    Args:
-        data_dir: where they are, here.
-    """
+    """Puts the files of data sets where all nodes can fetch them."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -65,11 +61,7 @@ class DataSets:
 
 
 class Changes:
-    """Finds the files of a run that have changed since it was asked last.
-
-    Args:
-        folder: of the run.
-    """
+    """Finds the files in a run's folder that have changed since it was asked last."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

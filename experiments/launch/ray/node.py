@@ -1,4 +1,4 @@
-"""A place on a node of a Ray cluster where a run goes at a time. No torch here.
+"""Trains one run at a time on a node of a Ray cluster. No torch here.
 
 An actor is asked and answers: what has happened to its run since it was last asked, and the files
 that have changed. The run itself is trained as on any machine, in a process of its own.
@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,27 +58,24 @@ class Actor:
         self.place = ExitStack()  # deletes the folder of the run that is under way
         self.local: Local | None = None
         self.events: Iterator[Event] = iter(())
-        self.changes: Changes | None = None
+        self.changes: Changes  # of that run
         self.checked: dict[str, Path] = {}  # a data set's digest -> the folder of its file
 
     def start(
         self,
         config: RunConfig,
-        files: Files,
+        files: Mapping[str, bytes],
         code: bytes | None,
         digest: str,
         data: list[Any],
         arithmetic: Arithmetic = UNSETTLED,
     ) -> Report:
-        """Starts a run.
+        """Starts a run, of whose record there are some files already, in its study's arithmetic.
 
         Args:
-            config: of the run.
-            files: of its record so far.
             code: its own code, if it has some.
             digest: of the data set's file.
             data: a reference to the content of that file, which is fetched only where it is needed.
-            arithmetic: of its study.
         """
         record = Record(self.place.enter_context(scratch()), config, arithmetic)
         record.path.mkdir(parents=True)

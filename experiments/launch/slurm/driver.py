@@ -1,4 +1,4 @@
-"""Runs as jobs of a Slurm cluster, through submitit: the driver's side (a job's: job.py).
+"""Trains runs in jobs of Slurm, through submitit: the driver's side (a job's: job.py).
 
 Slurm is the queue and the scheduler. The driver sends what is not there yet, in job arrays, and
 looks on; it may be stopped, killed and started again, here or on another machine of the cluster.
@@ -78,7 +78,7 @@ class Slurm(QueueLauncher):
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, /, *_: object) -> None:
         if not (arrays := sorted({job.array for job in self.active.values()})):
             self._forget()
             return
@@ -232,7 +232,11 @@ class Slurm(QueueLauncher):
             return Outcome("interrupted", reason=reason)
         reason = f"job {job.id} ended: {job.state}" if job is not GONE else "its job is gone"
         logs = self.folder.glob(f"se-*/{job.id}_0_log.out") if job.id else ()
-        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        lines = [
+            line
+            for log in logs
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
         record.fail(KILLED, reason, "\n".join(lines[-LOG_LINES:]))
         return Outcome("failed", KILLED, reason)
 

@@ -1,4 +1,4 @@
-"""A Slurm job's side: some runs, trained one after the other as on any machine. No torch here."""
+"""Trains some runs in a job of Slurm, as on any machine. No torch here."""
 
 import signal
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,7 @@ def pack(
     """Puts the runs together, in their order, so that each part takes about so many seconds.
 
     Args:
-        records: the runs.
-        expected: seconds that each of them takes alone.
+        expected: seconds that each run takes alone.
         at_once: how many go at a time in a part.
         seconds: of a part; one that is longer has a part of its own.
     """
@@ -36,7 +35,7 @@ def pack(
 
 @dataclass
 class Pack:
-    """What submitit calls in a job, and asks for a checkpoint before the job's end.
+    """Trains its runs when submitit calls it in a job; writes checkpoints before the job's end.
 
     records           the runs
     slots             the device of each run that goes at a time
@@ -59,12 +58,12 @@ class Pack:
                 # Slurm has sent SIGTERM to all of us: it cancels the job or queues it again, or,
                 # where it says that the job runs, only warns that it will preempt it.
                 if isinstance(event, Ended) and event.outcome.state == "interrupted":
-                    if squeue.state_of(own_number()) == "RUNNING":
+                    if squeue.state_of(_own_number()) == "RUNNING":
                         signal.raise_signal(signal.SIGUSR2)  # submitit's: `checkpoint`, and requeue
                     return
 
     def checkpoint(self, *_):
-        """For submitit, which then queues the job again: what goes on after this one."""
+        """Gives submitit, which then queues the job again, what goes on after this one."""
         from submitit.helpers import DelayedSubmission
 
         if (local := getattr(self, "local", None)) is not None:
@@ -72,8 +71,8 @@ class Pack:
         return DelayedSubmission(replace(self))
 
 
-def own_number() -> str:
-    """Of this job; SLURM_JOB_ID is that of the whole array in its last job."""
+def _own_number() -> str:
+    """Returns the id of this job; SLURM_JOB_ID is that of the whole array in its last job."""
     from submitit import JobEnvironment
 
     return JobEnvironment().job_id

@@ -1,4 +1,4 @@
-"""What Slurm knows of our runs: the jobs that were sent, and `squeue`. No submitit here, no torch.
+"""Asks what Slurm knows of our runs: the jobs that were sent, and `squeue`.
 
 RESULTS/slurm/
     se-<id>.json    a job array that was sent, written before it is: {"jobs": [[run, ...], ...]}

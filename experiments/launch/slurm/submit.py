@@ -10,23 +10,16 @@ from uuid import uuid4
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.slurm.job import Pack
 from experiments.launch.slurm.squeue import Job
+from experiments.processes.signals import STOPS
 from experiments.records.files import write_json
 from experiments.records.parsing import ConfigError
 
 
 def submit_array(folder: Path, settings: SlurmSettings, packs: Sequence[Pack]) -> list[Job]:
-    """Sends a job array, after a note of what is in it (squeue.py says where, and what).
+    """Sends a job array, after a note in RESULTS/slurm of what is in it (squeue.py).
 
-    Args:
-        folder: RESULTS/slurm.
-        settings: of the jobs.
-        packs: what each job trains.
-
-    Returns:
-        The jobs, in the order of the packs.
-
-    Raises:
-        ConfigError: Slurm refuses it; nothing of it is kept then.
+    Returns the jobs, in the order of the packs. Raises ConfigError where Slurm refuses it; nothing
+    of it is kept then.
     """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -50,8 +43,7 @@ def submit_array(folder: Path, settings: SlurmSettings, packs: Sequence[Pack]) -
 @contextmanager
 def _stops_blocked() -> Iterator[None]:
     """Lets no Ctrl-C part what was sent from what its jobs are given."""
-    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:

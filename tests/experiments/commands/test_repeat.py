@@ -41,7 +41,7 @@ def test_runs_that_are_trained_again_here_have_the_same_bits(results, data_dir):
     done = again(results, data_dir, "--number", "2", "--pick", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout.splitlines()[-2:]
-    assert all("the same bits; " in line and "(n = 3)" in line for line in said)
+    assert all("the same bits; " in line and "n = 3" in line for line in said)
     cells = {line.split("/seed")[0] for line in said}
     assert len(cells) == 2  # of two runs none is of the other's cell
 

@@ -4,11 +4,13 @@ import math
 import os
 import signal
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import (
+    ROOT,
     call,
     call_apart,
     start,
@@ -21,7 +23,7 @@ from scipy import stats
 from waiting import wait_for
 
 from experiments.plan.estimate import training_share
-from experiments.processes.fork_server import ask, spawn, uninterrupted, warm_up
+from experiments.processes.fork_server import _start, ask, spawn, uninterrupted, warm_up
 from experiments.processes.signals import STOPS
 from experiments.records.config import RunConfig
 from experiments.records.lock import hold
@@ -122,7 +124,8 @@ def tell_of_parent(pipe) -> None:
     import sys
 
     tasks = os.listdir(f"/proc/{os.getppid()}/task")
-    pipe.send(("torch" in sys.modules, "experiments.train.train" in sys.modules, len(tasks)))
+    ours = "experiments.train.train" in sys.modules
+    pipe.send((ours, "torch._dynamo" in sys.modules, len(tasks)))
 
 
 def crash(pipe) -> None:
@@ -133,10 +136,13 @@ def product(a: int, b: int) -> int:
     return a * b
 
 
-def test_the_fork_server_has_imported_torch_and_started_no_thread():
+def test_the_fork_server_has_imported_what_a_run_needs_and_started_no_thread(monkeypatch):
+    forkserver._forkserver._stop()
+    _start.cache_clear()
+    monkeypatch.chdir(ROOT / "notebooks")  # from where its own `sys.path` finds none of our modules
     warm_up()
     process, pipe = spawn(tell_of_parent)
-    assert pipe.recv() == (True, True, 1)
+    assert pipe.recv() == (True, False, 1)
     process.join()
 
 
@@ -175,15 +181,15 @@ def test_a_temporary_folder_too_deep_for_sockets_gets_a_sentence(tmp_path, data_
 
 
 def test_all_gpus_of_a_machine_are_used(monkeypatch):
-    from experiments.train import environment
+    from experiments.train import devices
 
-    monkeypatch.setitem(environment.DEVICES, "cuda", lambda: True)
-    monkeypatch.setattr(environment, "count_gpus", lambda: 3)
+    monkeypatch.setitem(devices.DEVICES, "cuda", lambda: True)
+    monkeypatch.setattr(devices, "count_gpus", lambda: 3)
     all_of_them = ["cuda:0", "cuda:1", "cuda:2"]
-    assert environment.pick_devices("auto") == environment.pick_devices("cuda") == all_of_them
-    assert environment.pick_devices("cuda:1") == ["cuda:1"]
-    assert environment.pick_slots(None, all_of_them) == all_of_them
-    assert environment.pick_slots(4, all_of_them) == [*all_of_them, "cuda:0"]
+    assert devices.pick_devices("auto") == devices.pick_devices("cuda") == all_of_them
+    assert devices.pick_devices("cuda:1") == ["cuda:1"]
+    assert devices.pick_slots(None, all_of_them) == all_of_them
+    assert devices.pick_slots(4, all_of_them) == [*all_of_them, "cuda:0"]
 
 
 @pytest.mark.parametrize(("se", "low", "high"), [(None, 0.85, 1), ({}, 0.6, 0.85)])

@@ -5,10 +5,10 @@ import pytest
 import torch
 import torchvision.transforms.functional as TF
 
-from experiments.data import datasets
-from experiments.data.datasets import Arrays, load, prepare
+from experiments.data.datasets import Arrays, load
 from experiments.data.holdout import held_out
 from experiments.data.images import PAD, Images
+from experiments.data.prepare import prepare, prepare_any
 from experiments.records.config import Recipe
 from experiments.records.parsing import ConfigError
 
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_an_error_and_never_a_reason_to_fall_back(tmp_path, da
     new = {"truncated": content[:-200], "flipped": content, "empty": b"", "text": b"hello"}
     path.write_bytes(new[damage])
     with pytest.raises(ConfigError, match="is damaged"):
-        load(datasets.prepare_any("auto", tmp_path, SILENT), tmp_path)
+        load(prepare_any("auto", tmp_path, SILENT), tmp_path)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path):

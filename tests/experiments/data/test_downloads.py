@@ -16,9 +16,9 @@ import torchvision
 from scipy.io import savemat
 from test_data import SILENT, some
 
-from experiments.data import datasets, synthetic
-from experiments.data.datasets import DATASETS, check_trainable, load, prepare
+from experiments.data.datasets import DATASETS, check_trainable, load
 from experiments.data.download import TooSlow, Unreachable, read
+from experiments.data.prepare import prepare, prepare_any
 from experiments.records.parsing import ConfigError
 
 
@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         content = (self.folder / self.path.split("/")[-1]).read_bytes()
         content = content[::-1] if "other" in self.path else content
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(10**15 if "endless" in self.path else len(content)))
         self.end_headers()
         part = len(content) // 100
         self.wfile.write(content[:part])
@@ -174,19 +174,21 @@ def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):
     with pytest.raises(Unreachable, match="cannot be downloaded"):
         prepare("cifar10", tmp_path, SILENT)
     said = []
-    assert (
-        datasets.prepare_any("auto", tmp_path, lambda t, style=None: said.append(t)) == "synthetic"
-    )
-    assert any("SYNTHETIC" in text for text in said)
-    data = load("synthetic", tmp_path)
-    assert len(data.train_labels) == 15_000 and len(set(data.train_labels.tolist())) == 10
+    name = prepare_any("auto", tmp_path, lambda text, style=None: said.append(text))
+    assert name == "cifar10_mini"
+    assert [text for text in said if "CIFAR-10 mini: 2,500 training" in text]
+    assert len(load("cifar10_mini", tmp_path).test_labels) == 2000
 
 
-def test_patience_ends_a_slow_download_and_only_with_patience(tmp_path, archive, home):
-    address = f"{home}/slow/{archive[0].name}"
+def test_a_deadline_ends_a_slow_download_and_only_a_deadline(tmp_path, archive, home):
+    endless, address = (f"{home}/{kind}/{archive[0].name}" for kind in ("endless", "slow"))
     with pytest.raises(TooSlow, match="too slow"):
-        read(address, io.BytesIO(), patience=0.01, first=0.1)
-    read(address, (file := io.BytesIO()), patience=None, first=0.1)
+        read(endless, io.BytesIO(), deadline=time.monotonic() + 60, first=0)
+    with pytest.raises((OSError, TooSlow)):
+        read(address, io.BytesIO(), deadline=time.monotonic() + 0.2)
+    with pytest.raises(TooSlow, match="no time is left"):
+        read(address, io.BytesIO(), deadline=time.monotonic() - 1)
+    read(address, (file := io.BytesIO()), deadline=None, first=0.1)
     assert file.getvalue()
 
 
@@ -203,18 +205,4 @@ def test_a_folder_of_torchvision_is_used_and_a_damaged_archive_is_refused(
     other.mkdir()
     (other / torchvision.datasets.CIFAR10.filename).write_bytes(b"half of it")
     with pytest.raises(ConfigError, match="does not have the published checksum"):
-        datasets.prepare_any("auto", other, SILENT)
-
-
-def test_the_synthetic_set_is_the_same_wherever_it_is_made():
-    made = synthetic.make()
-    labels = made["train_labels"][:50]
-    once, again = (synthetic.draw(labels, np.random.default_rng(1)) for _ in range(2))
-    assert np.array_equal(once, again) and len(set(labels.tolist())) == 10
-    pixels = made["train_images"].reshape(-1, 3) / 255
-    assert (
-        DATASETS["synthetic"].train,
-        DATASETS["synthetic"].test,
-    ) == (synthetic.TRAIN, synthetic.TEST)
-    assert np.allclose(pixels.mean(0), DATASETS["synthetic"].mean, atol=0.01)
-    assert np.allclose(pixels.std(0), DATASETS["synthetic"].std, atol=0.01)
+        prepare_any("auto", other, SILENT)

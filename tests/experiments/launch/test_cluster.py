@@ -10,6 +10,7 @@ from conftest import VARIABLES, tiny, tiny_study, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.commands.look import look
 from experiments.commands.status import status_lines
 from experiments.commands.studies import settle
 from experiments.launch import cluster
@@ -21,7 +22,7 @@ from experiments.plan.options import PlanOptions
 from experiments.records.parsing import ConfigError, parse, read_yaml
 from experiments.records.record import Record
 from experiments.records.states import CANCELLED
-from experiments.records.study_file import write_study
+from experiments.records.studies import write_study
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +106,7 @@ def test_status_joins_what_slurm_says_with_the_files(tmp_path):
         paths[2]: Job("12_2", "CANCELLED"),
         paths[3]: GONE,
     }
-    lines = status_lines([study.record()], tmp_path, jobs=jobs)
+    lines = status_lines([look(study.record(), tmp_path, jobs=jobs)], tmp_path, jobs=jobs)
     assert lines[0] == "5 runs: 2 cancelled, 2 pending, 1 planned"
     assert lines[1] == "pending      2 runs in job 12 (Priority)"
     assert any("cancelled: job 5_1 was cancelled" in line for line in lines)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from experiments.launch import proof
-from experiments.launch.proof import CHECKS, NEEDED, Found
+from experiments.launch import checks, proof
+from experiments.launch.checks import Found
+from experiments.launch.proof import CHECKS, NEEDED
 from experiments.records.study_file import Arithmetic
 from experiments.train import trial, trust
 from experiments.train.arithmetic import Unfit, pick_arithmetic
@@ -62,7 +63,7 @@ ONCE, DRIFT = Captured.once, {"steps": 0}
 
 
 def test_a_graph_that_computes_something_else_is_found(monkeypatch):
-    monkeypatch.setattr(proof, "Captured", Stale)
+    monkeypatch.setattr(checks, "Captured", Stale)
     found = find("graph")
     assert found.state == "failed" and "4 steps with a graph and without are" in found.says
 
@@ -73,13 +74,13 @@ class Far(Eager):
 
 
 def test_a_step_far_from_the_usual_one_is_found(monkeypatch):
-    monkeypatch.setattr(proof, "Eager", Far)
+    monkeypatch.setattr(checks, "Eager", Far)
     found = find("graph")
     assert found.state == "failed" and "from that of the usual step" in found.says
 
 
 def test_a_step_that_waits_is_found(monkeypatch):
-    monkeypatch.setattr(proof, "Captured", Asks)
+    monkeypatch.setattr(checks, "Captured", Asks)
     found = find("waiting")
     assert found.state == "failed" and "waits for the host" in found.says
 
@@ -121,7 +122,7 @@ def roomy(device: str):
      (roomy, "failed", "went on")],
 )  # fmt: skip
 def test_a_capture_without_room_ends_as_it_should(full, state, says):
-    found = proof.memory(TINY, "cpu", full)
+    found = checks.memory(TINY, "cpu", full)
     assert found.state == state and says in found.says
 
 
@@ -139,13 +140,13 @@ def test_two_runs_of_other_bits_are_found(monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_that_begins_anew_instead_of_going_on_is_found(monkeypatch):
-    monkeypatch.setattr("experiments.launch.proof.run", lambda record, device, data_dir, kill_in: (
+    monkeypatch.setattr("experiments.launch.checks.run", lambda record, device, data_dir, kill_in: (
         RUN(record, device, data_dir, None) if kill_in is None else None))  # fmt: skip
     found = find("resume")
     assert found == Found("failed", "the killed run did not go on from its checkpoint")
 
 
-RUN = proof.run
+RUN = checks.run
 
 
 def test_how_far_apart_tensors_are():

@@ -103,6 +103,20 @@ def test_the_driver_tells_how_far_a_run_on_a_node_is(tmp_path, active):
     assert (who.host, who.pid, who.epoch, who.error) == ("n1", 7, 2, 60.0)
 
 
+def test_a_stop_while_a_report_is_taken_leaves_the_run_active(tmp_path, active, monkeypatch):
+    """Its checkpoint has to come home: only of active runs it does."""
+    ray = pytest.importorskip("ray", reason="`make cluster-tools` installs Ray")
+    driver, run = active
+    report = Report([Progressed(Record(tmp_path / "node", tiny()), 1, 9, None)])
+    monkeypatch.setattr(ray, "get", lambda answer: report)
+    driver.active["answer"] = run
+    events = driver._receive("answer")
+    assert isinstance(next(events), Progressed)
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt())
+    assert list(driver.active.values()) == [run]
+
+
 @pytest.mark.parametrize(
     ("has_begun", "has_checkpoint", "says"),
     [

@@ -1,12 +1,13 @@
 """What is printed never stands before what is saved."""
 
 import fcntl
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 from conftest import start, tiny_words, workers
@@ -19,29 +20,30 @@ LINES = 500
 
 
 @pytest.fixture
-def stuck() -> Iterator[tuple[int, int]]:
+def stuck() -> Iterator[tuple[io.FileIO, io.FileIO]]:
     """The two ends of a pipe that takes nothing more, as its reader has stopped to read."""
-    reader, writer = os.pipe()
+    reader, writer = (io.FileIO(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    os.set_blocking(writer, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(writer, b".")
-    os.set_blocking(writer, True)
+    os.set_blocking(writer.fileno(), False)
+    while writer.write(b"."):
+        pass
+    os.set_blocking(writer.fileno(), True)
     yield reader, writer
-    for end in (reader, writer):
-        with suppress(OSError):
-            os.close(end)
+    reader.close()  # a thread that still writes is told
+    for thread in threading.enumerate():  # it would write into a file that gets the same number
+        if thread.name == output.PASSES_ON:
+            thread.join()
+    writer.close()
 
 
-def read_all(reader: int) -> str:
-    with os.fdopen(reader) as file:
-        return file.read().lstrip(".")
+def read_all(reader: io.FileIO) -> str:
+    with reader:
+        return reader.readall().decode().lstrip(".")
 
 
 @contextmanager
-def printing_into(writer: int) -> Iterator[None]:
-    before, sys.stdout = sys.stdout, Lossy(os.fdopen(writer, "w", closefd=False))
+def printing_into(writer: io.FileIO) -> Iterator[None]:
+    before, sys.stdout = sys.stdout, Lossy(os.fdopen(writer.fileno(), "w", closefd=False))
     try:
         yield
     finally:
@@ -69,7 +71,7 @@ def test_who_prints_does_not_wait_and_a_late_reader_gets_the_last_texts(
             reading.start()
         print("after")  # at once, again
         sys.stdout.flush()
-    os.close(writer)
+    writer.close()
     reading.join()
     *said, last = found[0].splitlines()
     assert last == "after" and kept <= len(said) <= 2 * kept + 1 and said[-kept:] == lines[-kept:]
@@ -89,7 +91,7 @@ def test_a_reader_that_is_gone_ends_nothing(stuck):
     reader, writer = stuck
     with printing_into(writer), waiting_for_nobody():
         fill()
-        os.close(reader)
+        reader.close()
 
 
 @pytest.mark.slow
@@ -97,7 +99,7 @@ def test_a_study_is_trained_and_drawn_while_nobody_reads(tmp_path, data_dir, stu
     reader, writer = stuck
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "2"}
     process = start("run", "squeeze", *tiny_words(), stdout=writer, stderr=writer, **there)
-    os.close(writer)
+    writer.close()
     wait_for(
         lambda: (tmp_path / "report.html").exists() and list(tmp_path.glob("figures/squeeze*"))
     )

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, bare, start, tiny_words, workers
 from waiting import wait_for
 
+from experiments.launch.queue import QueueLauncher
 from experiments.processes import signals as stop
 from experiments.processes.output import Lossy
 
@@ -68,6 +69,35 @@ def answers(monkeypatch, *signals: tuple[int, float]) -> list[str]:
 )
 def test_only_a_second_ctrl_c_hurries(monkeypatch, signals, done):
     assert answers(monkeypatch, *signals) == done
+
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), TERM)
+
+
+class Busy(QueueLauncher):
+    """A launcher whose one run never ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.active = ("a run",)
+
+    def begin(self):
+        yield "a look"
+
+    def look(self):
+        return iter(())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stop_that_python_drops_ends_the_loop():
+    stop.handle_stops()
+    events = Busy().train(())
+    assert next(events) == "a look"
+    Finalised()  # a signal comes while it is finalised: what that raises goes nowhere
+    with pytest.raises(SystemExit, match="143"):
+        next(events)
 
 
 @pytest.mark.slow

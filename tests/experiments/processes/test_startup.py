@@ -18,6 +18,13 @@ COMMANDS = {
     "analysis tables": TO_TRAIN | TO_DRAW,
     "analysis figures squeeze": TO_TRAIN | TO_DRAW,
 }
+MODULES = {  # what programs import
+    "import analysis.__main__, analysis.figures.gates, analysis.page.report": TO_TRAIN,
+    "import experiments.__main__": TO_TRAIN,
+    "from senet import SEConfig; SEConfig(ratio=4)": TO_TRAIN,
+    "import analysis.page.progress": TO_TRAIN | TO_DRAW,
+    "import analysis.page.live": HEAVY,
+}
 TELL = """
 import runpy, sys
 module, *words = sys.argv[1:]
@@ -52,3 +59,10 @@ def test_a_command_imports_only_what_it_uses(results, command):
     *said, imported = done.stdout.splitlines()
     assert not COMMANDS[command] & set(imported.split()), said
     assert command != "experiments run squeeze" or any("0 to train" in line for line in said)
+
+
+@pytest.mark.parametrize("code", MODULES)
+def test_a_module_imports_only_what_it_uses(code):
+    call = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and not MODULES[code] & set(done.stdout.split()), done.stderr

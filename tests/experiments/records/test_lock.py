@@ -66,17 +66,29 @@ def test_a_lock_file_with_anything_in_it_is_taken(tmp_path, junk):
         assert ours is not None and holder(tmp_path).pid == os.getpid()
 
 
-def test_a_child_does_not_keep_its_parents_lock(tmp_path):
-    with hold(tmp_path):
-        child = os.fork()
-        if child == 0:
-            time.sleep(100)
-    try:
-        (tmp_path / "lock").touch()
-        assert holder(tmp_path) is None
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from experiments.records.lock import hold
+with hold(Path(sys.argv[1])):
+    if child := os.fork():
+        print(child, flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path):
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        try:
+            assert holder(tmp_path) is None
+            with hold(tmp_path) as ours:
+                assert ours is not None
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_nobody_holds_what_is_not_there(tmp_path):
@@ -144,3 +156,23 @@ def test_another_machine_that_fell_silent_holds_nothing(tmp_path):
     long_ago = time.time() - 3 * lock.BEAT
     os.utime(path, (long_ago, long_ago))
     assert holder(tmp_path) is None
+
+
+def test_signs_of_life_are_left_at_once_and_then_at_every_beat(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(lock.time, "monotonic", lambda: clock[0])
+    with hold(tmp_path) as ours:
+        seen = []
+        for step, passed in enumerate((0.0, 0.9, 0.2, 0.9, 0.1, 5.0)):
+            clock[0] += passed * lock.BEAT
+            ours.tell(step=step)
+            seen.append(holder(tmp_path).step)
+    assert seen == [0, 0, 2, 2, 4, 5]
+
+
+def test_a_lock_that_was_given_back_leaves_no_file_open(tmp_path):
+    before = os.listdir("/dev/fd")
+    for _ in range(3):
+        with hold(tmp_path) as ours:
+            assert ours is not None and len(os.listdir("/dev/fd")) == len(before) + 1
+    assert len(os.listdir("/dev/fd")) == len(before)

@@ -13,8 +13,9 @@ from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
-from experiments.records.record import Record, check_writable, delete, find_run, keep_code, load
+from experiments.records.record import Record, delete, find_run, keep_code, load
 from experiments.records.results import read_result, seconds_spent
+from experiments.records.room import check_writable
 from experiments.records.states import (
     CANCELLED,
     DISK_FULL,
@@ -26,6 +27,7 @@ from experiments.records.states import (
     failure,
     state,
 )
+from experiments.records.study_file import Arithmetic
 
 
 @pytest.fixture
@@ -248,3 +250,11 @@ def test_results_that_cannot_be_written_are_found_before_anything_is(tmp_path, m
         monkeypatch.setattr(os, "access", lambda path, mode, missing=missing: not mode & missing)
         with pytest.raises(ConfigError, match=f"{results} is not a writable folder"):
             check_writable(results)
+
+
+def test_a_run_is_the_same_whatever_arithmetic_its_study_has_settled(tmp_path):
+    """Two studies that share it would train it twice, and at once."""
+    config = tiny()
+    first, second = (Record(tmp_path, config, Arithmetic(precision=p)) for p in ("fp32", "bf16"))
+    assert first == second and len({first: "a", second: "b"}) == 1
+    assert first != Record(tmp_path / "elsewhere", config)

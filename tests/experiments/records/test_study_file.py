@@ -11,14 +11,8 @@ from conftest import RECORDS, tiny_study
 from experiments.records.files import read_json, write_json
 from experiments.records.parsing import ConfigError, parse
 from experiments.records.results import read_timings
-from experiments.records.study_file import (
-    StudyFile,
-    read_studies,
-    read_study,
-    runs_of,
-    seeds_of_cells,
-    write_study,
-)
+from experiments.records.studies import read_studies, read_study, write_study
+from experiments.records.study_file import StudyFile, runs_of, seeds_of_cells
 
 OLD = sorted((RECORDS / "studies").glob("squeeze-*"))[0]  # of a version without checksums
 
@@ -257,3 +251,25 @@ def test_a_study_that_lacks_a_key_is_refused(tmp_path, key):
         ConfigError, match=rf"s\.json was edited or damaged: the key '{key}' is missing"
     ):
         read_studies(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "last", "beyond"),
+    [
+        ("expect", [0.0, 100.0], [0.0, 100.5]),
+        ("title", "x" * 1_000, "x" * 1_001),
+        ("training", "x" * 10_000, "x" * 10_001),
+        ("seeds", 10_000, 10_001),
+    ],
+)
+def test_the_bounds_are_those_that_are_written(key, last, beyond):
+    plain = tiny_study("squeeze").record().plain()
+    assert parse(StudyFile, plain | {key: last}).plain()[key] == last
+    with pytest.raises(ConfigError, match=key):
+        parse(StudyFile, plain | {key: beyond})
+
+
+def test_a_row_has_no_seeds_of_its_own_unless_some_were_added():
+    study = tiny_study("squeeze", seeds=2).record()
+    assert study.group == ("cifar10", "resnet20", "smoke")
+    assert {row.seeds for row in study.rows} == {0} and set(seeds_of_cells([study]).values()) == {2}

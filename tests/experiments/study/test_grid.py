@@ -305,7 +305,7 @@ def test_a_setting_is_given_once():
 def test_a_grid_of_one_data_set_takes_that_where_the_choice_is_left_open():
     options = PlanOptions(grids=["ratio", "cifar100", "cifar10"])
     grids = read_grids(options)
-    studies = make_studies(grids, options, "synthetic", "smoke")  # what auto is for the others
-    assert [study.dataset for study in studies] == ["synthetic", "cifar100", "cifar10"]
+    studies = make_studies(grids, options, "cifar10_mini", "smoke")  # what auto is for the others
+    assert [study.dataset for study in studies] == ["cifar10_mini", "cifar100", "cifar10"]
     with pytest.raises(ConfigError, match="the grid 'cifar100' is of cifar100 alone"):
         make_studies(grids, dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")

@@ -2,17 +2,20 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import call, tiny_words
+from conftest import call, tiny, tiny_words
 
 from analysis.statistics.contrasts import Comparison
 from experiments.records.files import read_lines, write_json
 from experiments.records.parsing import ConfigError
-from experiments.records.study_file import read_studies
+from experiments.records.states import State
+from experiments.records.studies import read_studies, write_study
+from experiments.study import tuning
 from experiments.study.study import expand
-from experiments.study.tuning import Tuning, decide, resume
+from experiments.study.tuning import Tuning, decide, news, resume
 
 BRACKET = (0.03, 0.1, 0.3)
 ON = {"dataset": "cifar10", "recipe": "smoke"}
@@ -55,18 +58,71 @@ def test_a_bracket_does_not_widen_for_ever():
     assert values == [*BRACKET, 0.9, 2.7, 8.1, 24.0] and tuning.chosen == 24.0
 
 
-def test_where_all_pilots_diverge_the_values_are_named():
-    with pytest.raises(ConfigError, match="diverged at all of 0"):
-        decide(bracket(*[math.inf] * 3), BRACKET)
+def test_where_all_pilots_diverge_smaller_values_are_tried_and_then_none_is_chosen():
+    found = Tuning(bracket(*[math.inf] * 3))
+    while (found := decide(found.tried, BRACKET)).is_open:
+        found = Tuning(dict.fromkeys(found.tried, math.inf))
+    assert list(found.tried) == [0.00024, 0.00081, 0.0027, 0.009, *BRACKET]
+    assert found.chosen is None
+    before = {"SE": Tuning(bracket(None, 5.0, 6.0))}
+    assert news(before, {"SE": Tuning(bracket(math.inf, 5.0, 6.0), 0.1)}) == [
+        "SE takes 0.1 (held-out images that are wrong: 0.03: diverged, 0.1: 5.00 %, 0.3: 6.00 %)"
+    ]
+    assert news(before, {"SE": found})[0].startswith("SE is left out (")
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "chosen"),
+    [((0.9, 0.95), "recipe.momentum", 0.95), ((0.1, 0.102), "recipe.lr", 0.102)],
+    ids=["beyond it stands 1", "it is rounded to one that was tried"],
+)
+def test_where_nothing_can_be_tried_beyond_the_end_the_end_is_chosen(values, key, chosen):
+    config = tiny()
+    found = decide(dict(zip(values, (9.0, 5.0), strict=True)), values,
+                   fits=lambda value: tuning._fits(config, key, value))  # fmt: skip
+    assert found.chosen == chosen
+
+
+LENGTHS = """\
+title: Lengths
+controls: []
+tune: {recipe.lr: [0.03, 0.1, 0.3]}
+cells: [{label: '{images}', recipe.images: [64, 128]}]
+"""
+
+
+def test_a_row_that_cannot_be_tuned_is_left_out_and_the_others_go_on(tmp_path):
+    (tmp_path / "lengths.yaml").write_text(LENGTHS)
+    study = expand(str(tmp_path / "lengths.yaml"), **ON, seeds=2)
+    study.tuned["64"] = Tuning(bracket(*[math.inf] * 3))
+    assert {config.recipe.images for _, config in study.runs()} == {128}
+    assert [row.cell.endswith("-not-tuned") for row in study.record().rows] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("", "", True),
+        ("title: Tuned", "title: Otherwise", True),
+        ("se.gate: sigmoid", "se.gate: tanh", False),
+        ("[0.03, 0.1, 0.3]", "[0.01, 0.1, 0.3]", False),
+    ],
+)
+def test_what_was_tuned_is_kept_for_the_same_row_alone(tmp_path, old, new, kept):
+    path = tmp_path / "own.yaml"
+    path.write_text(GRID)
+    study = expand(str(path), **ON)
+    study.tuned["SE"] = Tuning(bracket(9, 5, 8), 0.1)
+    write_study(tmp_path, study.record())
+    path.write_text(GRID.replace(old, new))
+    again = resume(expand(str(path), **ON), tmp_path)
+    assert (again.tuned["SE"].chosen == 0.1) == kept
+    assert again.tuned["SE"].is_open != kept
 
 
 def test_results_of_short_trainings_come_before_the_pilots_of_long_ones(tmp_path):
-    path = tmp_path / "lengths.yaml"
-    path.write_text(
-        "title: Lengths\ncontrols: []\ntune: {recipe.lr: [0.03, 0.1, 0.3]}\n"
-        "cells: [{label: '{images}', recipe.images: [64, 128]}]\n"
-    )
-    study = expand(str(path), **ON, seeds=2)
+    (tmp_path / "lengths.yaml").write_text(LENGTHS)
+    study = expand(str(tmp_path / "lengths.yaml"), **ON, seeds=2)
 
     def runs(study):
         return [(c.recipe.images, c.recipe.lr, c.seed) for _, c in study.runs()]
@@ -109,6 +165,16 @@ def test_pilots_choose_and_fresh_seeds_are_trained(tmp_path, data_dir):
     again = call(*words, **there)
     assert "2 of 2 runs are there, 0 to train" in again.stdout
     assert read_studies(tmp_path / "results") == [study]
+    [first, *_] = next(iter(study.tune.rows.values())).runs
+    again = call(*words, "--only", first, **there)  # as an agent of a sweep may ask for it
+    assert again.returncode == 0 and "1 of 1 runs are there" in again.stdout, again.stderr
+    sweep = call("sweep", *words[1:], **there | {"RESULTS": str(tmp_path / "empty")})
+    assert sweep.returncode == 2 and "no sweep can list them" in sweep.stderr
+    elsewhere = there | {"RESULTS": str(tmp_path / "copied")}
+    copied = call(*words, "--reuse", str(tmp_path / "results"), **elsewhere)
+    assert f"{2 + pilots} finished runs are copies" in copied.stdout, copied.stdout
+    assert "2 of 2 runs are there, 0 to train" in copied.stdout and copied.returncode == 0
+    assert read_studies(tmp_path / "copied") == [study]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +193,12 @@ def test_a_wrong_bracket_is_one_sentence(tmp_path, old, new, said):
     (tmp_path / "own.yaml").write_text(GRID.replace(old, new))
     with pytest.raises(ConfigError, match=said):
         expand(str(tmp_path / "own.yaml"), **ON)
+
+
+def test_without_held_out_images_nothing_is_tuned(tmp_path):
+    (tmp_path / "own.yaml").write_text(GRID)
+    with pytest.raises(ConfigError, match="holdout is 0, and held-out images choose"):
+        expand(str(tmp_path / "own.yaml"), **ON, settings={"recipe.holdout": 0})
 
 
 def test_what_is_tuned_cannot_be_set(tmp_path):
@@ -148,11 +220,41 @@ def test_a_file_whose_tuning_was_edited_is_named(tmp_path):
 
 def test_the_slope_is_that_of_a_straight_line_through_the_differences():
     numbers = (60, 120, 480)
-    one = Comparison(
-        grid="budget", rows="a {}", minus=["b {}", "c {}"], by="doubling", over=numbers
-    )
+    one = Comparison(grid="budget", rows="a {:,}", minus=["b {:,}", "c {:,}"], over=numbers)
     means = dict(zip(one.labels, np.random.default_rng(0).normal(size=9), strict=True))
     found = sum(weight * means[row] for row, weight in one.weights().items())
     apart = [means[f"a {n}"] - (means[f"b {n}"] + means[f"c {n}"]) / 2 for n in numbers]
     assert found == pytest.approx(np.polyfit(np.log2(numbers), apart, 1)[0])
     assert one.steps == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([(State.DONE, 8.0), (State.DONE, 9.0)], 8.5),
+        ([(State.DONE, 8.0), (State.DIVERGED, 9.0)], math.inf),
+        ([(State.DONE, 8.0), (State.DONE, None)], math.inf),
+        ([(State.DONE, 8.0), (State.INTERRUPTED, 9.0)], None),
+        ([(State.DONE, 8.0), (State.FAILED, 9.0)], None),
+    ],
+)
+def test_the_error_of_a_value_is_the_mean_of_its_pilots(tmp_path, monkeypatch, ends, expected):
+    def record(_, config):
+        state, error = ends[config]
+        return SimpleNamespace(state=state, summary=lambda: {"val_error": error})
+
+    monkeypatch.setattr(tuning, "Record", record)
+    assert tuning._held_out_error([0, 1], tmp_path) == expected
+
+
+def test_what_the_pilots_of_one_length_have_shown_opens_the_next(tmp_path, monkeypatch):
+    (tmp_path / "lengths.yaml").write_text(LENGTHS)
+    study = expand(str(tmp_path / "lengths.yaml"), **ON, seeds=2)
+    found = {0.03: 9.0, 0.1: 8.0, 0.3: 7.0, 0.9: 7.5}
+
+    def error(runs, results):
+        return found[runs[0].recipe.lr] if runs[0].recipe.images == 64 else None
+
+    monkeypatch.setattr(tuning, "_held_out_error", error)
+    after = tuning.advance(study, tmp_path)
+    assert after.tuned["64"] == Tuning(found, 0.3) and after.tuned["128"] == study.tuned["128"]

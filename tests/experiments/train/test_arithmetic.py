@@ -17,9 +17,11 @@ from experiments.records.files import read_sealed, write_sealed
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.states import UNFIT
-from experiments.records.study_file import UNSETTLED, Arithmetic, read_studies, write_study
-from experiments.train import arithmetic, checkpoint, environment
-from experiments.train.train import Interrupted, Watch, train
+from experiments.records.studies import read_studies, write_study
+from experiments.records.study_file import UNSETTLED, Arithmetic
+from experiments.train import arithmetic, checkpoint, devices, environment
+from experiments.train.train import train
+from experiments.train.training import Interrupted, Watch
 from senet.fast import kernels
 
 BF16, FP32 = {"avx512f", "avx512_bf16"}, {"avx2"}
@@ -160,7 +162,7 @@ def test_of_two_machines_that_begin_at_once_one_is_told(tmp_path, on):
 
 def test_the_device_of_another_machine_is_left_to_that(tmp_path, on, monkeypatch):
     on(BF16)
-    monkeypatch.setitem(environment.DEVICES, "cuda", lambda: False)
+    monkeypatch.setitem(devices.DEVICES, "cuda", lambda: False)
     study = settle(tiny_study("squeeze"), tmp_path, "cuda:0", is_here=False)
     assert study.arithmetic == UNSETTLED and study.record().arithmetic is None
 

@@ -26,6 +26,7 @@ from experiments.train import train
 from experiments.train.environment import pick_step
 from experiments.train.epoch import Captured, Eager, draws_nothing, new_loop
 from experiments.train.optimization import arithmetic, build_network
+from experiments.train.training import Interrupted, Watch
 
 DEVICES = [
     "cpu",
@@ -156,7 +157,7 @@ def captured_here(monkeypatch):
 
 def result(folder, seed: int, data_dir, watch=None):
     record = Record(folder, config(precision="fp32", epochs=3).model_copy(update={"seed": seed}))
-    train.train(record.config, record, data_dir, watch=watch or train.Watch())
+    train.train(record.config, record, data_dir, watch=watch or Watch())
     return read_result(record.path)
 
 
@@ -182,7 +183,7 @@ def test_a_captured_run_is_the_plain_one_and_goes_on_where_it_was(
     for steps in (2, 3):  # within an epoch, and at the end of one
         seen, folder = [], tmp_path / str(steps)
         watch = train.Watch(lambda *_: seen.append(0), stop=lambda: len(seen) >= steps)  # noqa: B023
-        with pytest.raises(train.Interrupted):
+        with pytest.raises(Interrupted):
             result(folder, 0, data_dir, watch)
         loop.KEPT.cell = None  # a new process
         ours = result(folder, 0, data_dir)
@@ -261,7 +262,7 @@ def test_the_next_loop_of_another_cell_is_a_new_one():
 def test_how_many_at_once_is_measured_until_it_does_not_pay(monkeypatch):
     """With a machine that has room for three: its rate is known in closed form."""
     monkeypatch.setattr(rates, "rate", lambda runs, batch: 1000.0 * min(len(runs), 3))
-    monkeypatch.setattr(rates, "begun", lambda *args: None)
+    monkeypatch.setattr(rates, "_begun", lambda *args: None)
     found = rates.rates(config(), "cpu")
     assert found == {1: 1000.0, 2: 2000.0, 4: 3000.0, 8: 3000.0} and rates.best(found) == 4
     monkeypatch.setattr(rates, "has_room", lambda device: False)
@@ -270,7 +271,7 @@ def test_how_many_at_once_is_measured_until_it_does_not_pay(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(rates, "begun", full)
+    monkeypatch.setattr(rates, "_begun", full)
     assert rates.rates(config(), "cpu") == {} and rates.best({}) == 1
 
 

@@ -26,7 +26,7 @@ from experiments.records.record import Record
 from experiments.train import epoch as loop
 from experiments.train import gpu, train
 from experiments.train.checkpoint import GENERATORS
-from experiments.train.environment import STREAMS
+from experiments.train.devices import STREAMS
 from experiments.train.epoch import Captured
 from experiments.train.optimization import arithmetic, build_network
 

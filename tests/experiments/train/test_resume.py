@@ -9,20 +9,20 @@ import torch
 from conftest import tiny
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from stopped_runs import SE, Stop, run, stop_in_the_middle
 
-from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import read_result
-from experiments.train import arithmetic, checkpoint, train
-from experiments.train.train import Interrupted, Watch
+from experiments.train import arithmetic, checkpoint, training
+from experiments.train.training import Interrupted, Watch
 from senet.fast import kernels
 
 SAME = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
 # Each draws its random numbers in another way, or ends an epoch at another place.
 KINDS = {
-    "SE": {"se": {"ratio": 4}, "recipe": {"precision": "auto", "epochs": 3}},
+    "SE": SE,
     "cutout, nesterov": {"recipe": {"cutout": 8, "nesterov": True, "epochs": 3}},
     "shake-shake": {"network": "shake26_2x96d", "width": 0.125, "recipe": {"epochs": 3}},
     "iterations, milestones": {
@@ -31,23 +31,6 @@ KINDS = {
     "a last batch of two": {"recipe": {"train_images": 50, "epochs": 2}},
     "no holdout": {"recipe": {"holdout": 0, "train_images": None, "epochs": 2}},
 }
-
-
-class Stop:
-    """Tells a run to stop after some steps; counts them."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-def run(folder, config: RunConfig, data_dir, watch: Watch = Watch()) -> Record:  # noqa: B008
-    record = Record(folder, config)
-    train.train(config, record, data_dir, watch=watch)
-    return record
 
 
 def assert_same(ours: Record, theirs: Record) -> None:
@@ -119,7 +102,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     tmp_path, data_dir, whole, monkeypatch, moment
 ):
     """The moments are those between two files that are written, where a kill may hurt."""
-    config, written = tiny(**KINDS["SE"]), 0
+    config, written = tiny(**SE), 0
 
     def count(function):
         def counted(*args, **kwargs):
@@ -136,7 +119,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
             patched.setattr(Record, name, count(getattr(Record, name)))
         patched.setattr(checkpoint, "save", count(checkpoint.save))
         for name in ("watch_epoch", "evaluate"):
-            patched.setattr(train, name, count(getattr(train, name)))
+            patched.setattr(training, name, count(getattr(training, name)))
         run(tmp_path, config, data_dir, Watch(checkpoint_every=0))
         raise Killed  # later than all of them
     assert_same(run(tmp_path, config, data_dir, Watch(checkpoint_every=0)), whole["SE"])
@@ -159,12 +142,6 @@ def test_checkpoints_come_at_epoch_ends_and_not_too_often(tmp_path, data_dir, mo
     assert [at["step"] for at in kept] == [9]  # the weights of the finished run
 
 
-def stop_in_the_middle(folder, config, data_dir) -> Record:
-    with pytest.raises(Interrupted):
-        run(folder, config, data_dir, Watch(stop=Stop(4)))
-    return Record(folder, config)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
@@ -179,7 +156,7 @@ def stop_in_the_middle(folder, config, data_dir) -> Record:
 def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
     tmp_path, data_dir, whole, damage, reason
 ):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**SE), data_dir)
     bad = damage(record.checkpoint.read_bytes())
     record.checkpoint.write_bytes(bad)
     with pytest.raises(ConfigError, match="is damaged"):
@@ -218,7 +195,7 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_the_run_starts_anew(
 def test_a_checkpoint_of_another_device_or_arithmetic_is_not_mixed_in(
     tmp_path, data_dir, whole, key, value, reason
 ):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**SE), data_dir)
     state = checkpoint.load(record.checkpoint, "cpu")
     checkpoint.save(record.checkpoint, state | {key: value})
     notes = []
@@ -260,7 +237,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, data_dir, wh
     def full(path, state):
         raise OSError(28, "No space left on device")
 
-    config, notes = tiny(**KINDS["SE"]), []
+    config, notes = tiny(**SE), []
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", full)
         record = run(tmp_path, config, data_dir, Watch(note=notes.append, checkpoint_every=0))
@@ -270,26 +247,10 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, data_dir, wh
     assert len(notes) == 3 and f"{record.checkpoint}: No space left on device" in notes[0]
 
 
-def test_a_checkpoint_is_an_ordinary_file_of_torch(tmp_path):
-    state = {"tensor": torch.arange(5), "rows": [{"epoch": 1, "val_error": None}]}
-    checkpoint.save(tmp_path / "c.pt", state)
-    opened = torch.load(tmp_path / "c.pt", weights_only=True)
-    assert opened["rows"] == state["rows"] and torch.equal(opened["tensor"], state["tensor"])
-    assert checkpoint.load(tmp_path / "c.pt", "cpu")["rows"] == state["rows"]
-
-
-def test_the_states_of_all_generators_come_back():
-    checkpoint.seed_all(3)
-    states = checkpoint.random_states("cpu")
-    first = random.random(), np.random.random(), torch.rand(2).tolist()
-    checkpoint.set_random_states(states, "cpu")
-    assert (random.random(), np.random.random(), torch.rand(2).tolist()) == first
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["lost", "edited"])
 def test_a_lost_environment_costs_provenance_and_no_training(tmp_path, data_dir, whole, how):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**SE), data_dir)
     path = record.path / "env.json"
     path.unlink() if how == "lost" else path.write_text(path.read_text().replace("cpu", "tpu"))
     run(tmp_path, record.config, data_dir)
@@ -300,7 +261,7 @@ def test_a_lost_environment_costs_provenance_and_no_training(tmp_path, data_dir,
 
 @pytest.mark.slow
 def test_a_checkpoint_that_is_a_folder_is_set_aside(tmp_path, data_dir, whole):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**SE), data_dir)
     record.checkpoint.unlink()
     record.checkpoint.mkdir()
     for number in (1, 2):  # what was set aside before stays
@@ -314,7 +275,7 @@ def test_a_checkpoint_that_is_a_folder_is_set_aside(tmp_path, data_dir, whole):
 
 @pytest.mark.slow
 def test_metrics_that_a_kill_cut_in_two_are_mended(tmp_path, data_dir, whole):
-    record = stop_in_the_middle(tmp_path, tiny(**KINDS["SE"]), data_dir)
+    record = stop_in_the_middle(tmp_path, tiny(**SE), data_dir)
     for name in ("metrics.jsonl", "timings.jsonl"):
         with (record.path / name).open("a") as file:
             file.write('{"epoch": 2, "tr')

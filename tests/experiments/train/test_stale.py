@@ -20,7 +20,7 @@ from experiments.records.results import read_result
 from experiments.records.study_file import Arithmetic
 from experiments.train import optimization as step
 from experiments.train.fingerprint import fingerprint, step_fingerprint
-from experiments.train.stale import Finding, is_still, same, seen_in, set_aside, verify
+from experiments.train.stale import Fault, is_still, same, seen_in, set_aside, verify
 from experiments.train.train import train
 from senet import block
 from senet.fast import fused, kernels
@@ -172,8 +172,8 @@ def test_stale_runs_are_marked_kept_and_trained_again(tmp_path, data_dir):
     assert unchecked.returncode == 0 and "no cuda is here" in unchecked.stdout
 
 
-def set_stale_aside(finding: Finding) -> Path | None:
-    return set_aside(finding.path, lambda: is_still(finding))
+def set_stale_aside(fault: Fault) -> Path | None:
+    return set_aside(fault.path, lambda: is_still(fault))
 
 
 def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
@@ -181,12 +181,12 @@ def test_what_another_runner_sees_to_is_not_set_aside(tmp_path, data_dir):
     train(CONFIG, record, data_dir)
     judged = seen_in(read_result(record.path).env)
     with hold(record.path):
-        assert set_stale_aside(Finding(record.path, "stale", "", judged)) is None
-    assert set_stale_aside(Finding(record.path, "stale", "", {"fingerprint": {}})) is None
+        assert set_stale_aside(Fault(record.path, "stale", "", judged)) is None
+    assert set_stale_aside(Fault(record.path, "stale", "", {"fingerprint": {}})) is None
     assert read_result(record.path)
-    place = set_stale_aside(Finding(record.path, "stale", "", judged))
+    place = set_stale_aside(Fault(record.path, "stale", "", judged))
     assert (place / "summary.json").exists() and not (place / "lock").exists()
-    assert set_stale_aside(Finding(record.path, "stale", "", judged)) is None
+    assert set_stale_aside(Fault(record.path, "stale", "", judged)) is None
 
 
 def test_the_fingerprint_does_not_touch_the_run(tmp_path, data_dir, monkeypatch):
@@ -289,10 +289,10 @@ def test_verify_knows_the_step_that_trained(tmp_path, data_dir, cell, in_this_pr
     env = change(read_result(path).env)
     Record(tmp_path, CONFIG).write_environment(env)
     found = list(verify([path], data_dir))
-    assert [finding.kind for finding in found] == kinds
-    for finding in found:
-        assert finding.is_wrong == (kinds != ["unchecked"]) and "step" in finding.reason + case
-        assert kinds == ["unchecked"] or is_still(finding)
+    assert [fault.kind for fault in found] == kinds
+    for fault in found:
+        assert fault.is_wrong == (kinds != ["unchecked"]) and "step" in fault.reason + case
+        assert kinds == ["unchecked"] or is_still(fault)
 
 
 def test_verify_checks_what_it_can_where_no_compiler_is(
@@ -300,5 +300,5 @@ def test_verify_checks_what_it_can_where_no_compiler_is(
 ):
     monkeypatch.setattr(kernels, "library", lambda: None)
     monkeypatch.setattr(kernels, "built", lambda: (None, "there is no C++ compiler c++"))
-    [finding] = verify([cell], data_dir)
-    assert finding.kind == "unchecked" and "there is no C++ compiler" in finding.reason
+    [fault] = verify([cell], data_dir)
+    assert fault.kind == "unchecked" and "there is no C++ compiler" in fault.reason

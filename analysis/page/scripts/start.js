@@ -1,0 +1,38 @@
+// -- folds, places, and the start ----------------------------------------------------------------------
+
+function enhanceFold(fold) {
+  const key = `open.${fold.id}`;
+  if (view.get(key)) fold.open = true;
+  fold.addEventListener("toggle", () => {
+    keep(key, fold.open ? "1" : "");
+    if (fold.open) all(".chart", fold).forEach((chart) => isNear.observe(chart));
+  });
+}
+
+function goTo(id) {
+  const target = document.getElementById(id);
+  if (!target) return;
+  target.closest("details")?.setAttribute("open", "");
+  target.scrollIntoView();
+}
+
+document.documentElement.classList.add("has-scripts");
+all("table.data").forEach(enhanceTable);
+all(".legend").forEach(addLegend);
+all("details[id]").forEach(enhanceFold);
+all(".chart[data-chart]:not([data-chart=gates])").forEach((chart) => isNear.observe(chart));
+all("form.explorer").forEach(explorer);
+all("a[data-here]").forEach((link) => link.addEventListener("click", (event) => {
+  event.preventDefault();
+  keep("at", link.dataset.here);
+  navigator.clipboard?.writeText(location.href).then(() => { link.dataset.said = "copied"; }, () => {});
+  goTo(link.dataset.here);
+}));
+if (view.get("at") && performance.getEntriesByType("navigation")[0]?.type !== "reload") goTo(view.get("at"));
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (width === innerWidth) return;
+  width = innerWidth;
+  for (const element of views.keys()) if (element.dataset.chart === "forest") draw(element);
+});
+window.report = { isDrawn: () => waiting === 0, views };

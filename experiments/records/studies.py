@@ -1,0 +1,84 @@
+"""Reads and writes the files of studies, RESULTS/studies/<name>.json."""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.records.files import read_maybe_sealed, write_sealed
+from experiments.records.lock import wait_for
+from experiments.records.parsing import ConfigError, parse
+from experiments.records.study_file import StudyFile
+
+
+def read_study(path: Path) -> StudyFile:
+    """Reads what was asked for. Raises ConfigError, which names the file.
+
+    A file of an older version has no checksum: it is read, where all in it makes sense. No such
+    version wrote `arithmetic`.
+    """
+    data = read_maybe_sealed(path, newer="arithmetic")
+    study = parse(StudyFile, data, f"{path} was edited or damaged")
+    if study.name != path.stem:
+        raise ConfigError(f"{path} was edited or renamed: it describes {study.name!r}")
+    return study
+
+
+def read_studies(results: Path, lost: list[str] | None = None) -> list[StudyFile]:
+    """Reads all that was asked for in RESULTS, by name.
+
+    Args:
+        results: RESULTS.
+        lost: takes a sentence on each file that cannot be read, which is left out.
+
+    Raises:
+        ConfigError: a file cannot be read and there is no `lost`, or no file can be read.
+    """
+    studies, reasons = [], []
+    for path in sorted((results / "studies").glob("*.json")):
+        try:
+            studies.append(read_study(path))
+        except ConfigError as error:
+            reasons.append(str(error))
+    if reasons and (lost is None or not studies):
+        raise ConfigError(reasons[0])
+    if lost is not None:
+        lost += reasons
+    return studies
+
+
+def write_study(results: Path, study: StudyFile) -> None:
+    """Writes RESULTS/studies/<name>.json. What its file has already had is kept.
+
+    One process at a time reads what is there and writes: none loses what another has added.
+    """
+    path = results / "studies" / f"{study.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wait_for(path.parent):
+        write_sealed(path, (joined(study, path) if path.exists() else study).plain())
+
+
+def joined(study: StudyFile, path: Path) -> StudyFile:
+    """Returns a study with the seeds, looks and arithmetic that its file has, too.
+
+    Raises ConfigError where that was begun with another arithmetic.
+    """
+    before = read_study(path)
+    first = before.arithmetic
+    if first and (study.arithmetic or first) != first:
+        raise ConfigError(
+            f"{path}: another machine has begun this study at the same moment, with "
+            f"{first.precision} and {first.step}: the same command joins it"
+        )
+    more = {row.cell: row.seeds for row in before.rows if row.seeds}
+    found: dict[str, Any] = {
+        "seeds": max(study.seeds, before.seeds),
+        "rows": tuple(
+            row.model_copy(update={"seeds": max(row.seeds, more[row.cell])})
+            if row.cell in more
+            else row
+            for row in study.rows
+        ),
+        "looks": before.looks + tuple(one for one in study.looks if one not in before.looks),
+        "arithmetic": first or study.arithmetic,
+    }
+    known = {key: value for key, value in found.items() if value}
+    return study.model_copy(update=(before.model_extra or {}) | known)

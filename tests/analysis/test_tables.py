@@ -1,0 +1,162 @@
+"""The tables and what stands under them, from records made by hand."""
+
+import csv
+import math
+
+import pytest
+import scipy.stats
+from by_hand import ERRORS, study, write_run
+
+from analysis import write
+from analysis.figures import study as figures
+from analysis.read import find_studies, load_study
+from analysis.tables import study as tables
+from analysis.tables.notes import notes
+from experiments.records.files import read_sealed, write_sealed
+from experiments.records.record import Record
+from experiments.records.studies import write_study
+from experiments.study.study import expand
+
+
+def test_a_table_to_the_character(tmp_path):
+    study(tmp_path, 3, skip=[("r = 4", 2)])
+    [found] = find_studies(tmp_path, ["ratio"])
+    lines = tables.write(found, "md").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
+    assert rows[0] == [
+        "Reduction ratio r", "test error (%)", "minus r = 16 (points)", "parameters",
+        "paper's error (%)",
+    ]  # fmt: skip
+    # Every row of three has the variance 0.01, that of two 0.005; the pool has 13 degrees.
+    pooled = (6 * 2 * 0.01 + 0.005) / 13
+    two, three = (8 * pooled + 0.005) / 9, (8 * pooled + 2 * 0.01) / 10
+    t = scipy.stats.t.ppf(0.975, 13)  # of a difference: Satterthwaite's are more than the pool's
+    one = scipy.stats.t.ppf(0.975, 10) * math.sqrt(three / 3)
+    full, part = t * math.sqrt(2 * three / 3), t * math.sqrt(two / 2 + three / 3)
+    assert rows[2] == [
+        "no SE", f"9.10 ± {one:.2f}", f"+0.90 [{0.9 - full:+.2f}, {0.9 + full:+.2f}] worse",
+        "313,114", "23.30",
+    ]  # fmt: skip
+    assert rows[3][4] == "–"
+    half = scipy.stats.t.ppf(0.975, 9) * math.sqrt(two / 2)
+    assert rows[5] == [
+        "r = 4", f"8.25 ± {half:.2f} (2 of 3 runs)",
+        f"+0.05 [{0.05 - part:+.2f}, {0.05 + part:+.2f}]", "313,364", "22.25",
+    ]  # fmt: skip
+    assert rows[7][2] == "–"  # the reference itself
+    said = "\n".join(notes(found))
+    assert "Not in the means: 1 missing." in said and "8 degrees of freedom" in said
+    assert "Seeds differ by 0.10 points" in said and "with n = 2" in said
+    assert "DEMONSTRATION" not in said
+
+
+def test_the_csv_holds_the_unrounded_numbers(tmp_path):
+    study(tmp_path, 2)
+    [found] = find_studies(tmp_path, [])
+    rows = list(csv.DictReader(tables.write(found, "csv").splitlines()))
+    assert [row["row"] for row in rows] == list(ERRORS)
+    assert float(rows[0]["test_error"]) == pytest.approx(9.05)
+    half = scipy.stats.t.ppf(0.975, 7) * math.sqrt(0.005 / 2)  # no more degrees than the pool's
+    assert float(rows[0]["half_width"]) == pytest.approx(half, 1e-4)
+    assert float(rows[0]["welch_low"]) < float(rows[0]["difference_low"])
+    assert rows[0]["parameters"] == "313114" and rows[1]["paper_top1"] == ""
+
+
+def test_latex_is_booktabs(tmp_path):
+    study(tmp_path, 2)
+    [found] = find_studies(tmp_path, [])
+    text = tables.write(found, "tex")
+    assert r"\toprule" in text and r"\bottomrule" in text and r"(\%)" in text
+    assert r"$\pm$" in text and "±" not in text.split(r"\begin")[1]
+
+
+def test_one_seed_and_a_demonstration_say_so(tmp_path):
+    study(tmp_path, 1, recipe="demo")
+    [found] = find_studies(tmp_path, [])
+    text = " ".join(write.texts([found])[0].split())
+    assert "±" not in text.split("Data cifar10")[0]
+    assert (
+        "A DEMONSTRATION" in text
+        and "`DATASET=cifar10 RECIPE=fast SEEDS=5 make ablation-ratio`" in text
+    )
+    assert "n = 1" in text
+    assert "WARNING: the plain network ends at 9.0 %" in text
+
+
+def test_cifar10_mini_is_named_in_the_table_and_on_the_figure(tmp_path):
+    study(tmp_path, 1, recipe="demo", dataset="cifar10_mini")
+    [found] = find_studies(tmp_path, [])
+    assert "CIFAR-10 mini: 2,500 training" in tables.write(found, "md")
+    assert "DATASET=cifar10 RECIPE=fast" in write.texts([found])[0]
+    assert "CIFAR-10 mini" in figures.errors(found).get_suptitle()
+
+
+def test_a_run_that_diverged_or_failed_is_shown_and_never_averaged(tmp_path):
+    asked = study(tmp_path, 2)
+    runs = {(label, config.seed): Record(tmp_path, config) for label, config in asked.runs()}
+    write_run(runs["r = 2", 0], None)
+    write_run(runs["r = 8", 0], None)
+    write_run(runs["r = 8", 1], None)
+    (runs["r = 32", 0].path / "summary.json").unlink()
+    runs["r = 32", 0].fail("out of memory", "no room")
+    [found] = find_studies(tmp_path, [])
+    shown = tables.cells(found).set_index("Reduction ratio r")
+    assert shown["test error (%)"]["r = 2"].endswith("(1 of 2 runs)")
+    assert shown["test error (%)"]["r = 8"] == "diverged"
+    assert shown["test error (%)"]["r = 32"].startswith("8.60")
+    assert "Not in the means: 3 diverged, 1 failed." in notes(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"precision": "fp32", "processor": "another processor"},
+         ["precisions: bf16, fp32",
+          "processors, and times are not compared: a processor, another processor"]),
+        ({"step": "fused"}, ["steps of training, and times are not compared: fused, plain"]),
+    ],
+    ids=["precision", "step"],
+)  # fmt: skip
+def test_a_run_that_was_computed_in_another_way_is_named(tmp_path, changes, what):
+    asked = study(tmp_path, 1)
+    path = Record(tmp_path, asked.cells[0].config).path / "env.json"
+    write_sealed(path, read_sealed(path) | changes)
+    [found] = find_studies(tmp_path, [])
+    mixed = [note for note in notes(found) if "MIXED" in note]
+    assert mixed == [f"MIXED: these runs have different {kinds}." for kinds in what]
+
+
+def test_runs_on_other_data_are_shown_and_never_averaged(tmp_path):
+    asked = study(tmp_path, 3)
+    path = Record(tmp_path, asked.cells[3].config).path / "env.json"
+    write_sealed(path, read_sealed(path) | {"data": "y"})
+    [found] = find_studies(tmp_path, [])
+    assert len(found.of("r = 4")) == 2
+    said = " ".join(notes(found))
+    assert "OTHER DATA: 1 runs" in said and "fingerprint y, not x" in said
+    shown = tables.cells(found).set_index("Reduction ratio r")["test error (%)"]
+    assert shown["r = 4"].endswith("(2 of 3 runs)")
+
+
+def test_fewer_seeds_asked_for_later_hide_none(tmp_path):
+    study(tmp_path, 3)
+    write_study(tmp_path, expand("ratio", dataset="cifar10", network="resnet29b", recipe="fast",
+                                 seeds=1).record())  # fmt: skip
+    [found] = find_studies(tmp_path, [])
+    assert set(tables.numbers(found).seeds) == {3}
+
+
+def test_a_study_without_any_result_is_all_holes(tmp_path):
+    asked = expand("ratio", dataset="cifar10", network="resnet29b", recipe="demo")
+    found = load_study(tmp_path, asked.record())
+    assert set(tables.cells(found)["test error (%)"]) == {"–"}
+    assert set(tables.numbers(found).seeds) == {0}
+    assert figures.errors(found) and figures.ratio(found)
+
+
+def test_the_terminals_table_fits_a_hundred_columns(tmp_path):
+    study(tmp_path, 3)
+    [text] = write.texts(find_studies(tmp_path, []))
+    table = text.split("Data cifar10")[0]
+    assert max(map(len, table.splitlines())) <= 100 and "worse" in table

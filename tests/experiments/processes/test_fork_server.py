@@ -1,0 +1,55 @@
+"""The fork server is started, and waited for, in a way that leaves Ctrl-C its effect."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, bare
+
+from experiments.processes import fork_server
+
+SLOW = """
+import os, time
+parent = os.getppid()
+print("imports", flush=True)
+while os.getppid() == parent:  # for as long as its user lives
+    time.sleep(0.01)
+"""
+USER = """
+import multiprocessing, signal, sys
+from experiments.processes import fork_server
+multiprocessing.set_forkserver_preload(["experiments.processes.orphans", "slow"])
+try:
+    fork_server.start_process(print, "never")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_does_not_wait_for_what_the_fork_server_imports(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "-c", USER], cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=bare() | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout.readline() == "imports\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (130, "", "")
+
+
+def test_once_it_runs_no_signal_is_lost_while_a_process_starts(monkeypatch):
+    fork_server.warm_up()
+    ignored, set_handler = [], signal.signal
+
+    def set_and_tell(number, handler):
+        ignored.append(handler == signal.SIG_IGN)
+        return set_handler(number, handler)
+
+    monkeypatch.setattr(signal, "signal", set_and_tell)
+    fork_server.start_process(print).join()
+    assert ignored and not any(ignored)

@@ -1,0 +1,58 @@
+"""The compiled kernels: their roundings, their file, and another processor."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_builds import BUILDS, of_build
+
+from senet.fast import kernels
+
+
+@given(
+    st.sampled_from(BUILDS),
+    st.lists(st.floats(width=32, allow_nan=False), min_size=16, max_size=16),
+)
+def test_bf16_is_rounded_as_by_torch(build, numbers):
+    scale, zeros, ones = torch.tensor([numbers]), torch.zeros(16), torch.ones(16)
+    one = torch.ones(1, 16, 1, 1, dtype=torch.bfloat16)
+    out = torch.empty_like(one)
+    with of_build(build):
+        maps = {"x": one, "mean": zeros, "inverse": ones, "weight": scale, "bias": zeros}
+        kernels.call("combine", **maps, y=out)  # 1 * scale + 0
+    assert torch.equal(out.view(1, 16), (scale + 0).bfloat16())
+
+
+AARCH64 = "aarch64-linux-gnu-g++"
+
+
+@pytest.mark.skipif(
+    not (shutil.which(AARCH64) and shutil.which("qemu-aarch64")),
+    reason=f"needs {AARCH64} and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)",
+)
+def test_on_aarch64_every_pass_gives_the_numbers_of_this_processor(tmp_path):
+    """Of the passes of this processor, the other tests show that they are right."""
+    source, found = ROOT / "tests" / "kernels_check.cpp", []
+    for compiler, march, starts in (("c++", "native", []), (AARCH64, "armv8-a", ["qemu-aarch64"])):
+        made = str(tmp_path / compiler)
+        flags = [f"-march={march}", *(flag for flag in kernels.FLAGS if flag != "-shared")]
+        flags += ["-O1", "-static"]  # -O3 takes three times as long
+        subprocess.run([compiler, *flags, str(source), "-o", made], check=True)
+        done = subprocess.run([*starts, made], capture_output=True, check=True)
+        found.append(np.array(done.stdout.split(), float))
+    here, there = found
+    assert there[0] == 16  # bytes of a vector
+    np.testing.assert_allclose(there[1:], here[1:], rtol=1e-5, atol=1e-5)
+
+
+def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    whole = kernels.compiled(["c++"])
+    size = whole.stat().st_size
+    assert [path.name for path in whole.parent.iterdir()] == [whole.name]
+    assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
