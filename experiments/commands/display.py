@@ -45,6 +45,7 @@ class Display:
         self.spent = 0.0  # worker seconds of the runs that have ended
         self.ended = 0
         self.fresh: set[Record] = set()  # started, and not heard of yet
+        self.begun: set[Record] = set()  # heard of: what a checkpoint held is counted once
         self.given = 0.0  # expected seconds of what checkpoints held already
         self.last_line = time.monotonic()
         self.bars = Progress(
@@ -112,7 +113,9 @@ class Display:
         self.reach(record, self.training[record] * event.step / event.steps)
         if record in self.fresh:  # it goes on from a checkpoint: that share was free today
             self.fresh.remove(record)
-            self.given += self.share[record] * self.expected[record]
+            if record not in self.begun:
+                self.begun.add(record)
+                self.given += self.share[record] * self.expected[record]
             if event.step > 1:
                 self.line(f"goes on  {self.names[record]} at {self.share[record]:.0%}")
         if record not in self.tasks:

@@ -59,7 +59,8 @@ def _slurm_slots(options: PlanOptions) -> list[str]:
     settings, path = read_settings(options, SlurmSettings)
     device = pick_kind(options.device, settings.gpus, path)
     if device == "cpu":
-        return pick_slots(options.workers or settings.cpus, ["cpu"])
+        workers = settings.cpus if options.workers is None else options.workers
+        return pick_slots(workers, ["cpu"])
     return pick_slots(options.workers, [f"cuda:{gpu}" for gpu in range(settings.gpus)])
 
 
@@ -75,7 +76,8 @@ def _ray_slots(options: PlanOptions) -> list[str]:
     check_installed("ray", "ray")
     settings, path = read_settings(options, RaySettings)
     device = pick_kind(options.device, settings.gpus, path)
-    return pick_slots(options.workers or 1, [device.replace("cuda", "cuda:0")])
+    workers = 1 if options.workers is None else options.workers
+    return pick_slots(workers, [device.replace("cuda", "cuda:0")])
 
 
 def _start_ray(

@@ -16,13 +16,8 @@ from experiments.launch.failures import OUT_OF_MEMORY, died
 from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.shared_process import SharedProcesses, Worker
 from experiments.launch.worker import Task, train_in_process
-from experiments.processes.fork_server import (
-    kills_for_memory,
-    spawn,
-    uninterrupted,
-    warm_up,
-    was_terminated,
-)
+from experiments.processes.fork_server import kills_for_memory, spawn, warm_up, was_terminated
+from experiments.processes.signals import uninterrupted
 from experiments.records.lock import holder
 from experiments.records.record import Record
 from experiments.records.signs import Signs

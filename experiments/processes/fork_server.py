@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from experiments.processes.signals import STOPS, children_ignore_stops
+from experiments.processes.signals import children_ignore_stops, uninterrupted
 from experiments.records.parsing import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -102,27 +101,6 @@ def start_process(function: Callable, *args: Any) -> BaseProcess:
         except (ConnectionError, EOFError):  # the fork server has just been killed: a new one
             if not tries:
                 raise
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Lets Ctrl-C, SIGTERM and SIGHUP wait for the end of a block.
-
-    One that came in the middle of a request to the fork server would end that, with a traceback.
-    """
-    came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in STOPS}
-    is_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: found for number, found in handlers.items() if is_main and callable(found)}
-    for number in handlers:
-        signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, found in handlers.items():
-            signal.signal(number, found)
-        for number in came:
-            signal.raise_signal(number)
 
 
 def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = True) -> Any:

@@ -71,6 +71,27 @@ def children_ignore_stops() -> Iterator[None]:
             signal.signal(number, action)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C, SIGTERM and SIGHUP wait for the end of a block.
+
+    One that came in the middle of a request to the fork server would end that, with a traceback.
+    """
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOPS}
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: found for number, found in handlers.items() if is_main and callable(found)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, found in handlers.items():
+            signal.signal(number, found)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def handle_stops() -> None:
     """Handles the signals from now on, but for those that are ignored, as under nohup."""
     stop = Stop()

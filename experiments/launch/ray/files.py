@@ -39,7 +39,8 @@ def _complete(path: Path) -> None:
         env |= _origin()
     for again in env.get("resumed", []):
         if again.get("commit", "") is None:
-            del again["commit"], again["clean"]
+            for key in ("commit", "clean"):  # which may be as before, and is not told then
+                again.pop(key, None)
     write_sealed(path, env)
 
 

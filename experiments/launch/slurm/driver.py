@@ -7,6 +7,7 @@ looks on; it may be stopped, killed and started again, here or on another machin
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from typing import Self
@@ -156,14 +157,14 @@ class Slurm(QueueLauncher):
     def submit(self, packs: list[list[Record]]) -> None:
         """Sends a job array, a job a pack. Raises ConfigError where Slurm refuses it."""
         tasks = [Pack(some, self.slots, *self.where) for some in packs]
+        for record in chain(*packs):
+            (record.path / "error.txt").unlink(missing_ok=True)  # of an earlier job
         jobs = submit_array(self.folder, self.settings, tasks)
         for job, some in zip(jobs, packs, strict=True):
             for record in some:
-                (record.path / "error.txt").unlink(missing_ok=True)  # of an earlier job
                 self.active[record] = job
-        runs = sum(map(len, packs))
         array = f", an array of {len(packs)}" if len(packs) > 1 else ""
-        self.say(f"sent: {runs} runs as job {jobs[0].array}{array}")
+        self.say(f"sent: {sum(map(len, packs))} runs as job {jobs[0].array}{array}")
 
     def look(self) -> Iterator[Event]:
         now = time.monotonic()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.records.files import read_json
+from experiments.records.parsing import ConfigError
 
 NAME = re.compile(r"se-[0-9a-f]{12}")
 FORMAT = "%F|%K|%T|%r|%j"  # array's number, index in it, state, reason, name
@@ -61,12 +62,18 @@ GONE = Job("", "GONE")
 
 def ask() -> Queue | None:
     """Returns our jobs of the last minutes, or None where Slurm does not answer."""
-    words = ["squeue", "--me", "--array", "--noheader", "--states=all", f"--format={FORMAT}"]
+    said = answer("--me", "--array", "--states=all", f"--format={FORMAT}")
+    return None if said is None else read(said)
+
+
+def answer(*words: str) -> str | None:
+    """Returns what `squeue` prints, or None where Slurm does not answer."""
+    command = ["squeue", "--noheader", *words]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return None if done.returncode else read(done.stdout)
+    return None if done.returncode else done.stdout
 
 
 def read(text: str) -> Queue:
@@ -83,9 +90,7 @@ def read(text: str) -> Queue:
 
 def state_of(number: str) -> str:
     """Returns the state of a job, "" where Slurm does not answer."""
-    words = ["squeue", "--noheader", "--job", number, "--format=%T"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    return done.stdout.strip()
+    return (answer("--job", number, "--format=%T") or "").strip()
 
 
 def cancel(numbers: Sequence[str]) -> None:
@@ -98,9 +103,16 @@ def folder_of(results: Path) -> Path:
 
 def sent(results: Path) -> dict[str, list[list[str]]]:
     """Returns array's name -> the names of the runs of each of its jobs; the oldest array first."""
-    files = [file for file in folder_of(results).glob("se-*.json") if NAME.fullmatch(file.stem)]
-    files.sort(key=lambda file: (file.stat().st_mtime_ns, file.name))
-    return {file.stem: read_json(file, "jobs")["jobs"] for file in files}
+    found = {}
+    for file in folder_of(results).glob("se-*.json"):
+        if not NAME.fullmatch(file.stem):
+            continue
+        try:
+            found[file.stat().st_mtime_ns, file.stem] = read_json(file, "jobs")["jobs"]
+        except (OSError, ConfigError):
+            if file.exists():  # else another driver has just deleted it, as all is done
+                raise
+    return {name: found[time, name] for time, name in sorted(found)}
 
 
 def jobs_of(results: Path, queue: Queue) -> dict[Path, Job]:

@@ -10,7 +10,7 @@ from uuid import uuid4
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.slurm.job import Pack
 from experiments.launch.slurm.squeue import Job
-from experiments.processes.signals import STOPS
+from experiments.processes.signals import STOPS, uninterrupted
 from experiments.records.files import write_json
 from experiments.records.parsing import ConfigError
 
@@ -30,7 +30,7 @@ def submit_array(folder: Path, settings: SlurmSettings, packs: Sequence[Pack]) -
     executor = submitit.SlurmExecutor(folder / name, max_num_timeout=settings.restarts)
     executor.update_parameters(job_name=name, **settings.for_submitit())
     try:
-        with _stops_blocked():
+        with uninterrupted(), _stops_blocked():
             jobs = executor.submit_array(packs)
     except (FailedJobError, FailedSubmissionError) as error:
         note.unlink()
@@ -42,7 +42,7 @@ def submit_array(folder: Path, settings: SlurmSettings, packs: Sequence[Pack]) -
 
 @contextmanager
 def _stops_blocked() -> Iterator[None]:
-    """Lets no Ctrl-C part what was sent from what its jobs are given."""
+    """Lets no Ctrl-C reach `sbatch`, which would leave open whether it has sent the jobs."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield

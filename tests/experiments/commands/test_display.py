@@ -41,6 +41,19 @@ def test_what_is_done_is_the_sum_over_runs(happens):
     assert display.time_left() == "about 0 s left"
 
 
+def test_what_a_checkpoint_held_is_given_once_however_often_a_run_is_queued():
+    run, console = RUNS[0], Console(file=io.StringIO())
+    display = Display(console, {run: "a"}, {run: 100.0}, {run: 1.0}, 1)
+    for _ in range(2):
+        display.follow(Started(run))
+        display.follow(Progressed(run, step=5, steps=10))
+        display.follow(Requeued(run, FAILED, "it is in the queue again"))
+    display.follow(Started(run))
+    display.follow(Progressed(run, step=6, steps=10))
+    assert display.given == pytest.approx(50) and display.done == pytest.approx(60)
+    assert console.file.getvalue().count("goes on") == 3
+
+
 def test_a_thousand_runs_at_a_time_leave_room_on_the_screen(monkeypatch):
     monkeypatch.setattr("experiments.commands.display.PLAIN_EVERY", 0.0)
     runs = [Record(Path("nowhere"), tiny(seed=seed)) for seed in range(1000)]

@@ -23,8 +23,8 @@ from scipy import stats
 from waiting import wait_for
 
 from experiments.plan.estimate import training_share
-from experiments.processes.fork_server import _start, ask, spawn, uninterrupted, warm_up
-from experiments.processes.signals import STOPS
+from experiments.processes.fork_server import _start, ask, spawn, warm_up
+from experiments.processes.signals import STOPS, uninterrupted
 from experiments.records.config import RunConfig
 from experiments.records.lock import hold
 from experiments.records.parsing import parse

@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import threading
+import time
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +17,14 @@ from hypothesis import strategies as st
 from experiments.commands.look import look
 from experiments.commands.status import status_lines
 from experiments.commands.studies import settle
-from experiments.launch import cluster
+from experiments.launch import choose, cluster
 from experiments.launch.cluster import CLUSTERS, RaySettings, SlurmSettings, pick_kind
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.job import pack
 from experiments.launch.slurm.squeue import GONE, Job
-from experiments.plan.options import PlanOptions
+from experiments.launch.slurm.submit import submit_array
+from experiments.plan.options import PlanOptions, RunOptions
+from experiments.records.files import read_json, write_json
 from experiments.records.parsing import ConfigError, parse, read_yaml
 from experiments.records.record import Record
 from experiments.records.states import CANCELLED
@@ -59,6 +65,57 @@ def test_squeues_answer_is_read_and_jobs_of_others_are_not_ours():
         (A, 3): Job("12_3", "RUNNING", "None"),
         (B, 0): Job("13", "PENDING", "Resources"),
     }
+
+
+def test_a_machine_without_squeue_does_not_answer(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert squeue.ask() is None and squeue.state_of("12") == ""
+
+
+def test_an_array_that_another_driver_forgets_meanwhile_is_left_out(monkeypatch, tmp_path):
+    folder = squeue.folder_of(tmp_path)
+    folder.mkdir()
+    for name in (A, B):
+        write_json(folder / f"{name}.json", {"jobs": [["x/seed0"]]})
+
+    def read(file: Path, *keys: str) -> dict:
+        if file.stem == A:
+            file.unlink()
+        return read_json(file, *keys)
+
+    monkeypatch.setattr(squeue, "read_json", read)
+    assert squeue.sent(tmp_path) == {B: [["x/seed0"]]}
+    (folder / f"{B}.json").write_text("{")
+    with pytest.raises(ConfigError, match=B):  # a damaged one is told
+        squeue.sent(tmp_path)
+
+
+@pytest.mark.skipif(find_spec("submitit") is None, reason="no submitit: `make cluster-tools`")
+def test_ctrl_c_while_jobs_are_sent_waits_until_slurm_has_them(monkeypatch, tmp_path):
+    import submitit
+
+    done = []
+
+    class Executor:
+        def __init__(self, folder: Path, **_) -> None: ...
+
+        def update_parameters(self, **_) -> None: ...
+
+        def submit_array(self, packs: list) -> list:
+            os.kill(os.getpid(), signal.SIGINT)  # another thread gets it, as this one blocks it
+            time.sleep(0.05)
+            return done.append(packs) or []
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
+    squeue.folder_of(tmp_path).mkdir()
+    is_over = threading.Event()
+    threading.Thread(target=is_over.wait).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            submit_array(squeue.folder_of(tmp_path), SlurmSettings(), [])
+    finally:
+        is_over.set()
+    assert done == [[]] and len(squeue.sent(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -159,6 +216,15 @@ def test_a_launcher_that_cannot_be_is_one_sentence(capsys, tmp_path, monkeypatch
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     said = wrong(capsys, "run", "ratio", *words, "--results", str(tmp_path / "results"))
     assert message in said and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm", "ray"])
+def test_no_worker_is_one_sentence_with_every_launcher(monkeypatch, launcher):
+    monkeypatch.setattr(choose, "check_installed", lambda *names: None)
+    monkeypatch.setattr(choose, "check_slurm", lambda: None)
+    options = RunOptions(["ratio"], launcher=launcher, workers=0)
+    with pytest.raises(ConfigError, match="workers 0: at least one is needed"):
+        choose.LAUNCHERS[launcher].slots(options)
 
 
 def test_a_machine_without_slurm_is_told(monkeypatch):

@@ -77,8 +77,8 @@ def test_what_comes_back_is_kept_and_what_is_gone_is_deleted(tmp_path, active):
     _, run = active
     theirs, path = Record(tmp_path / "node", tiny()), run.record.path
     theirs.begin()
-    again = {"step": 3, "commit": None, "clean": None}
-    theirs.write_environment({"commit": None, "clean": None, "resumed": [again]})
+    again = [{"step": 3, "commit": None, "clean": None}, {"step": 5, "commit": None}]
+    theirs.write_environment({"commit": None, "clean": None, "resumed": again})
     come = to_send(theirs.path)
     keep(run.record, come | {"log.txt": b"first"})
     assert (path / "log.txt").read_bytes() == b"first"
@@ -86,7 +86,7 @@ def test_what_comes_back_is_kept_and_what_is_gone_is_deleted(tmp_path, active):
     assert not (path / "log.txt").exists()
     env = read_sealed(path / "env.json")  # the node does not know the commit
     assert {key: env[key] for key in ("commit", "clean")} == checkout()
-    assert env["resumed"] == [{"step": 3}]
+    assert env["resumed"] == [{"step": 3}, {"step": 5}]  # where "clean" was as before
     (path / "error.txt").touch(), (path / ".part").touch()
     assert to_send(path).keys() == {"config.json", "env.json"}
 
