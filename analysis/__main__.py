@@ -226,8 +226,8 @@ def complexity(results: Results = LOCAL) -> None:
     """Write and print the paper's cost columns beside what `experiments complexity` counted."""
     from analysis.tables import complexity as costs
 
-    paths = costs.write(results)
-    print(costs.text(results), *(f"wrote {path}" for path in paths), sep="\n")
+    paths, text = costs.write(results)
+    print(text, *(f"wrote {path}" for path in paths), sep="\n")
 
 
 def end(found: list[Study], lost: list[str]) -> None:

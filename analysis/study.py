@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -116,11 +117,6 @@ class Study:
     def done(self) -> pd.DataFrame:
         return self.runs.loc[self.runs.state == State.DONE]
 
-    @property
-    def is_of_one_machine(self) -> bool:
-        """Tells whether the times of its runs can be compared."""
-        return len(self.done[["env.processor", "env.device", "env.step"]].drop_duplicates()) == 1
-
     def states(self, row: str) -> list[str]:
         """Lists the states of a row's runs."""
         return list(self.runs[self.runs.row == row].state)
@@ -146,15 +142,18 @@ class Study:
         """Lists test errors in %, a run each."""
         return self.column(row, "test_error")
 
+    def gate(self, row: str) -> str | None:
+        """Returns which function the gate of a row is; None where its config says none."""
+        return next(iter(self.column(row, "config.se.gate")), None)
+
+    def gate_files(self, row: str) -> dict[int, Path]:
+        """Maps seed to gates.npz, for the runs of a row that have one."""
+        runs = zip(self.column(row, "seed"), self.column(row, "path"), strict=True)
+        return {seed: file for seed, path in runs if (file := path / "gates.npz").exists()}
+
     def gates(self, row: str) -> dict[int, Gates]:
         """Reads seed -> what the gates of that run did; {} for a network without SE blocks."""
-        seeds, folders = self.column(row, "seed"), self.column(row, "path")
-        paths = {n: path / "gates.npz" for n, path in zip(seeds, folders, strict=True)}
-        return {seed: unpack(path) for seed, path in paths.items() if path.exists()}
-
-    def plain_of(self, row: str) -> str | None:
-        """Returns the row of the same network without SE; None where there is none."""
-        return PLAIN if PLAIN in self.rows else self.references.get(row, row)
+        return {seed: unpack(file) for seed, file in self.gate_files(row).items()}
 
 
 Measure = Callable[[Study, str], list[float]]

@@ -1,11 +1,14 @@
 """Writes everything that is made of records: RESULTS/tables and RESULTS/figures."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis.figures.drawing import Drawing, draw
+from analysis.figures.kinds import OF_A_GROUP
 from analysis.figures.subjects import subjects
 from analysis.groups import by_group
 from analysis.statistics import effects as crossed
@@ -21,6 +24,13 @@ from experiments.records.study_file import Group
 
 Table = tuple[str, pd.DataFrame, list[str], pd.DataFrame]  # title, as text, notes, as numbers
 Known = dict[str, dict[str, Table]]  # name of a study -> its tables
+# Further tables of a study: end of the name, end of the title, its numbers, what writes them out.
+FURTHER = (
+    ("secondary", "secondary outcomes", secondary.numbers, secondary),
+    ("slope", "by length", lengths.numbers, lengths),
+    ("effects", "effects", crossed.effects, crossed),
+    ("interventions", "what is lost with other gates", replaced.rises, replaced),
+)
 
 
 def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
@@ -36,33 +46,12 @@ def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
 
 
 def compute_tables(study: Study) -> dict[str, Table]:
-    found = {
-        study.name: (
-            tabled.title(study),
-            tabled.cells(study),
-            notes(study),
-            tabled.numbers(study),
-        )
-    }
-    if "ece" in secondary.measured(study):
-        found[f"{study.name}-secondary"] = (
-            f"{study.asked.title}: secondary outcomes", secondary.cells(study),
-            secondary.notes(study), secondary.numbers(study),
-        )  # fmt: skip
-    if len(differences := lengths.numbers(study)):
-        found[f"{study.name}-slope"] = (
-            f"{study.asked.title}: by length", lengths.cells(study), lengths.NOTES, differences
-        )  # fmt: skip
-    if len(effects := crossed.effects(study)):
-        text = crossed.notes(study, effects)
-        found[f"{study.name}-effects"] = (
-            f"{study.asked.title}: effects", crossed.cells(effects), text, effects
-        )  # fmt: skip
-    if len(rises := replaced.rises(study)):
-        found[f"{study.name}-interventions"] = (
-            f"{study.asked.title}: what is lost with other gates", replaced.cells(rises),
-            replaced.notes(study, rises), rises,
-        )  # fmt: skip
+    first = tabled.title(study), tabled.cells(study), notes(study), tabled.numbers(study)
+    found: dict[str, Table] = {study.name: first}
+    for end, of, numbers, module in FURTHER:
+        if len(table := numbers(study)):
+            shown, lines = module.cells(study, table), module.notes(study, table)
+            found[f"{study.name}-{end}"] = f"{study.asked.title}: {of}", shown, lines, table
     return found
 
 
@@ -95,12 +84,13 @@ def write_tables(found: dict[str, Table], results: Path) -> list[Path]:
 
 def claims(studies: Sequence[Study], results: Path) -> tuple[list[Path], str]:
     """Writes the verdicts as files, and returns their paths and the verdicts as text."""
-    texts = [
-        "\n".join(["", claimed.text(some), "", *claimed.notes(group)])
-        for group, some in verdicts(studies).items()
-    ]
+    found, texts, title = {}, [], "What the records say of the paper's claims"
+    for group, some in verdicts(studies).items():
+        name, lines = f"claims-{'-'.join(group)}", claimed.notes(group)
+        found[name] = title, claimed.cells(some), lines, claimed.numbers(some)
+        texts.append("\n".join(["", claimed.text(some), "", *lines]))
     nothing = "no claim is judged: demonstrations and CIFAR-10 mini feed none"
-    return write_tables(claims_of(studies), results), "\n".join(texts) or nothing
+    return write_tables(found, results), "\n".join(texts) or nothing
 
 
 def verdicts(studies: Sequence[Study]) -> dict[Group, list[Verdict]]:
@@ -108,17 +98,6 @@ def verdicts(studies: Sequence[Study]) -> dict[Group, list[Verdict]]:
     for verdict in judge(studies):
         found.setdefault(verdict.group, []).append(verdict)
     return found
-
-
-def claims_of(studies: Sequence[Study]) -> dict[str, Table]:
-    """Returns name of a file -> the verdicts on one data set, network and recipe."""
-    return {
-        f"claims-{'-'.join(group)}": (
-            "What the records say of the paper's claims", claimed.cells(some),
-            claimed.notes(group), claimed.numbers(some),
-        )
-        for group, some in verdicts(studies).items()
-    }  # fmt: skip
 
 
 def figures(
@@ -136,44 +115,20 @@ def figures(
     folder = results / "figures"
     together = [*studies, *neighbours]
     names, groups = subjects(together), by_group(together)
-    drawings = [Drawing(study.name, [study], draw_study, (study, folder)) for study in studies]
+    drawings = [Drawing(study.name, [study], save, ("study", study, folder)) for study in studies]
     for cell in subjects(studies):
         study, row = names[cell]
-        drawings.append(Drawing(cell, [study], draw_gates, (cell, study, row, folder)))
+        drawings.append(Drawing(cell, [study], save, ("gates", cell, study, row, folder)))
     for group in by_group(studies):
-        name, some = f"forest-{'-'.join(group)}", groups[group]
-        drawings.append(Drawing(name, some, draw_forest, (some, folder, name)))
-        name = f"outcomes-{'-'.join(group)}"
-        drawings.append(Drawing(name, some, draw_outcomes, (some, folder, name)))
+        for kind in OF_A_GROUP:
+            name, some = f"{kind}-{'-'.join(group)}", groups[group]
+            drawings.append(Drawing(name, some, save, (kind, some, folder, name)))
     return draw(drawings, folder)
 
 
-# matplotlib takes a second to import: only where something is drawn.
-
-
-def draw_study(study: Study, folder: Path) -> list[Path]:
-    from analysis.figures.study import save
-
-    return save(study, folder)
-
-
-def draw_gates(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
-    from analysis.figures.gates import save
-
-    return save(cell, study, row, folder)
-
-
-def draw_forest(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    from analysis.figures.compared import lines
-    from analysis.figures.forest import save
-
-    return save(studies, folder, name) if lines(studies) else []
-
-
-def draw_outcomes(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    from analysis.figures.outcomes import save
-
-    return save(studies, folder, name) if secondary.compared_in(studies) else []
+def save(module: str, *arguments: Any) -> list[Path]:
+    """Draws by a module of analysis.figures; it imports matplotlib here, which takes a second."""
+    return import_module(f"analysis.figures.{module}").save(*arguments)
 
 
 def summary(studies: Sequence[Study], results: Path) -> str:

@@ -2,7 +2,6 @@
 
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.usage import usage
@@ -17,27 +16,16 @@ CELLS = {  # number of cells -> what is varied
 TRAINS = " to train"  # in the line that `run` prints before the first run
 
 
-@dataclass(frozen=True)
-class Whole:
-    """Holds what a grid took.
-
-    cells, workers  how many, and how many at a time
-    seconds         from the command to its end
-    start_up        of them, until it knew what to train
-    serial          share of `workers` x `seconds` in which none of them was in a run
-    again           processor seconds of the same command once more, when there is nothing to train
-    """
-
-    cells: int
-    workers: int
-    seconds: float
-    start_up: float
-    serial: float
-    again: float
-
-
 def measured(cells: int, workers: int, device: str, images: int) -> dict[str, float]:
-    """Runs a grid of runs that train on so many images, and returns what it took as a `Whole`."""
+    """Runs a grid of runs that train on so many images.
+
+    Returns:
+        cells, workers  how many, and how many at a time
+        seconds         from the command to its end
+        start_up        of them, until it knew what to train
+        serial          share of workers x seconds in which none of them was in a run
+        again           processor seconds of the same command once more, with nothing to train
+    """
     with tempfile.TemporaryDirectory() as folder:
         results, data_dir = Path(folder) / "results", Path(folder) / "data"
         grid = Path(folder) / "grid.yaml"
@@ -53,4 +41,5 @@ def measured(cells: int, workers: int, device: str, images: int) -> dict[str, fl
         runs = [read_json(path) for path in results.glob("runs/*/*/env.json")]
         known = next(wall for text, _, wall in took.lines if TRAINS in text)
         serial = 1 - sum(env["seconds"] for env in runs) / (workers * took.wall)
-        return asdict(Whole(cells, workers, took.wall, known, serial, again.cpu))
+        return {"cells": cells, "workers": workers, "seconds": took.wall, "start_up": known,
+                "serial": serial, "again": again.cpu}  # fmt: skip

@@ -1,7 +1,6 @@
 """Puts SE into a network that was built elsewhere, without subclassing it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -85,30 +84,23 @@ def _block_after(name: str, module: nn.Module, outputs: list[Any], se: SEConfig)
     return new_block(output.shape[1], se, name)
 
 
-@dataclass(frozen=True)
-class Graft:
-    """Describes a network of torchvision: its images' size, and after which modules SE goes."""
-
-    size: int
-    after: Callable[[str, nn.Module], bool]
-
-
 def _kinds(*names: str) -> Callable[[str, nn.Module], bool]:
     """Picks the modules of classes with these names."""
     return lambda name, module: type(module).__name__ in names
 
 
-GRAFTS: dict[str, Graft] = {
+# Name -> the size of its images, and after which modules SE goes.
+GRAFTS: dict[str, tuple[int, Callable[[str, nn.Module], bool]]] = {
     # after each convolution's non-linearity
-    "vgg16_bn": Graft(224, lambda n, m: n.startswith("features") and isinstance(m, nn.ReLU)),
+    "vgg16_bn": (224, lambda n, m: n.startswith("features") and isinstance(m, nn.ReLU)),
     # after each module
-    "googlenet": Graft(224, _kinds("Inception")),
-    "inception_v3": Graft(299, _kinds(*(f"Inception{kind}" for kind in "ABCDE"))),
+    "googlenet": (224, _kinds("Inception")),
+    "inception_v3": (299, _kinds(*(f"Inception{kind}" for kind in "ABCDE"))),
     # after each dense layer
-    "densenet121": Graft(224, _kinds("_DenseLayer")),
+    "densenet121": (224, _kinds("_DenseLayer")),
     # at the end of the branch, before the sum or the concatenation
-    "mobilenet_v2": Graft(224, lambda n, m: n.endswith(".conv") and len(n.split(".")) == 3),
-    "shufflenet_v2_x1_0": Graft(224, lambda n, m: n.endswith(".branch2")),
+    "mobilenet_v2": (224, lambda n, m: n.endswith(".conv") and len(n.split(".")) == 3),
+    "shufflenet_v2_x1_0": (224, lambda n, m: n.endswith(".branch2")),
 }
 
 
@@ -116,12 +108,12 @@ def build_grafted(name: str, se: SEConfig | None, classes: int) -> nn.Module:
     """Builds a network of torchvision with random weights, with or without SE."""
     import torchvision  # takes seconds, and only these networks need it
 
-    kind = GRAFTS[name]
-    auxiliary = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
-    options = {"init_weights": True} if auxiliary else {}
-    model = getattr(torchvision.models, name)(num_classes=classes, **auxiliary, **options)
-    model.size = kind.size
+    size, after = GRAFTS[name]
+    has_more = name in ("googlenet", "inception_v3")
+    options = {"aux_logits": False, "init_weights": True} if has_more else {}
+    model = getattr(torchvision.models, name)(num_classes=classes, **options)
+    model.size = size
     if se is None:
         return model
     device = next(model.parameters()).device
-    return graft(model, kind.after, se, torch.zeros(1, 3, kind.size, kind.size, device=device))
+    return graft(model, after, se, torch.zeros(1, 3, size, size, device=device))

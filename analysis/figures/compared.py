@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.comparisons import against_reference, pair, verdict
+from analysis.statistics.comparisons import pair, verdict
 from analysis.statistics.stats import Difference
 from analysis.study import Study
 from experiments.records.states import State
@@ -21,6 +21,7 @@ FEWEST_POINTS = 1.5  # of the axis, to each side
 class Line:
     """Holds a variant: its difference, the paper's (NaN for none), verdict, and number of seeds."""
 
+    study: Study
     label: str
     found: Difference
     paper: float
@@ -28,29 +29,20 @@ class Line:
     seeds: int
 
 
-def compared(studies: Sequence[Study]) -> dict[str, list[tuple[Study, str]]]:
+def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
     """Maps the title of a study, with its reference, to its variants; each pair only once."""
     seen: set[tuple[str, str]] = set()
-    blocks: dict[str, list[tuple[Study, str]]] = {}
+    blocks: dict[str, list[Line]] = {}
     for study in studies:
-        for row, found in against_reference(study).items():
-            both = study.cells[row], study.cells[study.references[row]]
+        name = f"{study.asked.title} (minus {study.reference or study.references_in_words})"
+        for row, reference in study.references.items():
+            both, one = (study.cells[row], study.cells[reference]), line(study, row)
             is_over = {State.DIVERGED, State.FAILED} & set(study.states(row))
-            if both in seen or (math.isnan(found.estimate) and not is_over):
+            if both in seen or (math.isnan(one.found.estimate) and not is_over):
                 continue
             seen.add(both)
-            against = study.reference or study.references_in_words
-            name = f"{study.asked.title} (minus {against})"
-            blocks.setdefault(name, []).append((study, row))
+            blocks.setdefault(name, []).append(one)
     return blocks
-
-
-def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
-    """Maps the title of a study, with its reference, to what is drawn of its variants."""
-    return {
-        name: [line(study, row) for study, row in block]
-        for name, block in compared(studies).items()
-    }
 
 
 def line(study: Study, row: str) -> Line:
@@ -60,11 +52,11 @@ def line(study: Study, row: str) -> Line:
         word = State.DIVERGED if State.DIVERGED in study.states(row) else State.FAILED
     paper = study.paper.top1[row] - study.paper.top1[reference]
     seeds = min(len(study.errors(row)), len(study.errors(reference)))
-    return Line(row, found, paper, word, seeds)
+    return Line(study, row, found, paper, word, seeds)
 
 
 def reach(found: list[Line]) -> float:
     """Returns how far the axis goes: enough for most; single large differences are written out."""
     ends = [abs(x) for f in found for x in (f.found.low, f.found.high, f.found.estimate, f.paper)]
     ends = [end for end in ends if not math.isnan(end)]
-    return max(FEWEST_POINTS, 1.1 * float(np.quantile(ends, 0.85)))
+    return max(FEWEST_POINTS, 1.1 * float(np.quantile(ends or [0.0], 0.85)))

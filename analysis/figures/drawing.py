@@ -22,7 +22,7 @@ from experiments.records.files import digest_of_file, write_json
 NOTES = ".drawn.json"
 WORTH_IT = 4  # drawings for each process: it takes three seconds to start
 ROOT = Path(__file__).parents[2]
-SOURCES = ("analysis", "experiments")  # with the declared comparisons and the grids
+SOURCES = ("analysis", "experiments", "senet")  # with the declared comparisons and the grids
 LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn")
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.figures.compared import Line, lines, reach
 from analysis.figures.looks import INK, PAPER
 from analysis.figures.style import STYLE, marks, write
-from analysis.statistics.comparisons import MARGINS
+from analysis.statistics.comparisons import MARGINS, shown
 from analysis.statistics.stats import Difference
 from analysis.study import Study
 
@@ -23,19 +23,14 @@ def forest(studies: Sequence[Study]) -> Figure:
         studies: of one data set, network and recipe.
     """
     blocks = lines(studies)
-    height = 1.5 + 0.21 * sum(1.25 + len(block) for block in blocks.values())
-    figure = Figure(figsize=(7.2, height))
+    every = [line for block in blocks.values() for line in block]
+    figure = Figure(figsize=(7.2, 1.5 + 0.21 * (1.25 * len(blocks) + len(every))))
     ax = figure.subplots()
     margin = MARGINS.get(studies[0].asked.dataset, 0.0)
-    limit = reach([line for block in blocks.values() for line in block])
+    limit = reach(every)
     ax.axvspan(-margin, margin, color="0.92", zorder=0)
     ax.axvline(0, color="0.4", lw=1, zorder=1)
-    places = label_rows(
-        ax, {name: [line.label for line in block] for name, block in blocks.items()}
-    )
-    for place, line in zip(
-        places, [line for block in blocks.values() for line in block], strict=True
-    ):
+    for place, line in zip(label_rows(ax, blocks), every, strict=True):
         draw(line, ax, place, limit)
     ax.set_xlim(-limit, limit)
     ax.set_xlabel("test error minus that of the reference (points); left is better")
@@ -53,16 +48,16 @@ def forest(studies: Sequence[Study]) -> Figure:
     return figure
 
 
-def label_rows(ax: Axes, blocks: dict[str, list[str]]) -> list[float]:
+def label_rows(ax: Axes, blocks: dict[str, list[Line]]) -> list[float]:
     """Writes the names of blocks and of their rows, and returns the places of the rows."""
     ticks, place = {}, 0.0
-    for name, rows in blocks.items():
+    for name, block in blocks.items():
         ax.annotate(
             name, (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5,
             fontweight="bold", backgroundcolor="w",
         )  # fmt: skip
-        ticks |= {place + 1 + i: row for i, row in enumerate(rows)}
-        place += 1.25 + len(rows)
+        ticks |= {place + 1 + i: line.label for i, line in enumerate(block)}
+        place += 1.25 + len(block)
     ax.set_yticks(list(ticks), list(ticks.values()))
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(place - 0.25, -0.8)
@@ -77,11 +72,8 @@ def draw_interval(found: Difference, ax: Axes, place: float, limit: float, digit
         if abs(inner) < 0.97 * limit:  # the part of the interval that is on the axis
             ax.plot([inner, side * 0.97 * limit], [place, place], "-", color=INK, lw=1.5)
         ax.plot(side * 0.97 * limit, place, ">" if side > 0 else "<", color=INK, ms=6)
-        ends = (f"{found.low:+z.{digits}f}", f"{found.high:+z.{digits}f}")
-        if digits > 1 or math.isnan(found.low):  # panels of other outcomes have no room for more
-            text = f"{found.estimate:+z.{digits}f}"
-        else:
-            text = f"{found.estimate:+z.{digits}f} [{', '.join(ends)}]"
+        # panels of other outcomes have no room for an interval
+        text = shown(found if digits == 1 else Difference(found.estimate), digits)
         at = inner if abs(inner) < 0.97 * limit else side * 0.97 * limit
         ax.annotate(text, (at, place), (-side * 6, 0),
                     textcoords="offset points", ha="right" if side > 0 else "left", va="center",
@@ -95,7 +87,7 @@ def draw_interval(found: Difference, ax: Axes, place: float, limit: float, digit
             ax.plot(math.copysign(0.99 * limit, end), place, sign, color=INK, ms=4)
 
 
-def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
+def draw(line: Line, ax: Axes, place: float, limit: float) -> None:
     found = line.found
     draw_interval(found, ax, place, limit)
     ax.plot(line.paper, place, "D", mfc="none", mec=PAPER, ms=5.5, zorder=3)
@@ -104,10 +96,9 @@ def draw(line: Line, ax: Axes, place: float, limit: float) -> Axes:
         words = f"{line.verdict}: no number"
     ax.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), va="center",
                 fontsize=8, annotation_clip=False)  # fmt: skip
-    return ax
 
 
 def save(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    """Draws the forest plot and writes it as a file of each format."""
+    """Draws the forest plot, if it has a line, and writes it as a file of each format."""
     with matplotlib.rc_context(STYLE):
-        return write(forest(studies), folder, name)
+        return write(forest(studies), folder, name) if lines(studies) else []

@@ -19,9 +19,7 @@ from experiments.records.gates import Gates
 
 def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
     """Writes the figures of one network's gates in each format, the same bytes on every rebuild."""
-    runs = study.of(row)
-    gate = runs["config.se.gate"].iloc[0] if "config.se.gate" in runs and len(runs) else None
-    found = study.gates(row), intervention_frame(runs), gate
+    found = study.gates(row), intervention_frame(study.of(row)), study.gate(row)
     with matplotlib.rc_context(STYLE):
         return [
             path

@@ -15,11 +15,6 @@ TITLES = {  # of the figures of gates: what `draw` in gates.py gives
 }
 KINDS = (*STUDIES, *TITLES)
 OF_A_GROUP = ("forest", "outcomes")
-# Under the secondary outcomes.
-BEHIND = (
-    "How good the probabilities are: each variant minus its reference, with 95 % intervals; left "
-    "is better. No verdict rests on them."
-)
 # Of the forest plot.
 CAPTION = (
     "Filled marks are ours, with the 95 % intervals of the tables; hollow ones are the paper's, on "

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.compared import compared
+from analysis.figures.compared import lines
 from analysis.figures.forest import draw_interval, label_rows
 from analysis.figures.style import STYLE, marks, write
 from analysis.statistics.secondary import DIGITS, TITLES, compared_in, difference
@@ -21,14 +21,13 @@ def outcomes(studies: Sequence[Study]) -> Figure:
     Args:
         studies: of one data set, network and recipe, with an outcome in which rows are compared.
     """
-    blocks, names = compared(studies), compared_in(studies)
-    rows = [one for block in blocks.values() for one in block]
-    figure = Figure(figsize=(7.2, 1.3 + 0.21 * (1.25 * len(blocks) + len(rows))))
+    blocks, names = lines(studies), compared_in(studies)
+    every = [line for block in blocks.values() for line in block]
+    figure = Figure(figsize=(7.2, 1.3 + 0.21 * (1.25 * len(blocks) + len(every))))
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    labels = {name: [row for _, row in block] for name, block in blocks.items()}
-    places = label_rows(axes[0], labels)
+    places = label_rows(axes[0], blocks)
     for ax, name in zip(axes, names, strict=True):
-        found = [difference(study, row, name) for study, row in rows]
+        found = [difference(line.study, line.label, name) for line in every]
         ends = [abs(x) for one in found for x in (one.low, one.high, one.estimate)]
         ends = [end for end in ends if not math.isnan(end)]
         limit = 1.1 * float(np.quantile(ends, 0.85))  # single large ones are named instead
@@ -43,6 +42,6 @@ def outcomes(studies: Sequence[Study]) -> Figure:
 
 
 def save(studies: Sequence[Study], folder: Path, name: str) -> list[Path]:
-    """Draws the figure and writes it as a file of each format."""
+    """Draws the figure, if there is an outcome, and writes it as a file of each format."""
     with matplotlib.rc_context(STYLE):
-        return write(outcomes(studies), folder, name)
+        return write(outcomes(studies), folder, name) if compared_in(studies) else []

@@ -42,7 +42,7 @@ def errors(study: Study) -> Figure:
     return entitled(figure, study)
 
 
-def draw_errors(study: Study, ax: Axes) -> Axes:
+def draw_errors(study: Study, ax: Axes) -> None:
     for place, (row, look) in enumerate(looks(study).items()):
         values = study.errors(row)
         mean, half = study.pool.mean(study.cells[row])
@@ -64,10 +64,9 @@ def draw_errors(study: Study, ax: Axes) -> Axes:
     ax.set_axisbelow(True)
     ax.set_xlabel("test error (%)")
     ax.set_title(f"{where(study)}, {seeds_text(study)}")
-    return ax
 
 
-def draw_published(study: Study, ax: Axes) -> Axes:
+def draw_published(study: Study, ax: Axes) -> None:
     """Draws the paper's errors, each with its rank among them."""
     order = study.paper.top1.rank(method="min")
     for place, row in enumerate(study.rows):
@@ -84,7 +83,6 @@ def draw_published(study: Study, ax: Axes) -> Axes:
     ax.set_axisbelow(True)
     ax.set_xlabel("top-1 error (%), with its rank")
     ax.set_title(f"paper: {study.paper_of}")
-    return ax
 
 
 def ratio(study: Study) -> Figure:
@@ -110,7 +108,7 @@ def ratio(study: Study) -> Figure:
 
 def draw_against_ratio(
     values: pd.Series, ax: Axes, color, halves: pd.Series | None = None, mfc=None
-) -> Axes:
+) -> None:
     """Draws the `values` of the rows `r = ...` as points, those of the controls as level lines."""
     rows = [row for row in values.index if row not in CONTROLS]
     ratios = [int(row.removeprefix("r = ")) for row in rows]
@@ -123,7 +121,6 @@ def draw_against_ratio(
     ax.set_xscale("log", base=2)
     ax.set_xticks(ratios, ratios)
     ax.grid(color="0.9")
-    return ax
 
 
 def cost(study: Study) -> Figure:
@@ -194,16 +191,11 @@ def factorial(study: Study) -> Figure:
     return entitled(figure, study)
 
 
-def is_readable(study: Study) -> bool:
-    """Tells whether the rows of a study are few enough to draw each as a line."""
-    return len(study.rows) <= MOST_LINES
-
-
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
     "budget": (lambda study: len(series(study)) > 0 and len(study.done) > 0, budget),
     "ratio": (lambda study: all(map(RATIO.fullmatch, study.varied)), ratio),
     "errors": (lambda study: not series(study) and not FIGURES["ratio"][0](study), errors),
-    "curves": (lambda study: is_readable(study) and has_curves(study), curves),
+    "curves": (lambda study: len(study.rows) <= MOST_LINES and has_curves(study), curves),
     "figure4": (lambda study: bool(pairs(study)) and has_curves(study), figure4),
     "cost": (lambda study: study.asked.grid == CONTROL and len(study.done) > 0, cost),
     "factorial": (lambda study: len(effects(study)) > 0, factorial),

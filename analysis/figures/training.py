@@ -75,7 +75,7 @@ def figure4(study: Study) -> Figure:
     return entitled(figure, study, text)
 
 
-def stretch(study: Study, ax: Axes) -> Axes:
+def stretch(study: Study, ax: Axes) -> None:
     """Makes the scale logarithmic where errors fall far, so that small errors can be told apart."""
     errors = study.curves[[column for column in COLUMNS if column in study.curves]]
     low, high = max(LEAST, errors.min().min()), errors.max().max()
@@ -85,22 +85,20 @@ def stretch(study: Study, ax: Axes) -> Axes:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    return ax
 
 
-def draw_epochs(study: Study, ax: Axes) -> Axes:
+def draw_epochs(study: Study, ax: Axes) -> None:
     """Marks whole epochs along x, also where there is only one."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if study.curves.epoch.max() == 1:
         ax.set_xlim(0, 2)
     ax.grid(color="0.9")
-    return ax
 
 
-def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, label: str) -> Axes:
+def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, label: str) -> None:
     """Draws one row's mean over seeds by epoch, and its range."""
     if column not in study.curves:
-        return ax
+        return
     lines = study.curves[study.curves.row == row].dropna(subset=[column])
     over_seeds = lines.groupby("epoch")[column]
     mean = over_seeds.mean()
@@ -111,4 +109,3 @@ def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, labe
         ax.plot(mean.index, mean, label=label, **style)
         low, high = over_seeds.min(), over_seeds.max()
         ax.fill_between(mean.index, low, high, color=color, alpha=0.15, lw=0)
-    return ax

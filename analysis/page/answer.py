@@ -182,12 +182,6 @@ QUOTED = "“{}”"
 WORDS = ("confirmed", "contradicted", "not decided")
 
 
-def enumerated(parts: Sequence[str]) -> str:
-    """Joins parts into one text: `a, b and c`."""
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 def unfinished(studies: Sequence[Study]) -> list[str]:
     """Says how many runs have no result that can be averaged, and why; [] where all have one."""
     asked, done = runs(studies), runs(studies, State.DONE)

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.figures.compared import lines
 from analysis.figures.gate_facts import start_of
 from analysis.figures.kinds import CAPTION
-from analysis.statistics.comparisons import shown
+from analysis.statistics.comparisons import against_reference, shown
 from analysis.statistics.interventions import WORDS, rises
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.study import Study
@@ -48,8 +48,7 @@ def errors(study: Study) -> Caption:
 
 def against(study: Study) -> str:
     """Says how many rows differ from their reference, by their intervals."""
-    found = {row: study.pool.difference(study.cells[row], study.cells[other])
-             for row, other in study.references.items()}  # fmt: skip
+    found = against_reference(study)
     known = {row: one for row, one in found.items() if not math.isnan(one.low)}
     if not known:
         return ""
@@ -172,8 +171,8 @@ def figure7(runs: list[Gates], gate: str | None) -> Caption:
 
 
 def specificity(runs: list[Gates], gate: str | None) -> Caption:
-    shares = {n: b.class_share() for n, b in runs[0].blocks.items()}
-    medians = {n: float(np.median(s)) for n, s in shares.items() if len(s)}
+    by_block = {n: b.class_share() for n, b in runs[0].blocks.items()}
+    medians = {n: float(np.median(s)) for n, s in by_block.items() if len(s)}
     if not medians:
         return Caption("No gate varies.", "No gate varies over images.")
     texts = [f"{n} {100 * x:.0f} %" for n, x in medians.items()]
@@ -181,12 +180,15 @@ def specificity(runs: list[Gates], gate: str | None) -> Caption:
         "Share of a gate's variance that lies between classes, by block, median channel: "
         f"{'; '.join(texts)}."
     )
-    first, *_, last = medians
-    low, high = medians[first], medians[last]
+    names, shares = zip(*medians.items(), strict=True)
+    ends = [f"{100 * share:.0f}" for share in (shares[0], shares[-1])]
+    text = "share of the variance over images that lies between classes"
+    if len(names) == 1:
+        return Caption(alt, f"The {text} is {ends[0]} % in {names[0]}, in the median channel.")
     return Caption(
         alt,
-        f"From {first} to {last} the share of the variance over images that lies between classes "
-        f"goes from {100 * low:.0f} to {100 * high:.0f} %, in the median channel.",
+        f"From {names[0]} to {names[-1]} the {text} goes from {ends[0]} to {ends[1]} %, in the "
+        "median channel.",
     )
 
 

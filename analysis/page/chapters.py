@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.figures.kinds import KINDS, MAIN, OF_A_GROUP, TITLES
 from analysis.figures.subjects import subjects
-from analysis.page import captions, explore, gate_data, pictures
+from analysis.page import captions, explore, pictures
 from analysis.page.answer import NAMES, found, sentences
 from analysis.page.limits import Limit, limits
 from analysis.page.opening import opening
@@ -22,7 +22,7 @@ from analysis.write import Known, Table, tables_of, verdicts
 from experiments.records.states import FINISHED
 from experiments.records.study_file import Group
 
-GATES = ("figure6", "specificity", "interventions")  # of those of gates, which are shown
+GATES = ("figure6", "specificity", "interventions")  # of those of gates, which are pictures
 LINKED = ("curves", "cost", "tuning")  # figures of a study of which the page has but links
 
 
@@ -83,7 +83,16 @@ def chapter(
     figures: dict[str, Path],
     known: Known,
     gates: Sequence[dict[str, Any]],
+    pictured: Sequence[str] = GATES,
 ) -> Chapter:
+    """Gathers what the page shows of a group.
+
+    Args:
+        figures: name -> path of those that are drawn.
+        known: tables that were computed before, as for `tables_of`.
+        gates: of networks of any group, for the explorer.
+        pictured: the figures of gates that are pictures; of the others there are links.
+    """
     judged = verdicts(studies).get(group, [])
     all_notes = [set(tables_of(study, known)[study.name][2]) for study in studies]
     common = set.intersection(*all_notes) if len(studies) > 1 else set()
@@ -105,14 +114,14 @@ def chapter(
         ],
         margin=MARGINS.get(dataset, 0.0),
         sections=[section(study, figures, known, common) for study in studies],
-        gates=gate_pictures(studies, figures),
+        gates=gate_pictures(studies, figures, pictured),
         linked={
             f"{title}: {row}": pictures.links(path)
             for cell, (_, row) in subjects(studies).items()
             for kind, title in TITLES.items()
-            if kind not in GATES and (path := figures.get(f"{cell}-{kind}"))
+            if kind not in pictured and (path := figures.get(f"{cell}-{kind}"))
         },
-        explorer=any(network["cell"] in cells for network in gates),
+        explorer=bool(pictured) and any(network["cell"] in cells for network in gates),
         limits=limits(group, studies, judged),
         provenance=provenance(studies),
     )
@@ -149,12 +158,19 @@ def section(study: Study, figures: dict[str, Path], known: Known, common: set[st
     )
 
 
-def gate_pictures(studies: Sequence[Study], figures: dict[str, Path]) -> list[Picture]:
-    """Returns the figures of gates that the page shows, for each network whose gates are drawn."""
+def has_gates(studies: Sequence[Study], figures: dict[str, Path]) -> bool:
+    """Tells whether there are figures of the gates of a group."""
+    return any(f"{cell}-{kind}" in figures for cell in subjects(studies) for kind in GATES)
+
+
+def gate_pictures(
+    studies: Sequence[Study], figures: dict[str, Path], kinds: Sequence[str]
+) -> list[Picture]:
+    """Returns the figures of gates of these kinds, for each network whose gates are drawn."""
     found = []
     for cell, (study, row) in subjects(studies).items():
-        gate = gate_data.gate_of(study, row)
-        for kind in GATES:
+        gate = study.gate(row)
+        for kind in kinds:
             if path := figures.get(f"{cell}-{kind}"):
                 words = captions.of_gates(kind, study, row, gate)
                 found.append(pictures.read(kind, path, words, f"{TITLES[kind]}: {row}"))

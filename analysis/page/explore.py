@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.compared import compared, line, reach
+from analysis.figures.compared import Line, lines, reach
 from analysis.figures.looks import Style, looks
-from analysis.statistics.comparisons import MARGINS
-from analysis.statistics.stats import Difference
+from analysis.statistics.comparisons import MARGINS, shown
 from analysis.study import Study
+from analysis.tables.runs import is_nothing
 from analysis.tables.study import difference_text, error_text, numbers
 from experiments.records.states import State
 
@@ -30,7 +30,6 @@ def chart(study: Study, table: pd.DataFrame | None = None) -> Json:
     """
     seen, table = looks(study), numbers(study) if table is None else table
     return {
-        "title": study.asked.title,
         "command": study.asked.command,
         "rows": [row(study, of, seen[of.row]) for of in table.itertuples()],
         "curves": curves(study, seen),
@@ -102,46 +101,39 @@ def by_epoch(study: Study) -> pd.DataFrame:
 
 def forest(studies: Sequence[Study]) -> Json:
     """Returns the forest plot of every variant against its reference, with a heading per study."""
-    blocks = {
-        name: [(s, row, line(s, row)) for s, row in some]
-        for name, some in compared(studies).items()
-    }
-    every = [one for some in blocks.values() for *_, one in some]
-    if not every:
-        return {"rows": [], "limit": 1.0, "margin": 0.0}
-    limit, rows = reach(every), []
+    blocks = lines(studies)
+    limit, rows = reach([one for some in blocks.values() for one in some]), []
     for name, some in blocks.items():
         rows.append({"key": f"{name}|", "head": True})
-        rows += [place(study, label, one, f"{name}|{label}", limit) for study, label, one in some]
+        rows += [place(one, f"{name}|{one.label}", limit) for one in some]
     margin = MARGINS.get(studies[0].asked.dataset, 0.0)
     return {"rows": rows, "limit": round(limit, 3), "margin": margin}
 
 
-def place(study: Study, label: str, one: Any, key: str, limit: float) -> Json:
+def place(one: Line, key: str, limit: float) -> Json:
     """Returns a line of the forest plot; what lies beyond the axis is put at its end."""
-    found: Difference = one.found
+    found, is_known = one.found, not math.isnan(one.found.estimate)
     low, high = (end if not math.isnan(end) else found.estimate for end in (found.low, found.high))
-    at = max(-limit, min(limit, found.estimate))
-    beyond = "" if at == found.estimate or math.isnan(found.estimate) else math.copysign(1, at)
-    text = f"{found.estimate:+z.2f}" if not math.isnan(found.estimate) else ""
-    if not math.isnan(found.low):
-        text += f" [{found.low:+z.2f}, {found.high:+z.2f}]"
+    at = within(found.estimate, limit)
+    beyond = math.copysign(1, at) if is_known and at != found.estimate else 0.0
     return {
         "key": key,
         "head": False,
-        "row": label,
-        "study": study.name,
-        "cell": study.cells[label],
+        "row": one.label,
+        "study": one.study.name,
+        "cell": one.study.cells[one.label],
         "at": number(at),
-        "low": number(max(-limit, min(limit, low))),
-        "high": number(max(-limit, min(limit, high))),
-        "shape": {1.0: "triangle-right", -1.0: "triangle-left"}.get(beyond or 0.0, "diamond"),
+        "low": number(within(low, limit)),
+        "high": number(within(high, limit)),
+        "shape": {1.0: "triangle-right", -1.0: "triangle-left"}.get(beyond, "diamond"),
         "paper": number(one.paper) if abs(one.paper) <= limit else None,
-        "difference": f"{text} {one.verdict}".strip(),
-        "said": text,
-        "reference": study.references[label],
-        "verdict": one.verdict,
+        "difference": f"{shown(found) if is_known else ''} {one.verdict}".strip(),
     }
+
+
+def within(x: float, limit: float) -> float:
+    """Returns the place of a number on an axis that ends at `limit`; NaN stays NaN."""
+    return min(max(x, -limit), limit)
 
 
 def records(studies: Sequence[Study]) -> dict[str, Json]:
@@ -170,7 +162,7 @@ def config(runs: pd.DataFrame) -> Json:
     return {
         name.removeprefix("config."): plain(first[name])
         for name in names
-        if not missing(first[name])
+        if not is_nothing(first[name])
     }
 
 
@@ -182,12 +174,8 @@ def run_facts(run: Json, cell: str) -> Json:
         "state": str(run["state"]),
         "error": number(run.get("test_error")),
         "path": f"runs/{cell}/seed{run['seed']}",
-        **{name: value for name, value in env.items() if not missing(value)},
+        **{name: value for name, value in env.items() if not is_nothing(value)},
     }
-
-
-def missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ deviations apart. What is drawn is off by half a step at most; `step` says how m
 
 import base64
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,19 +29,11 @@ def networks(studies: Sequence[Study]) -> list[dict[str, Any]]:
         for row, cell in study.cells.items():
             if cell in found or left <= 0:
                 continue
-            first = next((run for run in study.of(row).itertuples() if has_gates(run)), None)
-            if first and all(map(varies, (gates := unpack(path_of(first))).blocks.values())):
-                found[cell] = network(study, row, int(first.seed), gates)
+            seed, file = next(iter(study.gate_files(row).items()), (0, None))
+            if file and all(map(varies, (gates := unpack(file)).blocks.values())):
+                found[cell] = network(study, row, int(seed), gates)
                 left -= sum(len(b["mean"]) + len(b["std"]) for b in found[cell]["blocks"])
     return list(found.values())
-
-
-def path_of(run: Any) -> Path:
-    return run.path / "gates.npz"
-
-
-def has_gates(run: Any) -> bool:
-    return path_of(run).exists()
 
 
 def varies(block: Block) -> bool:
@@ -51,7 +42,7 @@ def varies(block: Block) -> bool:
 
 
 def network(study: Study, row: str, seed: int, gates: Gates) -> dict[str, Any]:
-    gate = gate_of(study, row)
+    gate = study.gate(row)
     return {
         "label": row if row == study.reference else f"{row} ({study.asked.title})",
         "cell": study.cells[row],
@@ -65,12 +56,6 @@ def network(study: Study, row: str, seed: int, gates: Gates) -> dict[str, Any]:
             for name, block in gates.blocks.items()
         ],
     }
-
-
-def gate_of(study: Study, row: str) -> str | None:
-    """Returns which function the gate of a row is, as the config says; None where it says none."""
-    runs = study.of(row)
-    return runs["config.se.gate"].iloc[0] if len(runs) and "config.se.gate" in runs else None
 
 
 def packed(block: Block) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from experiments.records.studies import read_study
 from experiments.records.study_file import runs_of, seeds_of_cells
 
 THERE = (*FINISHED, State.OTHER_DATA)  # states with a result
-EMPTY = {"title": "", "command": "", "rows": [], "curves": []}  # of a study that cannot be shown
+EMPTY = {"command": "", "rows": [], "curves": []}  # of a study that cannot be shown
 
 
 @dataclass(frozen=True)

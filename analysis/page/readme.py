@@ -47,21 +47,21 @@ def parts(studies: Sequence[Study]) -> dict[Path, dict[str, str]]:
     if group is None:
         nothing = "The study is not finished: nothing is published.\n"
         return {
-            README: {"finding": demo("docs/"), "claims": nothing, "limits": nothing},
-            FINDINGS: {"published": demo(""), "limits": nothing},
+            README: {"finding": DEMO.format(to="docs/"), "claims": nothing, "limits": nothing},
+            FINDINGS: {"published": DEMO.format(to=""), "limits": nothing},
         }
     groups, judged = by_group(studies), {group: []} | verdicts(studies)
     members, said = groups[group], judged[group]
     others = [name for name in judged if name != group]
     findings = {
         "published": joined(
-            answered(group, members, said),
+            " ".join(answer.sentences(group, members, said)),
             opening.in_markdown(members),
             *(pictures := picture(group, members, "../")),
             f"*{CAPTION}*" if any("/forest-" in one for one in pictures) else "",
             answer.table(said),
             " ".join(notes(group)),
-            *(answered(other, groups[other], judged[other]) for other in others),
+            *(" ".join(answer.sentences(other, groups[other], judged[other])) for other in others),
         ),
         "limits": listed(limits(group, members, said)),
     }
@@ -110,15 +110,6 @@ def picture(group: Group, studies: Sequence[Study], up: str) -> list[str]:
         f"({up}{HOME}/figures/forest-{'-'.join(group)}.png)"
     ]
     return across or (forest if lines(studies) else [])
-
-
-def answered(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> str:
-    return " ".join(answer.sentences(group, studies, verdicts))
-
-
-def demo(to: str) -> str:
-    """Writes what stands in the place of an answer before there is one."""
-    return DEMO.format(to=to)
 
 
 def joined(*texts: str) -> str:

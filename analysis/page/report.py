@@ -19,7 +19,7 @@ from analysis.figures.subjects import subjects
 from analysis.groups import by_group, in_the_papers_order
 from analysis.page import explore, gate_data
 from analysis.page.answer import headline
-from analysis.page.chapters import chapter, section
+from analysis.page.chapters import GATES, chapter, has_gates, section
 from analysis.study import Study
 from analysis.write import Known, tables_of
 from experiments.records.files import write_atomically
@@ -68,6 +68,8 @@ def render(
     groups = by_group(studies)
     changed = [study for study in studies if study.asked.settings]
     gates = gate_data.networks([study for some in groups.values() for study in some])
+    order = in_order(groups)
+    shown = next((group for group in order if has_gates(groups[group], there)), None)
     so_far = under_way.charts if under_way else {}
     return (
         environment()
@@ -75,7 +77,10 @@ def render(
         .render(
             under_way=under_way,
             refresh=REFRESH,
-            chapters=[chapter(g, groups[g], there, known, gates) for g in in_order(groups)],
+            chapters=[
+                chapter(group, groups[group], there, known, gates, GATES if group == shown else ())
+                for group in order
+            ],
             changed=[section(study, there, known, set()) for study in changed],
             warnings=dict.fromkeys(reason for study in studies for reason in study.damaged),
             data={

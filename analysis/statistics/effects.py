@@ -85,12 +85,9 @@ def weights(study: Study, levels: dict[str, str]) -> np.ndarray:
     return total
 
 
-def cells(table: pd.DataFrame) -> pd.DataFrame:
+def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the effects as text."""
-    found = [
-        shown(Difference(row["effect"], row["low"], row["high"]))
-        for row in table.to_dict("records")
-    ]
+    found = [shown(Difference(*row)) for row in table[["effect", "low", "high"]].values.tolist()]
     return pd.DataFrame({"term": table.term, "level": table.level, "effect (points)": found})
 
 

@@ -39,7 +39,7 @@ def rises(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "rise", "half_width", "seeds", "images"])
 
 
-def cells(rises: pd.DataFrame) -> pd.DataFrame:
+def cells(study: Study, rises: pd.DataFrame) -> pd.DataFrame:
     """Returns the rises as text: a row a network and place, a column a replacement."""
     texts = {
         (r["row"], r["where"], r["how"]): f"{r['rise']:+z.2f}"

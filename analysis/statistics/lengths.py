@@ -97,11 +97,11 @@ def numbers(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cells(study: Study) -> pd.DataFrame:
-    """Returns what `numbers` does as text."""
+def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the numbers as text."""
     one = slopes(study)[0]
     lines = []
-    for row in numbers(study).to_dict("records"):
+    for row in table.to_dict("records"):
         found = Difference(row["estimate"], row["low"], row["high"])
         shortest, longest = f"{row['shortest']:,}", f"{row['longest']:,}"
         is_slope = row["what"] == "slope"
@@ -110,7 +110,8 @@ def cells(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[UNITS[unit(study)], f"{one.who} minus {one.than} (points)"])
 
 
-NOTES = [
-    "A row of a single length is the difference there; a doubling is the slope over these lengths, "
-    "by least squares. The verdict belongs to the slope, which was declared."
-]
+def notes(study: Study, table: pd.DataFrame) -> list[str]:
+    return [
+        "A row of a single length is the difference there; a doubling is the slope over these "
+        "lengths, by least squares. The verdict belongs to the slope, which was declared."
+    ]

@@ -14,7 +14,6 @@ from analysis.statistics.seeds import Plan
 from analysis.statistics.stats import LEVEL, PRIOR, UNKNOWN, Difference, Spread, contrast, pool
 
 WIDE = 4.0  # times the pool's variance: such a cell is marked
-SENSITIVITY = (0.0, 4.0, 16.0)  # other d0; 0 is Welch's interval
 Weights = Mapping[str, float]  # cell -> weight of its mean
 
 

@@ -37,12 +37,8 @@ def by_plan(name: str, source: Source, plan: Plan, power: float) -> StudyPower:
         )
         for points in POINTS
     )
-    return StudyPower(name=name, source=source, spread=plan.spread, networks=networks(plan),
-                      seeds=seeds)  # fmt: skip
-
-
-def networks(plan: Plan) -> int | None:
-    return None if math.isinf(plan.cells) else int(plan.cells)
+    cells = None if math.isinf(plan.cells) else int(plan.cells)
+    return StudyPower(name=name, source=source, spread=plan.spread, networks=cells, seeds=seeds)
 
 
 def known(seeds: int) -> int | None:

@@ -33,7 +33,12 @@ def compared_in(studies: Sequence[Study]) -> list[str]:
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """Returns a row a variant: mean, half-width and difference from the reference by outcome."""
+    """Returns a row a variant: mean, half-width and difference from the reference by outcome.
+
+    Empty where no run has predictions.
+    """
+    if "ece" not in measured(study):
+        return pd.DataFrame()
     rows = []
     for row, cell in study.cells.items():
         line: dict[str, str | float] = {"row": row}
@@ -55,19 +60,18 @@ def difference(study: Study, row: str, name: str) -> Difference:
     return study.pool_in(name).difference(study.cells[row], reference)
 
 
-def cells(study: Study) -> pd.DataFrame:
+def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the numbers as text, of the outcomes that some run has."""
     text = pd.DataFrame({study.asked.title: study.rows})
     for name in measured(study):
-        means = [study.pool_in(name).mean(cell)[0] for cell in study.cells.values()]
-        text[TITLES[name]] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in means]
+        text[TITLES[name]] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in table[name]]
         text[f"{TITLES[name]}, difference"] = [
             shown(difference(study, row, name), DIGITS[name]) for row in study.rows
         ]
     return text
 
 
-def notes(study: Study) -> list[str]:
+def notes(study: Study, table: pd.DataFrame) -> list[str]:
     """Says what the numbers are, and which are missing."""
     lines = [
         "Secondary outcomes: no verdict rests on them. NLL is the mean negative log-likelihood of "

@@ -159,11 +159,6 @@ def contrast(
     return Difference(estimate, estimate - half, estimate + half, math.nan if is_watched else p)
 
 
-def difference(values: Values, reference: Values, pooled: Spread, **more) -> Difference:
-    """Computes the mean of (n,) values minus that of (m,) others; `more` as for `contrast`."""
-    return contrast([values, reference], [1, -1], pooled, **more)
-
-
 def boundary(n: float, alpha: float = 1 - LEVEL) -> float:
     """Returns how many standard errors from 0 a mean of n values may lie, however often one looks.
 
@@ -180,12 +175,6 @@ def diverges_more(lost: int, ended: int, lost_there: int, ended_there: int) -> b
         return False
     _, p = stats.fisher_exact([[lost, ended], [lost_there, ended_there]])
     return bool(p < 1 - LEVEL)  # type: ignore[operator]  # scipy says `object`
-
-
-def pooled_spread(groups: Sequence[Values]) -> float:
-    """Returns the standard deviation within groups of values; NaN where no group has two."""
-    found = pool(groups)
-    return math.sqrt(found.variance) if found.freedom else math.nan
 
 
 def trend(levels: Mapping[Any, float]) -> dict[Any, float]:

@@ -33,7 +33,9 @@ def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
     watched = replace(study, shared={"test_error": pool})
     counts = {row: len(study.states(row)) for row in study.rows}
     looks, undecided = [], []
-    for comparison, weights in comparisons_of(study):
+    for comparison, weights in declared_in(study):
+        if comparison.grid != study.asked.grid:
+            continue
         found = conclude(watched, weights, comparison.steps)
         rows = comparison.labels
         seeds = tuple(counts[row] for row in rows)
@@ -41,11 +43,6 @@ def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
         if found in OPEN:
             undecided.append(comparison)
     return looks, seeds_needed(undecided, counts, most)
-
-
-def comparisons_of(study: Study) -> list[tuple[Comparison, Mapping[str, float]]]:
-    """Lists the comparisons that are declared for this grid, with the weights of their cells."""
-    return [one for one in declared_in(study) if one[0].grid == study.asked.grid]
 
 
 def seeds_needed(

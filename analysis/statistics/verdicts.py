@@ -6,8 +6,9 @@ its k parts is, with an interval of 1 - 0.05 / k.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 from analysis.groups import by_group
 from analysis.schema import Word
@@ -70,7 +71,7 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
     verdicts = []
     for group, members in by_group(usable).items():
         by_grid = {study.asked.grid: study for study in members}
-        pools = Pools(members)
+        pools = cache(partial(pool_by, members))
         for claim in list_claims():
             parts = [part for part in claim.parts if part.dataset in (None, group[0])]
             if not any(part.study(by_grid, group[0]) for part in parts):
@@ -84,29 +85,26 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
     return verdicts
 
 
-class Pools(dict[str, Pool]):
-    """Holds measure -> pool of all cells of some studies, each made when it is first asked for.
-
-    Of the test error it is the pool that the studies have, which no choice of studies changes.
-    """
-
-    def __init__(self, studies: Sequence[Study]) -> None:
-        self.studies = studies
-
-    def __missing__(self, measure: str) -> Pool:
-        is_error = measure == "error" and self.studies[0].shared is not None
-        found = pool_of(self.studies, MEASURES[measure][1])
-        self[measure] = self.studies[0].pool if is_error else found
-        return self[measure]
+def pool_by(studies: Sequence[Study], measure: str) -> Pool:
+    """Makes the pool of a measure; of the error the studies' own, which no choice changes."""
+    if measure == "error" and studies[0].shared is not None:
+        return studies[0].pool
+    return pool_of(studies, MEASURES[measure][1])
 
 
-def check(part: Part, by_grid: dict[str, Study], dataset: str, parts: int, pools: Pools) -> Finding:
+def check(
+    part: Part,
+    by_grid: dict[str, Study],
+    dataset: str,
+    parts: int,
+    pools: Callable[[str], Pool],
+) -> Finding:
     """Judges one part of a claim that has so many."""
     study = part.study(by_grid, dataset)
     if study is None or not set(part.labels) <= set(study.rows):
         return Finding(part, "not decided")
     weights, margin = part.of_cells(study.cells), MARGINS[dataset] / part.steps
-    pool = pools[part.measure]
+    pool = pools(part.measure)
     if not all(pool.values[cell] for cell in weights):
         return Finding(part, "not decided")
     counts = tuple(len(pool.values[cell]) for cell in weights)

@@ -68,20 +68,11 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def write(results: Path) -> list[Path]:
-    """Writes RESULTS/tables/complexity-<number of the paper's table>.*"""
-    found = {
-        f"complexity-{number}": (heading(number, table), cells(table), NOTES, table)
-        for number, table in tables(results).items()
-    }
-    return write_tables(found, results)
-
-
-def text(results: Path) -> str:
-    """Returns all tables of costs as text for the terminal."""
-    parts = [block(heading(n, table), cells(table), []) for n, table in tables(results).items()]
-    return "\n".join([*parts, *NOTES])
-
-
-def heading(number: str, table: pd.DataFrame) -> str:
-    return f"{table.attrs['title']} (cost columns of Table {number} of the paper)"
+def write(results: Path) -> tuple[list[Path], str]:
+    """Writes RESULTS/tables/complexity-<number of the paper's table>.*; also returns the text."""
+    found = {}
+    for number, table in tables(results).items():
+        title = f"{table.attrs['title']} (cost columns of Table {number} of the paper)"
+        found[f"complexity-{number}"] = title, cells(table), NOTES, table
+    parts = [block(title, shown, []) for title, shown, *_ in found.values()]
+    return write_tables(found, results), "\n".join([*parts, *NOTES])

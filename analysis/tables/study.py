@@ -38,11 +38,7 @@ def numbers(study: Study) -> pd.DataFrame:
     compared, pool = against_reference(study), study.pool
     rows = []
     for label in study.rows:
-        cell, of_row, done = (
-            study.cells[label],
-            study.runs[study.runs.row == label],
-            study.of(label),
-        )
+        cell, done, states = study.cells[label], study.of(label), study.states(label)
         first = done.iloc[0] if len(done) else None
         reference = study.references.get(label)
         against = compared.get(label, Difference(math.nan))
@@ -68,8 +64,8 @@ def numbers(study: Study) -> pd.DataFrame:
                 **{f"{n}_high": one.high for n, one in other.items()},
                 "spreads_more": pool.is_wide(cell),
                 "seeds": len(done),
-                "asked": len(of_row),
-                **{s.replace(" ", "_"): int((of_row.state == s).sum()) for s in STATES},
+                "asked": len(states),
+                **{state.replace(" ", "_"): states.count(state) for state in STATES},
                 "parameters": None if first is None else int(first.parameters),
                 "multiply_adds": None if first is None else int(first.multiply_adds),
                 "hidden": "" if first is None else first.hidden,

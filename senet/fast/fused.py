@@ -85,7 +85,8 @@ class Row:
         elif type(module) is nn.ReLU and is_open:
             last.relu = True
         elif type(module) is Mixed:
-            self.parts.append(Two(module))
+            first, second = Row(module.first), Row(module.second)
+            self.parts.append(lambda x: module.mix(first(x), second(x)))
         elif type(module) is not nn.Identity:
             self.parts.append(module)
 
@@ -101,16 +102,6 @@ class Row:
         for part in self.parts:
             x = part(x)
         return x
-
-
-class Two:
-    """Computes and mixes the two branches of Shake-Shake."""
-
-    def __init__(self, module: Mixed) -> None:
-        self.module, self.first, self.second = module, Row(module.first), Row(module.second)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.module.mix(self.first(x), self.second(x))
 
 
 class Unit:

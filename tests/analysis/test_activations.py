@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from dataclasses import replace
 
 import drawn_gates
@@ -14,6 +15,7 @@ from matplotlib.text import Text
 
 from analysis.figures import activations, replacements, walk
 from analysis.figures.style import METADATA
+from analysis.page import captions
 from experiments.records.gates import pack, spaced, unpack
 from experiments.records.parsing import ConfigError
 
@@ -220,6 +222,12 @@ def test_specificity_of_gates_that_do_not_vary_says_so():
     found = gates(low=0.5, high=0.5)
     [left] = drawn(activations.specificity([found]))
     assert [text.get_text() for text in left.texts] == ["no gate varies"]
+    assert "No gate varies" in captions.specificity([found], None).text
+
+
+def test_the_caption_of_a_network_with_one_block_names_it():
+    said = captions.specificity([gates(names=["SE_2_1"])], None).text
+    assert re.fullmatch(r"The share .* is \d+ % in SE_2_1, in the median channel\.", said)
 
 
 def test_the_walk_multiplies_each_map_by_its_gate_on_one_scale():

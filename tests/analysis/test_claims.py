@@ -13,6 +13,7 @@ from made import GROUP, around, made
 from analysis.figures.compared import lines
 from analysis.figures.forest import forest
 from analysis.groups import by_group, with_pools
+from analysis.page import explore
 from analysis.statistics import claims, contrasts
 from analysis.statistics.claims import Part, list_claims
 from analysis.statistics.comparisons import MARGINS, against_reference, answers, verdict
@@ -316,6 +317,14 @@ def test_the_forest_names_a_row_without_a_number_and_leaves_out_what_is_not_trai
     words = {line.label: line.verdict for line in block}
     assert words["relu"] == "diverged" and "tanh" not in words and words["softmax"] == ""
     assert forest([study]).axes
+    [relu] = [row for row in explore.forest([study])["rows"] if row.get("row") == "relu"]
+    assert relu["at"] is relu["low"] is relu["high"] is None and relu["difference"] == "diverged"
+
+
+def test_a_forest_of_runs_that_have_all_failed_is_drawn():
+    study = made("control", {})
+    study.runs[["state", "test_error"]] = ["failed", math.nan]
+    assert forest([study]).axes and len(explore.forest([study])["rows"]) > 1
 
 
 def test_the_forest_shows_a_pair_of_networks_once():

@@ -53,6 +53,8 @@ def in_tables(studies: list[Study]) -> Iterator[Place]:
         section = text_of("report.html").split(f'<section id="{study.name}">')[1]
         cells = re.sub("<tr[^>]*>", "\n", section.split("</table>")[0].replace("\n", ""))
         for row, reference in study.references.items():
+            if not len(study.errors(row)) or not len(study.errors(reference)):
+                continue  # not trained yet: there is nothing to say
             where = study, row, reference
             yield "md", *where, line_of(row, text_of(f"{name}.md"), r"\| ", r"\|")
             yield "tex", *where, line_of(row, plain(text_of(f"{name}.tex")), " ", "&")

@@ -12,6 +12,7 @@ from browser import IN_BROWSER, Tab, chromium
 from conftest import RECORDS, ROOT
 from page import Page
 
+from analysis.groups import by_group
 from analysis.page import gate_data, report
 from analysis.read import find_studies
 from experiments.records.gates import unpack
@@ -151,6 +152,10 @@ def drawn(tab: Tab) -> list[dict]:
 
 
 def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
+    groups = by_group(find_studies(HOME)).values()
+    networks = gate_data.networks([study for studies in groups for study in studies])
+    chosen = opened.run("document.querySelector('form.explorer [name=network]').value")
+    network = networks[int(chosen)]
     opened.click("[data-view='6']")
     [_, *classes] = dict.fromkeys(row["name"] for row in drawn(opened))
     assert classes == ["airplane", "dog", "frog", "ship"]
@@ -161,7 +166,7 @@ def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
     opened.click("form.explorer [name=deviation]")
     block = "document.querySelector('form.explorer [name=block]')"
     opened.run(f"{block}.value = 8; {block}.dispatchEvent(new Event('change', {{bubbles: true}}))")
-    gates = unpack(HOME / "runs/cifar10-resnet29b-short-se-23a1e38ab2/seed0/gates.npz")
+    gates = unpack(HOME / "runs" / network["cell"] / f"seed{network['seed']}" / "gates.npz")
     block = gates.blocks["SE_4_3"]
     for name in ("dog", "airplane"):
         line = [row["mean"] for row in drawn(opened) if row["name"] == name]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.pool import SENSITIVITY, Pool
+from analysis.statistics.pool import Pool
 from analysis.statistics.stats import pool
+from analysis.tables.study import PRIORS
 
 CELLS = {"a": [4.0, 5.0, 6.0], "b": [1.0, 3.0, 5.0], "c": [2.0], "d": [7.0, 7.5], "none": []}
 POOL = Pool(CELLS)
@@ -79,7 +80,7 @@ def test_a_cell_is_wide_from_four_times_the_pools_variance_on(times, is_wide):
 
 
 def test_the_other_priors_are_welchs_and_half_and_twice_ours():
-    assert SENSITIVITY == (0, 8 / 2, 8 * 2)
+    assert list(PRIORS.values()) == [0, 8 / 2, 8 * 2]
 
 
 def test_a_spread_is_known_unless_the_numbers_tie_but_for_rounding():

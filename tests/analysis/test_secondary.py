@@ -9,11 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import made
 
-from analysis.figures.compared import compared
+from analysis.figures.compared import lines
 from analysis.figures.outcomes import outcomes
+from analysis.groups import by_group
 from analysis.read import find_studies
 from analysis.statistics.calibration import BINS, calibration_error
-from analysis.statistics.secondary import cells, compared_in, difference, measured, notes
+from analysis.statistics.secondary import (
+    cells,
+    compared_in,
+    difference,
+    measured,
+    notes,
+    numbers,
+)
 from analysis.write import tables_of
 
 
@@ -51,20 +59,25 @@ def test_every_study_has_them_behind_its_table():
 
 def test_runs_of_an_older_version_have_no_brier_score_and_later_ones_do():
     study = made("control", {})
-    study.runs["test_loss"] = 0.7
-    assert measured(study) == ["test_loss"] and "no Brier score" in notes(study)[-1]
+    study.runs["test_loss"], study.runs["ece"] = 0.7, 2.0
+    assert measured(study) == ["test_loss", "ece"]
+    assert "no Brier score" in notes(study, numbers(study))[-1]
     study.runs["test_brier"] = [0.3 if row == "SE" else 0.4 for row in study.runs.row]
-    assert measured(study) == ["test_loss", "test_brier"] and len(notes(study)) == 1
+    assert measured(study) == ["test_loss", "ece", "test_brier"]
+    assert len(notes(study, numbers(study))) == 1
     assert difference(study, "no SE", "test_brier").estimate == pytest.approx(0.1)
-    assert "Brier score, difference" in cells(study)
+    assert "Brier score, difference" in cells(study, numbers(study))
 
 
 def test_one_figure_shows_the_outcomes_that_are_there():
-    studies = find_studies(ROOT / "results/published", [])
-    figure = outcomes(studies)
-    assert [ax.get_xlabel() for ax in figure.axes] == ["NLL (nats)", "ECE (points)"]
-    drawn = sum(len(container) > 0 for container in figure.axes[0].containers)
-    rows = sum(len(block) for block in compared(studies).values())
-    beyond = sum(bool(re.fullmatch(r"[+-][\d.]+", t.get_text())) for t in figure.axes[0].texts)
-    assert drawn + beyond == rows
+    for studies in by_group(find_studies(ROOT / "results/published", [])).values():
+        figure = outcomes(studies)
+        summaries = [path / "summary.json" for study in studies for path in study.runs.path]
+        is_kept = any("test_brier" in path.read_text() for path in summaries if path.exists())
+        labels = ["NLL (nats)", "ECE (points)", *(["Brier score"] if is_kept else [])]
+        assert [ax.get_xlabel() for ax in figure.axes] == labels
+        drawn = sum(len(container) > 0 for container in figure.axes[0].containers)
+        rows = sum(len(block) for block in lines(studies).values())
+        beyond = [re.fullmatch(r"[+-][\d.]+", text.get_text()) for text in figure.axes[0].texts]
+        assert drawn + sum(map(bool, beyond)) == rows
     assert compared_in([made("control", {})]) == []

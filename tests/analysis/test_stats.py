@@ -14,6 +14,7 @@ from analysis.statistics.pool import Pool
 from benchmarks import fixed, simulated
 
 numbers = st.floats(0, 100, allow_subnormal=False).map(lambda x: round(x, 2))  # as errors are
+MINUS = [1, -1]  # of a pair
 
 
 @given(st.lists(numbers, min_size=2, max_size=20), st.sampled_from([0.5, 0.9, 0.95]))
@@ -36,7 +37,7 @@ def test_a_tie_but_for_rounding_is_a_tie():
     tie = [0.2, 0.3 - 0.1]
     assert tie[0] != tie[1]
     assert math.isnan(stats.interval(tie)[1])
-    assert math.isnan(stats.difference(tie, tie, stats.pool([tie, tie])).low)
+    assert math.isnan(stats.contrast([tie, tie], MINUS, stats.pool([tie, tie])).low)
 
 
 def test_three_seeds_by_hand():
@@ -76,7 +77,7 @@ def test_the_smallest_difference_is_found_with_the_power_it_states(n, cells, is_
     for _ in range(studies):
         values = random.normal(0, 0.2, (cells, n))
         pooled = stats.pool(values)
-        one = stats.difference(values[0] + shift, values[1], pooled, is_watched=is_watched)
+        one = stats.contrast([values[0] + shift, values[1]], MINUS, pooled, is_watched=is_watched)
         found += one.low > 0
     assert found / studies == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / studies) + 0.01)
 
@@ -102,8 +103,8 @@ def test_test_images_alone_move_a_difference():
 
 
 def test_the_pooled_spread_is_within_groups():
-    assert stats.pooled_spread([[1, 2, 3], [11, 12, 13], [5]]) == pytest.approx(1)
-    assert math.isnan(stats.pooled_spread([[1], [2]]))
+    assert stats.pool([[1, 2, 3], [11, 12, 13], [5]]).deviation == pytest.approx(1)
+    assert math.isnan(stats.pool([[1], [2]]).deviation)
 
 
 samples = st.lists(numbers, min_size=2, max_size=12)
@@ -111,7 +112,7 @@ samples = st.lists(numbers, min_size=2, max_size=12)
 
 @given(samples, samples, samples)
 def test_without_a_prior_a_difference_is_welchs(a, b, other):
-    found = stats.difference(a, b, stats.pool([a, b, other]), prior=0)
+    found = stats.contrast([a, b], MINUS, stats.pool([a, b, other]), prior=0)
     assert found.estimate == pytest.approx(np.mean(a) - np.mean(b), abs=1e-9)
     if np.ptp(a) == np.ptp(b) == 0:
         assert math.isnan(found.low) and math.isnan(found.p)
@@ -123,7 +124,7 @@ def test_without_a_prior_a_difference_is_welchs(a, b, other):
 
 @given(samples, samples)
 def test_with_an_endless_prior_a_difference_is_students_with_the_pooled_variance(a, b):
-    found = stats.difference(a, b, stats.pool([a, b]), prior=math.inf)
+    found = stats.contrast([a, b], MINUS, stats.pool([a, b]), prior=math.inf)
     if np.ptp(a) == np.ptp(b) == 0:
         assert math.isnan(found.low)
     else:
@@ -135,7 +136,7 @@ def test_with_an_endless_prior_a_difference_is_students_with_the_pooled_variance
 def test_a_moderated_interval_by_hand():
     # variances 1 and 4, pool 2.5 with 4 degrees: (8 * 2.5 + 2 * 1) / 10 = 2.2 and 2.8
     a, b = [4.0, 5.0, 6.0], [1.0, 3.0, 5.0]
-    found = stats.difference(a, b, stats.pool([a, b]))
+    found = stats.contrast([a, b], MINUS, stats.pool([a, b]))
     half = scipy_stats.t.ppf(0.975, 4) * math.sqrt(2.2 / 3 + 2.8 / 3)  # capped at the pool's 4
     assert (found.low, found.high) == pytest.approx((2 - half, 2 + half))
 
@@ -166,19 +167,19 @@ def test_each_group_has_a_weight():
     ids=["one value", "one each", "a constant arm", "ties", "ties but for rounding"],
 )  # fmt: skip
 def test_few_values_and_ties_have_the_pools_spread_and_never_no_width(a, b):
-    found = stats.difference(a, b, POOLED)
+    found = stats.contrast([a, b], MINUS, POOLED)
     assert found.low < found.estimate < found.high
     assert found.high - found.low > 0.5 * math.sqrt(1 / len(a) + 1 / len(b))
 
 
 def test_no_values_or_no_spread_is_a_hole():
-    assert math.isnan(stats.difference([], [1.0], POOLED).estimate)
+    assert math.isnan(stats.contrast([[], [1.0]], MINUS, POOLED).estimate)
     nothing = stats.pool([[1.0], [2.0]])
-    assert stats.difference([1.0], [2.0], nothing).estimate == -1
-    assert math.isnan(stats.difference([1.0], [2.0], nothing).low)
+    assert stats.contrast([[1.0], [2.0]], MINUS, nothing).estimate == -1
+    assert math.isnan(stats.contrast([[1.0], [2.0]], MINUS, nothing).low)
     tied = stats.pool([[1.0, 1.0], [2.0, 2.0]])
-    assert math.isnan(stats.difference([1.0, 1.0], [2.0, 2.0], tied).low)
-    assert math.isnan(stats.difference([1.0], [2.0, 3.0], POOLED, prior=0).low)
+    assert math.isnan(stats.contrast([[1.0, 1.0], [2.0, 2.0]], MINUS, tied).low)
+    assert math.isnan(stats.contrast([[1.0], [2.0, 3.0]], MINUS, POOLED, prior=0).low)
 
 
 def test_cells_of_different_lengths_have_spreads_of_their_own():
@@ -256,7 +257,7 @@ def test_looking_after_every_round_finds_nothing_where_there_is_nothing():
         cells = random.normal(0, 1, (12, 30))
         for n in range(3, 31):
             pooled = stats.pool([*cells[:2, :n], *cells[2:, :3]])
-            found = stats.difference(cells[0, :n], cells[1, :n], pooled, is_watched=True)
+            found = stats.contrast(cells[:2, :n], MINUS, pooled, is_watched=True)
             if found.leaves_out_zero:
                 wrong += 1
                 break
