@@ -1,9 +1,8 @@
 """Makes artifacts of W&B of a finished run: its record, the fingerprint of its data, weights."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.records.files import read_sealed
 from experiments.records.origin import origin
@@ -17,38 +16,34 @@ BESIDE = ("env.json", "timings.jsonl", "summary.json")  # of a record, beside wh
 
 
 def log_artifacts(run: "wandb.Run", path: Path) -> None:
-    """Logs what belongs to the finished run in a folder.
+    """Logs what belongs to the finished run in a folder, with its state, data and seed as aliases.
 
     Files are referred to where they lie, and copied by W&B when they are sent.
     """
-    for artifact, aliases in _artifacts(path):
-        run.log_artifact(artifact, aliases=["latest", *aliases])
+    import wandb
 
-
-def _artifacts(path: Path) -> Iterator[tuple["wandb.Artifact", list[str]]]:
-    """Gives the artifacts of a finished run, each with its aliases: state, data, precision."""
     config, env = load(path).config, read_sealed(path / "env.json", "data")
     summary = read_sealed(path / "summary.json", "state")
     seed = f"seed{config.seed}"
     about = {"cell": config.cell, "seed": config.seed, "test_error": summary.get("test_error")}
-    record = _artifact(f"record-{run_id(config)}", "record", about)
+    record = wandb.Artifact(f"record-{run_id(config)}", "record", metadata=about)
     for name in (*SEALED, *BESIDE):
         if (path / name).exists():
             _add(record, path / name)
-    yield record, [summary["state"], seed]
+    run.log_artifact(record, aliases=["latest", summary["state"], seed])
 
     known = {"fingerprint": env["data"], "origin": origin(config.dataset, env["data"])}
-    data = _artifact(f"data-{config.dataset}", "dataset", known)
+    data = wandb.Artifact(f"data-{config.dataset}", "dataset", metadata=known)
     with data.new_file("fingerprint.json") as file:
         file.write(json.dumps(known, indent=1))
-    yield data, [env["data"]]
+    run.log_artifact(data, aliases=["latest", env["data"]])
 
     folder = path.parents[2] / "weights" / config.cell
     if _seed_of(folder / "model.safetensors") == config.seed:
-        weights = _artifact(f"weights-{run_id(config)}", "model", about)
+        weights = wandb.Artifact(f"weights-{run_id(config)}", "model", metadata=about)
         for file in sorted(folder.iterdir()):
             _add(weights, file)
-        yield weights, ["float16", seed]
+        run.log_artifact(weights, aliases=["latest", "float16", seed])
 
 
 def _seed_of(weights: Path) -> int | None:
@@ -59,12 +54,6 @@ def _seed_of(weights: Path) -> int | None:
         return None
     with safe_open(weights, "numpy") as file:
         return json.loads(file.metadata()["about"])["config"]["seed"]
-
-
-def _artifact(name: str, kind: str, about: dict[str, Any]) -> "wandb.Artifact":
-    import wandb
-
-    return wandb.Artifact(name, kind, metadata=about)
 
 
 def _add(artifact: "wandb.Artifact", file: Path) -> None:

@@ -3,8 +3,8 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -21,16 +21,9 @@ from tracking.study import tell_study
 LOOK_EVERY = 1.0  # seconds between two looks at the records of the runs that are under way
 PAUSES = (60.0, 120.0, 300.0, 600.0)  # seconds until W&B is tried again; then always the last one
 
-MODES = {
-    "auto": "auto",
-    "online": "online",
-    "offline": "offline",
-    "off": "off",
-    "disabled": "off",  # W&B's own words, as in WANDB_MODE
-    "run": "online",
-    "dryrun": "offline",
-}
 CHOICES = ("auto", "online", "offline", "off")
+MODES = {mode: mode for mode in CHOICES}
+MODES |= {"disabled": "off", "run": "online", "dryrun": "offline"}  # W&B's own, as in WANDB_MODE
 
 
 def pick_mode(track: str) -> str:
@@ -62,21 +55,10 @@ def follow(
 ) -> None:
     """Tells W&B what `inbox` has messages of; ends with status 1 where it has not got all of it."""
     folder = prepare(results)
-    with apart(), printing_into(folder / f"log-{os.getpid()}.txt"):
+    with scratch() as place, printing_into(folder / f"log-{os.getpid()}.txt"):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(place)  # W&B's library leaves files behind
         is_complete = Follower(results, studies, mode, tell).listen(inbox)
     os._exit(0 if is_complete else 1)  # W&B's library would wait for what cannot be sent
-
-
-@contextmanager
-def apart() -> Iterator[None]:
-    """Gives W&B's library, which leaves temporary files behind, a place of its own for them."""
-    before = tempfile.gettempdir()
-    with scratch() as folder:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # for its processes, and for this one
-        try:
-            yield
-        finally:
-            os.environ["TMPDIR"] = tempfile.tempdir = before
 
 
 class Follower:

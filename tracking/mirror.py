@@ -22,7 +22,7 @@ from experiments.records.states import FINISHED, State, state
 from experiments.records.studies import read_studies
 from tracking.account import CONNECT, project
 from tracking.artifacts import log_artifacts
-from tracking.naming import METRICS, commit_of, machine_of, settings_of, summary_of
+from tracking.naming import METRICS, machine_of, settings_of, summary_of
 from tracking.sent import Told, digest_of_run, folder_of, grids_of, note, run_id
 
 if TYPE_CHECKING:
@@ -120,18 +120,18 @@ class Mirror:
     def __init__(self, path: Path, mode: str, is_live: bool = False) -> None:
         record = load(path)
         config, self.record, self.path, self.told = record.config, record, path, 0
-        self.studies = read_studies(record.results, [])
+        self.studies, machine = read_studies(record.results, []), machine_of(path)
         self.run = begin(
             record.results,
             mode,
             is_live,
-            commit_of(path),
+            machine.get("env_commit"),
             id=run_id(config),
             name=f"{config.label} seed {config.seed}",
             group=config.cell,
             job_type="train",
             tags=[grid[:TAG] for grid in grids_of(config.cell, self.studies)],
-            config=settings_of(config) | machine_of(path),
+            config=settings_of(config) | machine,
         )
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")

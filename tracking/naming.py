@@ -15,14 +15,8 @@ METRICS = {
     "val_error": "val/error",
     "lr": "learning_rate",
 }
-SUMMARY = {
-    "test_error": "test/error",
-    "test_loss": "test/loss",
-    "parameters": "parameters",
-    "multiply_adds": "multiply_adds",
-    "state": "state",
-    "reason": "reason",
-}
+SUMMARY = {"test_error": "test/error", "test_loss": "test/loss"}
+SUMMARY |= {key: key for key in ("parameters", "multiply_adds", "state", "reason")}
 MACHINE = ("processor", "device", "precision", "step", "torch", "commit", "data")
 
 
@@ -45,11 +39,6 @@ def machine_of(path: Path) -> dict[str, Any]:
     except ConfigError:
         return {}
     return {f"env_{key}": env[key] for key in MACHINE if key in env}
-
-
-def commit_of(path: Path) -> str | None:
-    """Reads the commit of the code that trains a run; None where it is in no repository."""
-    return machine_of(path).get("env_commit")
 
 
 def summary_of(path: Path) -> dict[str, Any]:

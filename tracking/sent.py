@@ -108,11 +108,6 @@ def state_of(folder: Path, name: str, digest: str) -> str:
     found = look_up(folder, name)
     if found is None or found.digest != digest:
         return "missing"
-    if found.url or _is_sent(folder / found.folder):
+    if found.url or any((folder / found.folder).glob("*.wandb.synced")):  # its library's mark
         return "sent"
     return "kept" if (folder / found.folder).is_dir() else "missing"
-
-
-def _is_sent(folder: Path) -> bool:
-    """Tells whether W&B's library has marked a folder of a run as sent."""
-    return any(folder.glob("*.wandb.synced"))

@@ -9,7 +9,7 @@ from experiments.commands.card import card
 from experiments.data.datasets import DATASETS
 from experiments.plan.options import Results
 from experiments.processes.output import say
-from experiments.records.files import write_atomically
+from experiments.records.files import write_bytes
 from experiments.records.parsing import ConfigError, checked
 from experiments.records.results import Result, read_result
 from experiments.records.states import State
@@ -77,9 +77,9 @@ def _export_run(run: Path, rows: list[str], folder: Path) -> None:
     if len(content) > LARGEST:
         return say(f"{cell}: left out, as it takes {len(content):,} bytes of {LARGEST:,}")
     (folder / cell).mkdir(exist_ok=True)
-    write_atomically(folder / cell / FILE, lambda file: file.write(content))
+    write_bytes(folder / cell / FILE, content)
     text = card(cell, about).encode()
-    write_atomically(folder / cell / CARD, lambda file: file.write(text))
+    write_bytes(folder / cell / CARD, text)
     say(f"{cell}: {len(content):,} bytes, {', '.join(rows)}")
 
 

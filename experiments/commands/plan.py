@@ -43,24 +43,24 @@ FIGURES = {
 @takes(ForecastOptions)
 def plan(options: ForecastOptions) -> None:
     """Shows how many runs are missing and what they take; then each study, row by row."""
-    machine = settle(replace(options, workers=None))
+    slots, recipe = settle(replace(options, workers=None))
     dataset = options.dataset
     if dataset == "auto":
         dataset = "cifar10"
         if not path_of(dataset, options.data_dir).exists():
             tell = remark if options.as_json else say
             tell("cifar10 has to be downloaded; if it cannot be, `run` takes cifar10_mini")
-    studies = make_studies(read_grids(options), options, dataset, machine.recipe)
-    studies = settle_open(studies, options, machine.device)
+    studies = make_studies(read_grids(options), options, dataset, recipe)
+    studies = settle_open(studies, options, slots[0])
     price = prices(studies)
     labels = label_runs(studies, options.results, Study.forecast)
     states = {record: record.state for record in labels}
     missing = [record for record, state in states.items() if state in MISSING]
-    workers = options.workers or len(machine.slots)
+    workers = options.workers or len(slots)
     found = PlannedRuns(
         states=dict(sorted(Counter(map(str, states.values())).items())),
         missing=len(missing),
-        forecast=_foresee(missing, labels, options, machine.device, workers) if missing else None,
+        forecast=_foresee(missing, labels, options, slots[0], workers) if missing else None,
         studies=tuple(_planned(study, price, options.results) for study in studies),
     )
     if options.as_json:
@@ -131,13 +131,8 @@ def _show(found: PlannedRuns) -> None:
         console.print(_plan_table(study))
         texts = {"": study.about, "Expected: ": study.expected, "Cost: ": study.cost}
         say("\n".join(f"{head}{text}" for head, text in texts.items() if text))
-        if narrow := [row.label for row in study.rows if any(map(_is_narrow, row.hidden.values()))]:
+        if narrow := [row.label for row in study.rows if any(1 in w for w in row.hidden.values())]:
             say(f"One hidden unit decides on all channels of a block: {', '.join(narrow)}")
-
-
-def _is_narrow(widths: Sequence[int]) -> bool:
-    """Tells whether a block of a stage has one hidden unit: r is as large as its channels."""
-    return 1 in widths
 
 
 def _plan_table(study: PlannedStudy) -> Group:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from experiments.processes.output import say
-from experiments.records.files import sync, write_atomically
+from experiments.records.files import sync, write_bytes
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
@@ -100,5 +100,5 @@ def _copy(source: Path, record: Record) -> bool:
         for path in (*record.path.iterdir(), record.path):
             sync(path)
         summary = (source / "summary.json").read_bytes()
-        write_atomically(record.path / "summary.json", lambda file: file.write(summary))
+        write_bytes(record.path / "summary.json", summary)
     return True

@@ -37,10 +37,10 @@ def _train_and_show(options: RunOptions) -> int:
     deadline = None
     if options.budget is not None:
         deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
-    machine, mode, grids = settle(options), pick_mode(options.track), read_grids(options)
+    (slots, recipe), mode, grids = settle(options), pick_mode(options.track), read_grids(options)
     results, data_dir = options.results, options.data_dir
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
-    studies = make_studies(grids, options, dataset, machine.recipe)
+    studies = make_studies(grids, options, dataset, recipe)
     refuse_rounds(studies, options)
     check_writable(results)
     refuse_source(options.reuse, results)
@@ -50,13 +50,13 @@ def _train_and_show(options: RunOptions) -> int:
         refuse_unbuildable(studies)  # before anything is fetched or written
         if any(grid.dataset is None for _, grid in grids.values()):
             dataset = prepare_any(options.dataset, data_dir, say)
-            studies = make_studies(grids, options, dataset, machine.recipe)
+            studies = make_studies(grids, options, dataset, recipe)
         for name in dict.fromkeys(study.dataset for study in studies):
             prepare_any(name, data_dir, say)
     may_grow = options.adds_seeds or any(study.untuned for study in studies)
     is_open = may_grow or isinstance(options, RetryOptions)
     studies = reuse(begin(studies, options), options.reuse, results, data_dir)
-    studies = settle_open(studies, options, machine.device, is_open)
+    studies = settle_open(studies, options, slots[0], is_open)
     if isinstance(options, RetryOptions):
         forget(name_runs(studies, results, options.only), options)
 
@@ -65,7 +65,7 @@ def _train_and_show(options: RunOptions) -> int:
     asked = [study.name for study in studies]
     with ExitStack() as stack:
         watchers = [stack.enter_context(one) for one in _watchers_of(results, asked, mode)]
-        names, stopped = Session(options, machine, deadline, watchers).train(studies)
+        names, stopped = Session(options, slots, deadline, watchers).train(studies)
         is_whole = show(results, asked)
         for watcher in watchers:
             watcher.send(Message("drawn"))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds
-from experiments.commands.studies import Machine, name_runs
+from experiments.commands.studies import name_runs
 from experiments.data.datasets import load
 from experiments.launch.background import BackgroundProcess
 from experiments.launch.choose import pick_launcher
 from experiments.launch.events import Ended, Event
 from experiments.launch.shared_gpu import widened
 from experiments.plan.options import RunOptions
-from experiments.plan.torch_process import prepare_step, seconds_of_an_image
+from experiments.plan.torch_process import answered, compile_step, seconds_of_an_image
 from experiments.processes.output import console, say
 from experiments.records.record import Record, keep_code
 from experiments.records.room import check_room
@@ -33,12 +33,13 @@ ALIKE = 3  # so many first runs that fail in one way stop the grid
 class Session:
     """Holds what is the same in all rounds of one command.
 
+    slots     the device of each run that goes at a time
     deadline  a time of `time.monotonic`, or None
     watchers  are told of what happens, beside the user
     """
 
     options: RunOptions
-    machine: Machine
+    slots: list[str]
     deadline: float | None
     watchers: Sequence[BackgroundProcess]
 
@@ -48,19 +49,15 @@ class Session:
         Returns:
             Every run with its name, and why it stopped before the end, or "".
         """
-        names = self._name_runs(studies)
+        names = name_runs(studies, self.options.results, self.options.only)
         while not (stopped := self._train_round(studies, names)):
             if self.options.only is not None:
                 break
             studies = add_seeds(studies, self.options)
-            known, names = names, self._name_runs(studies)
+            known, names = names, name_runs(studies, self.options.results, self.options.only)
             if names.keys() == known.keys():
                 break
         return names, stopped
-
-    def _name_runs(self, studies: list[Study]) -> dict[Record, str]:
-        """Lists the runs of all seeds so far, or the single one that is wanted."""
-        return name_runs(studies, self.options.results, self.options.only)
 
     def _train_round(self, studies: list[Study], names: dict[Record, str]) -> str:
         """Trains the missing runs of all seeds so far; says why it stopped, or ""."""
@@ -70,7 +67,7 @@ class Session:
         say(f"{done} of {len(names)} runs are there, {len(missing)} to train")
         if failed := sum(state == State.FAILED for state in states.values()):
             say(f"{failed} failed before and are left alone: `retry` forgets that", style="yellow")
-        _refuse_untrainable(missing, self.options.data_dir, self.machine.device)
+        _refuse_untrainable(missing, self.options.data_dir, self.slots[0])
         check_room(results, sum(not record.checkpoint.exists() for record in missing))
         for study in studies:
             write_study(results, study.record())
@@ -82,8 +79,8 @@ class Session:
         """Trains these runs; says why it stopped before the end, or ""."""
         from experiments.plan.estimate import seconds, training_share
 
-        options, deadline, device = self.options, self.deadline, self.machine.device
-        row, slots = pick_launcher(options), self.machine.slots
+        options, deadline, device = self.options, self.deadline, self.slots[0]
+        row, slots = pick_launcher(options), self.slots
         is_here = options.launcher == "local"
         expected = seconds(missing, device, seconds_of_an_image, is_here)
         if is_here and options.workers is None:
@@ -136,5 +133,5 @@ def _refuse_untrainable(missing: list[Record], data_dir: Path, device: str) -> N
 @cache
 def prepare(step: str, device: str) -> None:
     """Compiles what a step of training needs, or proves it, and says what came of it: once."""
-    if sentence := prepare_step(step, device):
+    if sentence := answered("prepare the step of training", compile_step, step, device):
         say(sentence, style="yellow")

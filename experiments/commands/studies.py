@@ -1,7 +1,6 @@
 """Makes studies and their runs of the options of `run` and `plan`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.datasets import check_trainable
@@ -20,27 +19,16 @@ from senet.config import choose
 Grids = dict[str, tuple[Path, Grid]]  # what a grid was named by -> its file, and what that says
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Holds what the options mean: the devices of runs that go at a time, and the recipe."""
+def settle(options: PlanOptions) -> tuple[list[str], str]:
+    """Returns the devices of runs that go at a time, and the recipe.
 
-    slots: list[str]
-    recipe: str
-
-    @property
-    def device(self) -> str:
-        return self.slots[0]
-
-
-def settle(options: PlanOptions) -> Machine:
-    """Takes `auto` as a recipe for minutes on a CPU, and for all of the data on anything faster.
-
+    As a recipe `auto` is one for minutes on a CPU, and one for all of the data on anything faster.
     Raises ConfigError where a device or data set is not there.
     """
     slots = pick_launcher(options).slots(options)
     check_trainable(options.dataset)
     short = "demo" if slots[0] == "cpu" else "fast"
-    return Machine(slots, short if options.recipe == "auto" else options.recipe)
+    return slots, short if options.recipe == "auto" else options.recipe
 
 
 def read_grids(options: PlanOptions) -> Grids:

@@ -7,7 +7,7 @@ import yaml
 from experiments.commands.studies import make_studies, name_runs, read_grids, settle
 from experiments.plan.options import PlanOptions, takes
 from experiments.processes.output import say
-from experiments.records.files import write_atomically
+from experiments.records.files import write_text
 from experiments.records.parsing import ConfigError
 from experiments.records.room import check_writable
 
@@ -17,7 +17,7 @@ def sweep(options: PlanOptions) -> None:
     """Writes RESULTS/sweeps/GRIDS.yaml, and says what to do with it."""
     check_writable(options.results)
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
-    recipe = settle(options).recipe
+    _, recipe = settle(options)
     studies = make_studies(read_grids(options), options, dataset, recipe)
     if tuned := [study.grid_name for study in studies if study.untuned]:
         raise ConfigError(
@@ -29,7 +29,7 @@ def sweep(options: PlanOptions) -> None:
     path = options.results / "sweeps" / f"{names}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(_config(names, runs, _words(options, dataset, recipe)), sort_keys=False)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
     say(f"wrote {path}: {len(runs)} runs")
     say(f"`.venv/bin/wandb sweep {path}` makes the sweep, and names the command of its agents")
 

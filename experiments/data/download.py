@@ -39,14 +39,6 @@ class Unreachable(ConfigError):
     """Says that no address gives a file, or none in the time that there is."""
 
 
-class TooSlow(Exception):
-    """Says that a download would take longer than it may."""
-
-
-class Another(Exception):
-    """Says that a file is not the published one."""
-
-
 def is_whole(file: Remote, path: Path) -> bool:
     """Tells whether what lies at `path` has the checksum of a file."""
     if file.md5 is None:
@@ -71,20 +63,17 @@ def download(file: Remote, path: Path, say: Say, patience: float | None = None) 
         try:
             write_atomically(path, partial(read_whole, address, file.md5, deadline))
             return
-        except (OSError, TooSlow, Another) as error:  # urllib's errors are OSErrors
+        except OSError as error:  # urllib's errors, too
             say(f"  failed: {getattr(error, 'reason', None) or error}")
     raise Unreachable(f"{path.name} cannot be downloaded now: put the file into {path.parent}/")
 
 
 def read_whole(address: str, md5: str | None, deadline: float | None, file: BufferedRandom) -> None:
-    """Streams an address into a file. Raises TooSlow, and Another where the checksum differs."""
+    """Streams an address into a file. Raises OSError as `read`, and for another checksum."""
     read(address, file, deadline)
     file.seek(0)
-    digest = hashlib.md5()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    if md5 is not None and digest.hexdigest() != md5:
-        raise Another("the file there has another checksum")
+    if md5 is not None and hashlib.file_digest(file, "md5").hexdigest() != md5:
+        raise OSError("the file there has another checksum")
 
 
 def read(address: str, file: BinaryIO, deadline: float | None, first: float = 4.0) -> None:
@@ -95,7 +84,7 @@ def read(address: str, file: BinaryIO, deadline: float | None, first: float = 4.
         first: seconds after which the speed tells when the file would be whole.
 
     Raises:
-        TooSlow: the deadline has passed, or the file would be whole after it.
+        TimeoutError: the deadline has passed, or the file would be whole after it.
         OSError: nothing answers, or less comes than was promised.
     """
     columns = (
@@ -108,7 +97,7 @@ def read(address: str, file: BinaryIO, deadline: float | None, first: float = 4.
     start = time.monotonic()
     left = math.inf if deadline is None else deadline - start
     if left <= 0:
-        raise TooSlow("no time is left for it")
+        raise TimeoutError("no time is left for it")
     with urllib.request.urlopen(address, timeout=min(20, left)) as answer:
         total = int(answer.headers.get("Content-Length") or 0)
         with Progress(*columns) as bar:
@@ -119,6 +108,6 @@ def read(address: str, file: BinaryIO, deadline: float | None, first: float = 4.
                 spent = time.monotonic() - start
                 needed = spent * max(1.0, total / file.tell())  # at this speed
                 if spent > min(first, left) and needed > left:
-                    raise TooSlow(f"too slow, it would take {needed / 60:.0f} minutes")
+                    raise TimeoutError(f"too slow, it would take {needed / 60:.0f} minutes")
         if file.tell() < total:
             raise OSError(f"only {file.tell():,} of {total:,} bytes came")

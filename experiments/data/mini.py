@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.data.formats import CIFAR10_NAMES
-from experiments.records.files import write_atomically
+from experiments.records.files import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,13 +97,13 @@ def pack(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], folder: P
         numbers[split].append(chosen)
         rows += [f"{part},{number},{labels[split][number]}" for number in chosen]
     text = "\n".join([*rows, ""]).encode()
-    write_atomically(folder / "images.csv", lambda file: file.write(text))
+    write_bytes(folder / "images.csv", text)
     for split, parts in numbers.items():
         packed = io.BytesIO()
         picture = Image.fromarray(mosaic(images[split][np.concatenate(parts)]))
         picture.save(packed, "webp", lossless=True, quality=75, method=6)
         content = packed.getvalue()
-        write_atomically(folder / f"{split}.webp", lambda file: file.write(content))  # noqa: B023
+        write_bytes(folder / f"{split}.webp", content)
 
 
 def mosaic(images: np.ndarray) -> np.ndarray:

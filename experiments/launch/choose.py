@@ -1,6 +1,6 @@
 """Chooses where runs are trained: on this machine, in jobs of Slurm, on a Ray cluster.
 
-`LAUNCHERS` has a row for each; what a launcher offers is said in launcher.py.
+`LAUNCHERS` has a row for each; what a launcher offers is said in queue.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ from experiments.launch.cluster import (
     pick_kind,
     read_settings,
 )
-from experiments.launch.launcher import Launcher
 from experiments.launch.local import Local
+from experiments.launch.queue import Launcher
 from experiments.launch.ray.driver import Ray
 from experiments.launch.shared_gpu import shareable
 from experiments.launch.slurm.driver import Slurm
@@ -25,6 +25,8 @@ from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
 from experiments.train.devices import pick_devices, pick_slots
 from senet.config import choose
+
+Expected = Mapping[Record, float]  # the seconds that each run takes
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class LauncherRow:
     """
 
     slots: Callable[[PlanOptions], list[str]]
-    start: Callable[[RunOptions, list[str], Mapping[Record, float], Say], Launcher]
+    start: Callable[[RunOptions, list[str], Expected, Say], Launcher]
     plan: str
 
 
@@ -47,9 +49,7 @@ def _local_slots(options: PlanOptions) -> list[str]:
     return pick_slots(options.workers, pick_devices(options.device))
 
 
-def _start_local(
-    options: RunOptions, slots: list[str], expected: Mapping[Record, float], say: Say
-) -> Local:
+def _start_local(options: RunOptions, slots: list[str], expected: Expected, say: Say) -> Local:
     pace = options.patience, options.checkpoint_every
     return Local(slots, options.data_dir, *pace, shareable(expected), say)
 
@@ -64,9 +64,7 @@ def _slurm_slots(options: PlanOptions) -> list[str]:
     return pick_slots(options.workers, [f"cuda:{gpu}" for gpu in range(settings.gpus)])
 
 
-def _start_slurm(
-    options: RunOptions, slots: list[str], expected: Mapping[Record, float], say: Say
-) -> Slurm:
+def _start_slurm(options: RunOptions, slots: list[str], expected: Expected, say: Say) -> Slurm:
     settings, _ = read_settings(options, SlurmSettings)
     where = (options.results, options.data_dir, options.patience, options.checkpoint_every)
     return Slurm(settings, slots, *where, expected, say)
@@ -80,9 +78,7 @@ def _ray_slots(options: PlanOptions) -> list[str]:
     return pick_slots(workers, [device.replace("cuda", "cuda:0")])
 
 
-def _start_ray(
-    options: RunOptions, slots: list[str], expected: Mapping[Record, float], say: Say
-) -> Ray:
+def _start_ray(options: RunOptions, slots: list[str], expected: Expected, say: Say) -> Ray:
     settings, _ = read_settings(options, RaySettings)
     where = (options.data_dir, options.patience, options.checkpoint_every)
     return Ray(settings, slots[0], options.workers, *where, say)

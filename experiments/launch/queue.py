@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
+from typing import Self
 
 from experiments.launch.events import Ended, Event, Noted, Outcome, Started
 from experiments.launch.failures import failed
@@ -46,21 +47,42 @@ class Queue:
             self.elsewhere.clear()
 
 
-class QueueLauncher(ABC):
-    """Begins pending runs, and passes on what happens to those under way.
+class Launcher(ABC):
+    """Trains runs somewhere and tells what happens to them; a subclass says how they begin.
 
-    A launcher (launcher.py) gets `train` from here, and adds how its runs begin and what becomes
-    of them.
+    A context manager: `train` is called inside it, and its end stops the runs that are under way,
+    which write checkpoints, or leaves them to a cluster.
 
-    active  the runs that are under way
+    workers  how many runs go at a time; 0 where that is not known
+    active   the runs that are under way
     """
+
+    workers: int
 
     def __init__(self) -> None:
         self.queue = Queue()
         self.active: Sized = ()
 
+    def __enter__(self) -> Self:
+        """Raises ConfigError where there is no place to train at."""
+        return self
+
+    @abstractmethod
+    def __exit__(self, kind: type[BaseException] | None = None, /, *_: object) -> None:
+        """Ends what is under way, after an exception of this kind or in order."""
+
     def train(self, records: Iterable[Record], deadline: float | None = None) -> Iterator[Event]:
-        """Trains the runs: see `Launcher.train`."""
+        """Trains the runs in this order, each unless it is finished or another process trains it.
+
+        Those of other processes are waited for, and taken over if they are given up.
+
+        Args:
+            records: the runs.
+            deadline: a time of `time.monotonic`, at which this returns though runs are left.
+
+        Yields:
+            What happens to the runs. It ends when all of them have ended.
+        """
         self.queue = Queue(records)
         while self.queue or self.active:
             stop_if_asked()
@@ -78,7 +100,7 @@ class QueueLauncher(ABC):
         """Yields what has happened to the runs under way; waits for it, but for a moment only."""
 
 
-class SlotLauncher(QueueLauncher):
+class SlotLauncher(Launcher):
     """Begins one run after the other, for as long as a slot is free."""
 
     def begin(self) -> Iterator[Event]:

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.plan.torch_process import settle_arithmetic
+from experiments.plan.torch_process import answered
 from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed
 from experiments.records.parsing import ConfigError
 from experiments.records.studies import read_study
 from experiments.records.study_file import UNSETTLED, Arithmetic, StudyFile
 from experiments.study.study import Study
-from experiments.train.arithmetic import Unfit
+from experiments.train.arithmetic import Unfit, begin_arithmetic
 
 
 def settle(study: Study, results: Path, device: str, is_here: bool = True) -> Study:
@@ -42,7 +42,8 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
     )
     recipes = list({config.recipe: None for config in configs.values()})
     try:
-        found = settle_arithmetic(recipes, known if is_here else {}, device)
+        words = "settle precision and step", begin_arithmetic, recipes
+        found = answered(*words, known if is_here else {}, device)
     except Unfit as error:
         raise ConfigError(f"study {study.name}: {error}") from None
     return replace(study, arithmetic=Arithmetic.model_validate(found | known))

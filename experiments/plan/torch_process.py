@@ -7,12 +7,11 @@ from experiments.processes.fork_server import ask
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.study.study import Study
-from experiments.train.arithmetic import Unfit, begin_arithmetic
+from experiments.train.arithmetic import Unfit
 from experiments.train.environment import pick_step, why_not_fused
 from experiments.train.trust import step_of_gpu
 
 if TYPE_CHECKING:
-    from experiments.records.config import Recipe
     from senet.cost import Cost
 
 
@@ -24,19 +23,6 @@ def refuse_unbuildable(studies: Sequence[Study]) -> None:
 def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
     """Returns the cost of each cell. Raises ConfigError as `refuse_unbuildable` does."""
     return answered("count what the networks cost", _measure, "prices", studies)
-
-
-def prepare_step(name: str, device: str) -> str:
-    """Compiles what a step of training needs, or proves it on a GPU. Returns a sentence where there
-    is something to say of what `auto` is, or "". Raises ConfigError where it cannot be had."""
-    return answered("prepare the step of training", compile_step, name, device)
-
-
-def settle_arithmetic(
-    recipes: Sequence["Recipe"], begun: dict[str, str], device: str
-) -> dict[str, str]:
-    """Asks `arithmetic.begin_arithmetic`."""
-    return answered("settle precision and step", begin_arithmetic, recipes, begun, device)
 
 
 def seconds_of_an_image(record: Record, device: str) -> float | None:
@@ -58,7 +44,11 @@ def answered(task: str, function: Callable, *args: Any) -> Any:
 
 
 def compile_step(name: str, device: str) -> str:
-    """Answers `prepare_step`."""
+    """Compiles what a step of training needs, or proves it on a GPU.
+
+    Returns a sentence where there is something to say of what `auto` is, or "". Raises ConfigError
+    where it cannot be had.
+    """
     pick_step(name, device)
     if name != "auto":
         return ""

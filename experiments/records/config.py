@@ -73,6 +73,11 @@ class Recipe(Strict):
             raise ValueError("milestones belong to the schedule 'steps', which needs them")
         return self
 
+    @property
+    def length(self) -> int:
+        """Returns the length of a training, in the unit in which it is given."""
+        return self.epochs or self.images or self.iterations or 0  # one of them is there
+
 
 class Code(Strict):
     """Identifies a source file of own choices (senet/custom.py) by its name and content."""

@@ -108,7 +108,12 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text as UTF-8, whatever the locale."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes: all of them, or nothing."""
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_sealed(path: Path, data: dict[str, Any]) -> None:

@@ -39,9 +39,11 @@ from experiments.records.files import (
     sweep,
     sync,
     write_atomically,
+    write_bytes,
     write_json,
     write_lines,
     write_sealed,
+    write_text,
 )
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError, parse
@@ -150,7 +152,7 @@ class Record:
 
     def write_gates(self, content: bytes) -> None:
         """Writes gates.npz, whose content `gates.pack` made."""
-        write_atomically(self.path / "gates.npz", lambda file: file.write(content))
+        write_bytes(self.path / "gates.npz", content)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes the summary, with checksums of what it sums up: the run is done.
@@ -176,7 +178,7 @@ class Record:
             details: the traceback, what the process printed.
         """
         text = f"{kind}: {reason}\n" + (f"\n{details.strip()}\n" if details.strip() else "")
-        write_atomically(self.path / "error.txt", lambda file: file.write(text.encode()))
+        write_text(self.path / "error.txt", text)
 
 
 def load(path: Path) -> Record:
@@ -217,4 +219,4 @@ def keep_code(results: Path, code: Path) -> None:
     path = results / "code" / f"{digest_of(code)}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     source = code.read_bytes()
-    write_atomically(path, lambda file: file.write(source))
+    write_bytes(path, source)

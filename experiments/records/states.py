@@ -1,6 +1,6 @@
 """Reads the state of a run from its files. No torch here.
 
-`status` adds what Slurm says of its job (commands/one_run.py), and tables add MISSING and
+`status` adds what Slurm says of its job (commands/look.py), and tables add MISSING and
 OTHER_DATA (analysis/read.py).
 """
 
@@ -66,16 +66,12 @@ def read_summary(path: Path, *keys: str) -> dict[str, Any]:
 def state(path: Path) -> State:
     """Reads what a run's files say: no state of Slurm, and none of tables."""
     try:
-        is_over = (path / "summary.json").exists()
-    except OSError:  # another user's folder
-        return State.DAMAGED
-    if is_over:
-        try:
+        if (path / "summary.json").exists():
             summary = read_summary(path)
-        except ConfigError:
-            return State.DAMAGED
-        is_whole = all(_has_content(path / name) for name in summary["files"])
-        return State(summary["state"]) if is_whole else State.DAMAGED
+            is_whole = all((path / name).stat().st_size > 0 for name in summary["files"])
+            return State(summary["state"]) if is_whole else State.DAMAGED
+    except (ConfigError, OSError):  # also another user's folder
+        return State.DAMAGED
     if holder(path) is not None:
         return State.RUNNING
     kind = failure(path).partition(":")[0]
@@ -84,13 +80,6 @@ def state(path: Path) -> State:
     if kind and kind not in (KILLED, DISK_FULL, UNFIT):
         return State.FAILED
     return State.INTERRUPTED if (path / "config.json").exists() else State.PLANNED
-
-
-def _has_content(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
 
 
 def failure(path: Path) -> str:

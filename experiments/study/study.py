@@ -77,11 +77,8 @@ class Study:
         return tuple(
             replace(cell, config=with_value(cell.config, self.tuned_key, best))
             for cell in self.cells
-            if (best := self.best(cell))
+            if (best := self.tuned[cell.label].chosen)
         )
-
-    def best(self, cell: Cell) -> float | None:
-        return self.tuned[cell.label].chosen
 
     def runs(self) -> Runs:
         """Lists (row's label, config) seed by seed: any stop leaves a balanced study.
@@ -89,8 +86,8 @@ class Study:
         Behind them the pilots of rows whose best value is not known yet: of the shortest trainings
         first, whose results are then there while longer ones are tuned.
         """
-        shortest = min((_length(cell.config) for cell in self.untuned), default=None)
-        first = [cell for cell in self.untuned if _length(cell.config) == shortest]
+        shortest = min((cell.config.recipe.length for cell in self.untuned), default=None)
+        first = [cell for cell in self.untuned if cell.config.recipe.length == shortest]
         return [*self.seeds_of(self.settled), *self.pilots_of(first)]
 
     def forecast(self) -> Runs:
@@ -152,17 +149,15 @@ class Study:
                 }
                 for cell in self.cells
             ],
-            **self.decided(),
-            **({"tune": to_json(self)} if self.tuned else {}),
-            **({"arithmetic": dict(self.arithmetic)} if self.arithmetic != UNSETTLED else {}),
         }
+        found = {
+            "declares": [one.model_dump(mode="json") for one in self.grid.declares],
+            "looks": [one.plain() for one in self.looks],
+            "tune": to_json(self) if self.tuned else None,
+            "arithmetic": dict(self.arithmetic) if self.arithmetic != UNSETTLED else None,
+        }
+        data |= {key: value for key, value in found.items() if value}
         return parse(StudyFile, data, self.source)
-
-    def decided(self) -> dict[str, Any]:
-        """Returns what the grid itself declares, and what was seen of it, where there is some."""
-        declares = [one.model_dump(mode="json") for one in self.grid.declares]
-        found = {"declares": declares, "looks": [one.plain() for one in self.looks]}
-        return {key: value for key, value in found.items() if value}
 
     def resumed(self, before: StudyFile) -> "Study":
         """Returns the study with the seeds and looks that its file, written `before`, has."""
@@ -170,12 +165,6 @@ class Study:
         added = {c.label: n for c in self.settled if (n := asked.get(c.config.cell))}
         seeds = max(self.seeds, before.seeds)
         return replace(self, seeds=seeds, added=added, looks=before.looks)
-
-
-def _length(config: RunConfig) -> int:
-    """Returns the length of a training, in the unit in which its recipe gives that."""
-    recipe = config.recipe
-    return recipe.epochs or recipe.images or recipe.iterations or 0  # one is there
 
 
 def expand(name: str, **asked: Any) -> Study:

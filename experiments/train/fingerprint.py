@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from experiments.data.datasets import Arrays
-from experiments.data.images import Images, shared
+from experiments.data.images import shared
 from experiments.records.config import RunConfig
 from experiments.records.study_file import Arithmetic
 from experiments.train.checkpoint import GENERATORS, seed_all
@@ -66,27 +66,21 @@ def step_fingerprint(
 def _losses_of(
     config: RunConfig, arrays: Arrays, device: str, how: Arithmetic
 ) -> list[float | None]:
-    random = torch.Generator().manual_seed(0)
-    training, _, _ = shared(arrays, config.recipe, torch.device("cpu"))
-    with GENERATORS:
-        return _first_losses(config, training, random, device, how)
-
-
-def _first_losses(
-    config: RunConfig, training: Images, random: torch.Generator, device: str, how: Arithmetic
-) -> list[float | None]:
-    seed_all(0)
+    random, losses = torch.Generator().manual_seed(0), []
     recipe, is_captured = config.recipe, how.step == "captured"
-    model = placed(build_network(config), device)
-    forward = new_forward(model, how.step)
-    optimizer = new_optimizer(model, recipe, **{"fused": True} if is_captured else {})
-    autocast = arithmetic(device, how.precision)
-    steps, losses = total_steps(recipe, len(training)), []
-    batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
-    for step, (x, y) in zip(range(min(BATCHES, steps)), batches, strict=False):
-        x, y = x[:IMAGES].to(device), y[:IMAGES].to(device)
-        lr = learning_rate(step, steps, recipe)
-        lr = torch.tensor(lr, device=device) if is_captured else lr
-        loss, _ = train_step(forward, optimizer, x, y, lr, autocast)
-        losses.append(loss.item() / len(y))
+    training, _, _ = shared(arrays, recipe, torch.device("cpu"))
+    steps = total_steps(recipe, len(training))
+    with GENERATORS:
+        seed_all(0)
+        model = placed(build_network(config), device)
+        forward = new_forward(model, how.step)
+        optimizer = new_optimizer(model, recipe, **{"fused": True} if is_captured else {})
+        autocast = arithmetic(device, how.precision)
+        batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
+        for step, (x, y) in zip(range(min(BATCHES, steps)), batches, strict=False):
+            x, y = x[:IMAGES].to(device), y[:IMAGES].to(device)
+            lr = learning_rate(step, steps, recipe)
+            lr = torch.tensor(lr, device=device) if is_captured else lr
+            loss, _ = train_step(forward, optimizer, x, y, lr, autocast)
+            losses.append(loss.item() / len(y))
     return [loss if math.isfinite(loss) else None for loss in losses]

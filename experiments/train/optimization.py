@@ -22,16 +22,11 @@ SCHEDULES: dict[str, Callable[[int, int, Recipe], float]] = {
     ),
     # multiplied by `drop` at each milestone (He et al. 2015, section 4.2)
     "steps": lambda step, steps, recipe: (
-        recipe.drop ** sum(step >= m * steps / length(recipe) for m in recipe.milestones)
+        recipe.drop ** sum(step >= m * steps / recipe.length for m in recipe.milestones)
     ),
     # half a cosine down to zero (Loshchilov and Hutter 2017)
     "cosine": lambda step, steps, recipe: (1 + math.cos(math.pi * step / steps)) / 2,
 }
-
-
-def length(recipe: Recipe) -> int:
-    """Returns the length of a training, in the unit in which it is given."""
-    return recipe.epochs or recipe.images or recipe.iterations or 0  # one of them is there
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -88,7 +83,7 @@ def total_steps(recipe: Recipe, images: int) -> int:
     """Counts the steps of a whole training; the last batch of an epoch may be a smaller one."""
     if recipe.epochs:
         return recipe.epochs * math.ceil(images / recipe.batch_size)
-    return recipe.iterations or math.ceil(length(recipe) / recipe.batch_size)
+    return recipe.iterations or math.ceil(recipe.length / recipe.batch_size)
 
 
 def arithmetic(device: str, precision: str) -> torch.autocast:

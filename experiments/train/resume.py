@@ -54,15 +54,6 @@ def _is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
     return all(value in ("auto", saved[key]) for key, value in begun.items())
 
 
-def _is_of_other_kernels(saved: dict[str, Any]) -> bool:
-    """Tells whether other sources, another compiler or another processor made its fused step.
-
-    Checkpoints of older versions do not say.
-    """
-    now = kernels.built()[1]
-    return saved["step"] == "fused" and saved.get("kernels", now) != now
-
-
 def _is_of_this_code(
     saved: dict[str, Any],
     marks: dict[str, Any],
@@ -94,8 +85,8 @@ def _why_unusable(
         return f"was computed {how}, and not as the study was begun"
     if saved["data"] != marks["data"]:
         return f"comes from other data: {saved['data']}, not {marks['data']}"
-    if _is_of_other_kernels(saved):
-        here = kernels.built()[1]
+    here = kernels.built()[1] if saved["step"] == "fused" else ""
+    if here and saved.get("kernels", here) != here:  # older versions do not say
         return f"was computed by the kernels {saved['kernels']}, and here are {here}"
     if not _is_of_this_code(saved, marks, of_step):
         return "was written by code that computes something else"

@@ -10,8 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -41,14 +40,19 @@ def why_not_captured(device: str) -> str:
     if not has_cuda():
         return "no GPU is there"
     path = _kept_in(gpu_facts(device))
-    with alone(path):
+    with ExitStack() as held:  # others that ask for the same proof wait
+        with suppress(OSError):  # where nothing can be locked it may be made twice
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(path.with_suffix(".lock").open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             return read_sealed(path, "reason")["reason"]
         except ConfigError:  # not there, or damaged
             pass
         print("checking whether captured steps are equal on this GPU, once ...", file=sys.stderr)
-        found, is_known = prove(device)
-        if is_known:
+        state, says = asked("short", device, {}, PATIENCE)
+        found = "" if state == "passed" else says
+        if state in ("passed", "failed"):  # else it was killed, or the GPU was full
             with suppress(OSError):  # a cache that is read-only costs a minute the next time
                 write_sealed(path, {"reason": found})
     return found
@@ -87,27 +91,6 @@ def _kept_in(facts: dict[str, Any]) -> Path:
     for name in SOURCES:
         digest.update((ROOT / f"{name.replace('.', '/')}.py").read_bytes())
     return cache_folder() / f"captured-{digest.hexdigest()[:16]}.json"
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Has others that ask for the same proof wait for this one, where files can be locked."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_suffix(".lock").open("a")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        yield
-        return
-    with file:
-        yield
-
-
-def prove(device: str) -> tuple[str, bool]:
-    """Returns why it is not equal, or "", and whether that is known: its process may have been
-    killed, or the GPU may have been full."""
-    state, says = asked("short", device, {}, PATIENCE)
-    return "" if state == "passed" else says, state in ("passed", "failed")
 
 
 def asked(check: str, device: str, environment: dict[str, str], patience: float) -> tuple[str, str]:

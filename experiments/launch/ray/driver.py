@@ -8,16 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from experiments.data.datasets import path_of
 from experiments.data.download import Say
 from experiments.launch.cluster import RaySettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
 from experiments.launch.failures import first_line
 from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.ray.connection import connect
-from experiments.launch.ray.files import DataSets, keep, to_send
+from experiments.launch.ray.files import keep, put, to_send
 from experiments.launch.ray.node import Actor, Report
 from experiments.records.lock import Lock, hold, holder
 from experiments.records.parsing import ConfigError
@@ -72,8 +74,8 @@ class Ray(SlotLauncher):
         super().__init__()
         self.settings, self.most, self.say = settings, most, say
         self.workers = 0  # not known before the cluster is
-        self.data = DataSets(data_dir.absolute())
-        self.actor_args = (device, self.data.data_dir, patience, checkpoint_every)
+        self.data_dir, self.put = data_dir.absolute(), cache(put)  # each data set once
+        self.actor_args = (device, self.data_dir, patience, checkpoint_every)
         self.active: dict[Any, RemoteRun] = {}  # by what its actor will answer
         self.free: list[Any] = []  # actors without a run
         self.losses: dict[Record, int] = {}
@@ -133,7 +135,7 @@ class Ray(SlotLauncher):
             actor = self.free.pop() if self.free else self._new_actor()
             code = record.code_path.read_bytes() if record.config.code else None
             run = RemoteRun(record, actor, lock, held.pop_all())
-        digest, content = self.data.put(record.config.dataset)
+        digest, content = self.put(path_of(record.config.dataset, self.data_dir))
         what = (record.config, to_send(record.path), code, digest, [content], record.arithmetic)
         self.active[actor.start.remote(*what)] = run
         return None

@@ -5,8 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.data.datasets import path_of
-from experiments.records.files import digest_of_file, read_sealed, write_atomically, write_sealed
+from experiments.records.files import digest_of_file, read_sealed, write_bytes, write_sealed
 from experiments.records.record import Record
 from experiments.train.environment import checkout
 
@@ -27,7 +26,7 @@ def keep(record: Record, files: Files) -> None:
         if content is None:
             path.unlink(missing_ok=True)
         else:
-            write_atomically(path, lambda file, content=content: file.write(content))
+            write_bytes(path, content)
         if name == "env.json" and content is not None:
             _complete(path)
 
@@ -44,21 +43,11 @@ def _complete(path: Path) -> None:
     write_sealed(path, env)
 
 
-class DataSets:
-    """Puts the files of data sets where all nodes can fetch them."""
+def put(file: Path) -> tuple[str, Any]:
+    """Returns the digest of a data set's file, and Ray's reference to its content."""
+    import ray
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.there: dict[str, tuple[str, Any]] = {}
-
-    def put(self, name: str) -> tuple[str, Any]:
-        """Returns the digest of a data set's file, and Ray's reference to it: it is put once."""
-        import ray
-
-        if name not in self.there:
-            file = path_of(name, self.data_dir)
-            self.there[name] = digest_of_file(file), ray.put(file.read_bytes())
-        return self.there[name]
+    return digest_of_file(file), ray.put(file.read_bytes())
 
 
 class Changes:

@@ -16,7 +16,7 @@ from experiments.data.download import Say
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Event, Outcome, Progressed, Requeued, Started
 from experiments.launch.failures import failed
-from experiments.launch.queue import QueueLauncher, outcome_of
+from experiments.launch.queue import Launcher, outcome_of
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.job import Pack, pack
 from experiments.launch.slurm.squeue import GONE, Job
@@ -34,7 +34,7 @@ LEAVING = 60.0  # seconds for cancelled jobs to write their checkpoints in
 LOG_LINES = 30  # of a job's log, in the error.txt of a run that it has left without a word
 
 
-class Slurm(QueueLauncher):
+class Slurm(Launcher):
     """Trains runs in jobs of Slurm; they outlive it.
 
     A context manager: an exception, such as Ctrl-C, leaves the jobs in the queue; any other end

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, bare, start, tiny_words, workers
 from waiting import wait_for
 
-from experiments.launch.queue import QueueLauncher
+from experiments.launch.queue import Launcher
 from experiments.processes import signals as stop
 from experiments.processes.output import Lossy
 
@@ -76,12 +76,14 @@ class Finalised:
         os.kill(os.getpid(), TERM)
 
 
-class Busy(QueueLauncher):
+class Busy(Launcher):
     """A launcher whose one run never ends."""
 
     def __init__(self):
         super().__init__()
         self.active = ("a run",)
+
+    def __exit__(self, *_): ...
 
     def begin(self):
         yield "a look"

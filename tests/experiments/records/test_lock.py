@@ -71,8 +71,8 @@ import os, sys, time
 from pathlib import Path
 from experiments.records.lock import hold
 with hold(Path(sys.argv[1])):
-    if child := os.fork():
-        print(child, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # what a fork does to locks has happened then
     time.sleep(1000)
 """
 

@@ -8,7 +8,6 @@ import pytest
 from conftest import ROOT
 
 from experiments.commands import session
-from experiments.plan.torch_process import compile_step
 from experiments.records.parsing import ConfigError
 from experiments.train import environment
 from experiments.train.environment import pick_step, processor, provenance
@@ -81,7 +80,8 @@ def test_why_there_are_no_kernels_is_said_once_and_stands_in_the_record(
         (unbuilt / "cache").write_text("")
     said = []
     monkeypatch.setattr(session, "say", lambda text, style: said.append(text))
-    monkeypatch.setattr(session, "prepare_step", compile_step)  # in this process
+    answered = lambda task, function, *args: function(*args)  # noqa: E731
+    monkeypatch.setattr(session, "answered", answered)  # in this process
     session.prepare.cache_clear()
     for _ in range(2):
         session.prepare("auto", "cpu")
