@@ -32,6 +32,7 @@ NAME = "report.html"
 HERE = Path(__file__).parent
 TEMPLATE = "report.html.jinja"
 SCRIPTS = ("view.js", "tables.js", "charts.js", "gates.js", "start.js")  # one module in the page
+MOST_PICTURES = 12  # still ones, which print and show without scripts; of others there are links
 REFRESH = 5  # seconds after which a browser reads the page of a grid that is under way again
 CODE = re.compile(r"`([^`]+)`")
 
@@ -77,6 +78,7 @@ def render(
         .render(
             under_way=under_way,
             refresh=REFRESH,
+            most_pictures=MOST_PICTURES,
             chapters=[
                 chapter(group, groups[group], there, known, gates, GATES if group == shown else ())
                 for group in order

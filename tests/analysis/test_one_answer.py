@@ -2,6 +2,7 @@
 
 import csv
 import html
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def in_sentences(studies: list[Study]) -> Iterator[Place]:
     """What is found, on both pages and in the report: it says the words in full."""
     for study in studies:
         for one in answers(study):
+            if math.isnan(one.found.estimate):
+                continue  # not trained yet
             said = answer.sentence(study, one)
             assert said in re.sub(r"\s+", " ", text_of("report.html")), said
             if study.asked.grid == answer.CONTROL:
