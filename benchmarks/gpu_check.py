@@ -65,7 +65,7 @@ def bench(device: str) -> Answer:
 
 
 def run(words: list[str], device: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"DEVICE": device, "BENCH": "short"}
+    environment = os.environ | {"DEVICE": device, "BENCH": "short", "PYTEST_ADDOPTS": ""}
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=environment
     )

@@ -116,7 +116,8 @@ def test_tests_that_were_skipped_are_not_green(monkeypatch, held, output, status
 
 
 @pytest.mark.slow
-def test_the_tests_of_the_loop_that_need_a_gpu_are_found():
+def test_the_tests_of_the_loop_that_need_a_gpu_are_found(monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-v")  # a user's own: the last line is another one
     state, last = gpu_check.loop_tests("cpu", held=False)
     assert state == ("measured" if torch.cuda.is_available() else "skipped"), last
     assert last.startswith("4 ")
