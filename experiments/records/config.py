@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from experiments.records.parsing import Strict
-from senet.config import SEConfig
+from experiments.records.schedules import SCHEDULES
+from senet.config import SEConfig, choose
 
 
 class Recipe(Strict):
@@ -21,7 +22,7 @@ class Recipe(Strict):
 
     epochs, images or     the length: exactly one of them; `images` are those seen, an image
     iterations            as often as it is shown
-    schedule              a row of SCHEDULES in optimization.py
+    schedule              a row of SCHEDULES in schedules.py
     milestones, drop      where the schedule "steps" multiplies the learning rate by `drop`: epochs,
                           images or iterations, as the length is given
     warmup                iterations at a tenth of the learning rate before that
@@ -50,7 +51,7 @@ class Recipe(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["onecycle", "steps", "cosine"] = "onecycle"
+    schedule: str = "onecycle"
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     drop: float = Field(default=0.1, gt=0, lt=1)
     warmup: int = Field(default=0, ge=0, le=10**9)
@@ -62,6 +63,12 @@ class Recipe(Strict):
     cutout: int = Field(default=0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     step: Literal["auto", "plain", "fused", "captured"] = "auto"
+
+    @field_validator("schedule")
+    @classmethod
+    def check_schedule(cls, name: str) -> str:
+        choose("schedule", name, SCHEDULES)
+        return name
 
     @model_validator(mode="after")
     def check(self) -> Self:

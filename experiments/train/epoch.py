@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from experiments.data.images import Images
 from experiments.records.config import Recipe, RunConfig
+from experiments.records.schedules import learning_rate
 from experiments.train.gpu import capturing, dropping, out_of_memory, own_stream
 from experiments.train.optimization import (
     build_network,
-    learning_rate,
     new_forward,
     new_optimizer,
     train_step,

@@ -8,6 +8,7 @@ import torch
 from experiments.data.datasets import Arrays
 from experiments.data.images import shared
 from experiments.records.config import RunConfig
+from experiments.records.schedules import learning_rate
 from experiments.records.study_file import Arithmetic
 from experiments.train.checkpoint import GENERATORS, seed_all
 from experiments.train.environment import arithmetic_unit, device_name, kernels_of
@@ -15,7 +16,6 @@ from experiments.train.gpu import flags
 from experiments.train.optimization import (
     arithmetic,
     build_network,
-    learning_rate,
     new_forward,
     new_optimizer,
     placed,

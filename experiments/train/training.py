@@ -12,13 +12,13 @@ from experiments.data.images import Images
 from experiments.records.config import RunConfig
 from experiments.records.gates import SEEDS, pack
 from experiments.records.record import Record
+from experiments.records.schedules import learning_rate
 from experiments.records.states import State
 from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
 from experiments.train.environment import kernels_of
 from experiments.train.epoch import Captured, Eager
 from experiments.train.evaluation import class_shares, evaluate, gates_of, intervene, watch_epoch
-from experiments.train.optimization import learning_rate
 from experiments.train.resume import Position
 from senet.probe import GateProbe
 

@@ -26,6 +26,7 @@ SOURCES = (
     "experiments.train.epoch",
     "experiments.train.gpu",
     "experiments.train.optimization",
+    "experiments.records.schedules",
     "experiments.data.images",
     "experiments.train.trial",
     "experiments.launch.checks",

@@ -118,6 +118,10 @@ def test_ids_agree_exactly_where_configs_do(one, other):
         ({"recipe": {"name": "own", "epochs": 1, "schedule": "steps"}}, "milestones belong"),
         ({"recipe": {"name": "own", "epochs": 1, "nesterov": True, "momentum": 0.0}}, "nesterov"),
         ({"recipe": {"name": "own", "epochs": 1, "schedule": False}}, "recipe.schedule: False"),
+        (
+            {"recipe": {"name": "own", "epochs": 1, "schedule": "cosin"}},
+            "unknown schedule 'cosin': did you mean 'cosine'? allowed are onecycle, steps, cosine",
+        ),
     ],
 )
 def test_a_wrong_config_is_one_sentence(changes, message):

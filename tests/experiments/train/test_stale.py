@@ -17,6 +17,7 @@ from experiments.data.datasets import load
 from experiments.records.lock import hold
 from experiments.records.record import Record
 from experiments.records.results import read_result
+from experiments.records.schedules import SCHEDULES
 from experiments.records.study_file import Arithmetic
 from experiments.train import optimization as step
 from experiments.train.fingerprint import fingerprint, step_fingerprint
@@ -82,7 +83,7 @@ def smoothed(logits, labels):
 CHANGES = {
     "a gate": (block.GATES, "sigmoid", lambda logits: torch.sigmoid(1.001 * logits)),
     "a squeeze": (block.SQUEEZES, "avg", lambda pixels: pixels.sum(1) / (pixels.shape[1] - 1)),
-    "the schedule": (step.SCHEDULES, "onecycle", lambda now, steps, recipe: 0.3),
+    "the schedule": (SCHEDULES, "onecycle", lambda now, steps, recipe: 0.3),
     "what decays": ("experiments.train.fingerprint", "new_optimizer", no_decay_of_scales),
     "the crop": ("experiments.data.images", "PAD", 3),
     "the loss": ("experiments.train.optimization.F", "cross_entropy", smoothed),

@@ -18,11 +18,12 @@ from experiments.records.gates import SEEDS, unpack
 from experiments.records.recipes import recipes
 from experiments.records.record import Record
 from experiments.records.results import read_result
+from experiments.records.schedules import SCHEDULES, learning_rate
 from experiments.train import environment
 from experiments.train.devices import pick_slots
 from experiments.train.environment import pick_precision
 from experiments.train.evaluation import evaluate
-from experiments.train.optimization import SCHEDULES, learning_rate, new_optimizer, total_steps
+from experiments.train.optimization import new_optimizer, total_steps
 from experiments.train.train import train
 from experiments.train.training import Interrupted, Watch
 
