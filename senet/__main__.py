@@ -53,9 +53,9 @@ def senet(
         ),
     ] = (),  # pyright: ignore[reportArgumentType]: typer makes a list of it
     classes: Annotated[
-        int | None, typer.Option(help="outputs; the family's own unless given")
+        int | None, typer.Option(min=1, help="outputs; the family's own unless given")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="of the images, in pixels")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="of the images, in pixels")] = None,
     stride_on: Annotated[str, typer.Option(help="3x3, or 1x1 as in the paper")] = "3x3",
     as_json: Annotated[
         bool, typer.Option("--json", help="the figures alone, for programs")
@@ -137,9 +137,9 @@ def main() -> None:
     """Runs the command; ends with 2 and one sentence where the user got something wrong."""
     try:
         status = app(standalone_mode=False)
-    except (ValueError, UsageError) as error:
+    except (ValueError, RuntimeError, UsageError) as error:
         message = getattr(error, "format_message", error.__str__)()
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {message.splitlines()[0]}", file=sys.stderr)
         status = 2
     sys.exit(status if isinstance(status, int) else 0)
 

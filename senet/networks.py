@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from senet.block import pixels
+from senet.block import OtherBlock, SqueezeExcite, pixels
 from senet.config import SEConfig, choose
 from senet.grafts import GRAFTS, build_grafted
 from senet.residual import Mixed, ResidualUnit, Unit, conv
@@ -132,9 +132,11 @@ class ResNet(nn.Module):
         self.final = FINALS[trunk.unit.order](channels)
         self.dropout = nn.Dropout(trunk.dropout)
         self.classifier = nn.Linear(channels, trunk.classes)
+        blocks = [one for one in self.modules() if isinstance(one, SqueezeExcite | OtherBlock)]
+        theirs = {module for block in blocks for module in block.modules()}  # begin as they want
         for module in self.modules():
             # He et al. 2015b; on the meta device no numbers are made
-            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+            if isinstance(module, nn.Conv2d) and module not in theirs and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def body(self) -> list[nn.Module]:

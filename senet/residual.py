@@ -71,11 +71,14 @@ ORDERS = {
 def _convolutions(unit: Unit, channels_in: int, width: int, stride: int) -> list[nn.Conv2d]:
     """Makes the convolutions of one branch, first to last."""
     channels = unit.expansion * width
+    strides = {"3x3": (1, stride), "1x1": (stride, 1)}
+    on_1x1, on_3x3 = choose("stride_on", unit.stride_on, strides)
     if unit.kind == "basic":
+        if unit.stride_on == "1x1":
+            raise ValueError("stride_on '1x1': a basic unit has no 1x1 convolution")
         return [conv(channels_in, width, 3, stride), conv(width, channels, 3)]
     inner = unit.inner * width
     first = inner // 2 if unit.halved else inner
-    on_1x1, on_3x3 = choose("stride_on", unit.stride_on, {"3x3": (1, stride), "1x1": (stride, 1)})
     return [
         conv(channels_in, first, 1, on_1x1),
         conv(first, inner, 3, on_3x3, unit.groups),

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
@@ -70,7 +71,10 @@ def download(file: Remote, path: Path, say: Say, patience: float | None = None) 
 
 def read_whole(address: str, md5: str | None, deadline: float | None, file: BufferedRandom) -> None:
     """Streams an address into a file. Raises OSError as `read`, and for another checksum."""
-    read(address, file, deadline)
+    try:
+        read(address, file, deadline)
+    except (HTTPException, ValueError) as error:  # what came is no HTTP
+        raise OSError(f"the answer cannot be read: {error!r}") from error
     file.seek(0)
     if md5 is not None and hashlib.file_digest(file, "md5").hexdigest() != md5:
         raise OSError("the file there has another checksum")

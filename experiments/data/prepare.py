@@ -9,6 +9,7 @@ from typing import Any
 from experiments.data.datasets import DATASETS, Source, path_of
 from experiments.data.download import Say, Unreachable, download, is_whole
 from experiments.records.files import write_atomically
+from experiments.records.lock import wait_for
 from experiments.records.parsing import ConfigError, checked
 from senet.config import choose
 
@@ -34,8 +35,11 @@ def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) 
         return
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        arrays = fetch(name, source, data_dir, say, patience)
-        write_atomically(path, lambda file: np.savez(file, **arrays))
+        with wait_for(data_dir):  # another process would unpack into the same files
+            if path.exists():
+                return
+            arrays = fetch(name, source, data_dir, say, patience)
+            write_atomically(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"DATA_DIR {data_dir} cannot be used: {reason}") from None

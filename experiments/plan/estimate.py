@@ -126,6 +126,11 @@ def images_of(config: RunConfig) -> int:
     """Counts the images of an epoch."""
     recipe, source = config.recipe, DATASETS[config.dataset]
     left = source.train - source.held_out(recipe.holdout)
+    if left < 1:
+        raise ConfigError(
+            f"recipe.holdout {recipe.holdout:,}: none of the {source.train:,} training images of "
+            f"{config.dataset} is left to train on"
+        )
     return min(left, recipe.train_images or left)
 
 

@@ -2,14 +2,13 @@
 
 import multiprocessing
 import os
-import select
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def wait_until_ready() -> None:
     with suppress(ConnectionError, EOFError):  # it has just been killed: the request tells
         ends = forkserver.connect_to_new_process([])
         try:
-            select.select(ends[:1], [], [])
+            wait(ends[:1])
         finally:
             for end in ends:
                 os.close(end)

@@ -105,8 +105,10 @@ def protect() -> None:
                 os.close(nowhere)
             os.set_inheritable(number, True)
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
-    for name in ("stdout", "stderr"):
+    for number, name in enumerate(("stdout", "stderr"), start=1):
         stream = getattr(sys, name)
+        with suppress(OSError):  # a pipe of who started us might refuse what it has no room for
+            os.set_blocking(number, True)
         if not isinstance(stream, Lossy):
             if hasattr(stream, "reconfigure"):  # a terminal's character set may lack a sign
                 stream.reconfigure(errors="replace")

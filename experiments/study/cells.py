@@ -4,18 +4,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.records.config import RunConfig
+from experiments.records.config import Recipe, RunConfig
 from experiments.records.parsing import ConfigError, checked, parse
 from experiments.records.recipes import recipe_row
 from experiments.records.study_file import MOST_CHARACTERS
 from experiments.study.grid import CONTROLS, PLACE, Grid, points
 from experiments.study.own_code import OwnCode
-from experiments.study.settings import put
+from experiments.study.settings import LENGTH_KEYS, LENGTHS, put
 from senet.config import SEConfig, choose, shown
 
 DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were measured with
 ALL = "all"  # the network of a study whose grid varies it
-LENGTHS = ("epochs", "images", "iterations")  # of a training: a recipe gives one of them
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,13 @@ class Base:
         recipe = recipe_row(self.recipe, str(network)).recipe.model_dump(mode="json")
         data = {"dataset": self.dataset, "network": network, "recipe": recipe}
         for layer in layers:
-            if {f"recipe.{name}" for name in LENGTHS} & set(layer):  # instead of the recipe's own
+            before = _length(recipe)
+            if LENGTH_KEYS & set(layer):  # instead of the recipe's own
                 recipe |= dict.fromkeys(LENGTHS)
             for key, value in layer.items():
                 put(data, key, value)
+            if LENGTH_KEYS & set(layer) and "recipe.milestones" not in layer:
+                _scale_milestones(recipe, before)
         if not label:
             raise ConfigError(f"{self.grid_name}: a row has no label: give it one")
         if len(label) > MOST_CHARACTERS:
@@ -104,11 +106,38 @@ class Base:
             )
         if set(label) & set("\n\r|"):
             raise ConfigError(f"{self.grid_name}: the label {label!r} has a line break or a |")
-        return parse(RunConfig, data, self.where)
+        config = parse(RunConfig, data, self.where)
+        _refuse_late(config.recipe, self.grid_name)
+        return config
 
     def with_code(self, config: RunConfig) -> RunConfig:
         """Adds the grid's own code to a config that uses it: an edited file makes new runs."""
         return self.code.put(config) if self.code else config
+
+
+def _length(recipe: dict[str, Any]) -> Any:
+    return next((recipe[name] for name in LENGTHS if recipe.get(name)), None)
+
+
+def _scale_milestones(recipe: dict[str, Any], before: Any) -> None:
+    """Keeps the milestones of a recipe at their shares of a training that has another length."""
+    now = _length(recipe)
+    if isinstance(now, int) and isinstance(before, int):  # else `parse` refuses it
+        recipe["milestones"] = [max(1, m * now // before) for m in recipe["milestones"]]
+
+
+def _refuse_late(recipe: Recipe, grid_name: str) -> None:
+    """Raises ConfigError where the learning rate would change after the end of a training."""
+    if recipe.milestones and max(recipe.milestones) >= recipe.length:
+        raise ConfigError(
+            f"{grid_name}: the milestone {max(recipe.milestones):,} is not before the end, at "
+            f"{recipe.length:,}: set recipe.milestones"
+        )
+    if recipe.iterations and recipe.warmup >= recipe.iterations:
+        raise ConfigError(
+            f"{grid_name}: recipe.warmup {recipe.warmup:,} is the whole training of "
+            f"{recipe.iterations:,} iterations: set recipe.warmup"
+        )
 
 
 def _constant_gates(base: "Base", cells: list[Cell]) -> list[Cell]:

@@ -1,6 +1,6 @@
 """Sets dotted keys in a config, as --set and a grid's cells do. No torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -8,13 +8,18 @@ import yaml
 
 from experiments.records.parsing import ConfigError
 
+LENGTHS = ("epochs", "images", "iterations")  # of a training: a recipe gives one of them
+LENGTH_KEYS = {f"recipe.{name}" for name in LENGTHS}
+
 
 def refuse_taken(settings: Mapping[str, Any], grid_name: str, keys: set[str]) -> None:
     """Refuses a --set that changes more than the grid leaves open."""
     for key in settings:
         refuse_own(f"--set {key}", key)
-        for taken in keys:
-            if f"{key}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{key}."):
+        for taken in sorted(keys):
+            both_lengths = {key, taken} <= LENGTH_KEYS  # of which a recipe has one
+            within = f"{key}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{key}.")
+            if both_lengths or within:
                 raise ConfigError(
                     f"--set {key}: the grid {grid_name!r} varies or fixes {taken}; "
                     "copy its file and change it there"
@@ -54,10 +59,20 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise ConfigError(f"--set {text!r}: write KEY=VALUE, for example recipe.epochs=2")
-        if key in settings:
-            raise ConfigError(f"--set {key}: given twice")
-        settings[key] = _parse_value(value)
+        for dotted, one in _flat(key, _parse_value(value)):
+            if dotted in settings:
+                raise ConfigError(f"--set {dotted}: given twice")
+            settings[dotted] = one
     return settings
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the dotted keys of a value: `se={position: pre}` says what `se.position=pre` does."""
+    if not isinstance(value, dict) or not value:
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from _flat(f"{key}.{name}", inner)
 
 
 def _parse_value(text: str) -> Any:

@@ -15,15 +15,15 @@ from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, parse
 from experiments.records.recipes import recipe_row
 from experiments.records.study_file import MOST_SEEDS, UNSETTLED, Arithmetic, Look, StudyFile
-from experiments.study.cells import ALL, DEFAULT_NETWORK, LENGTHS, Base, Cell, make_cells
+from experiments.study.cells import ALL, DEFAULT_NETWORK, Base, Cell, make_cells
 from experiments.study.describe import command_of, training_of
 from experiments.study.grid import Grid, read_grid
 from experiments.study.own_code import read_own_code
-from experiments.study.settings import refuse_taken
+from experiments.study.settings import LENGTH_KEYS, refuse_taken
 from experiments.study.tuning import Tuning, pilots, to_json, with_value
 
 FEWEST = 3  # seeds before the first look: two that are alike by chance would end it too early
-SHORTER = {*(f"recipe.{name}" for name in LENGTHS), "recipe.train_images", "recipe.test_images"}
+SHORTER = {*LENGTH_KEYS, "recipe.train_images", "recipe.test_images"}
 Runs = list[tuple[str, RunConfig]]  # (row's label, config)
 
 
@@ -115,6 +115,20 @@ class Study:
             for config in pilots(cell.config, self.tuned_key, value, self.grid.pilots)
         ]
 
+    @property
+    def is_shortened(self) -> bool:
+        """Tells whether it trains or tests on less than its recipe says, as far as that is known.
+
+        A length in another unit than the recipe's counts as less.
+        """
+        usual = recipe_row(self.recipe).recipe
+        given = {key: getattr(usual, key.removeprefix("recipe.")) for key in SHORTER}
+        asked = {key: value for key, value in self.settings.items() if key in SHORTER}
+        return any(
+            value is not None and (given[key] is None or value < given[key])
+            for key, value in asked.items()
+        )
+
     def record(self) -> StudyFile:
         """Returns what was asked, as it is kept beside the runs: all that the analysis needs.
 
@@ -133,7 +147,7 @@ class Study:
             "network": self.network,
             "recipe": self.recipe,
             "training": training_of(self),
-            "demonstration": about.demonstration or bool(SHORTER & set(self.settings)),
+            "demonstration": about.demonstration or self.is_shortened,
             "expect": about.expect.get(self.dataset) if is_measured else None,
             "spread": about.spread.get(self.dataset) if is_measured else None,
             "settings": self.settings,

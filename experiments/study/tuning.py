@@ -62,7 +62,8 @@ def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
 def resume(study: "Study", results: Path) -> "Study":
     """Returns a study with what its file says that was tried, and chosen.
 
-    A row whose pilots would be other runs today, or whose bracket has other values, begins anew.
+    A row whose pilots would be other runs today, or whose bracket has values that were not tried,
+    begins anew.
     """
     path = results / "studies" / f"{study.name}.json"
     if not study.tuned or not path.exists():

@@ -68,6 +68,7 @@ def random_states(device: str) -> dict[str, Any]:
         "numpy": [name, np.asarray(keys).tolist(), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if "cuda" in device else None,
+        "mps": torch.mps.get_rng_state() if device == "mps" else None,
     }
 
 
@@ -85,3 +86,5 @@ def set_random_states(states: dict[str, Any], device: str) -> None:
     torch.set_rng_state(states["torch"].cpu())
     if states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+    if states.get("mps") is not None:  # older versions did not keep it
+        torch.mps.set_rng_state(states["mps"].cpu())

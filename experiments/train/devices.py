@@ -3,13 +3,16 @@
 No torch at the top: the driver of a grid needs none where there is no GPU.
 """
 
+import math
 import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 from experiments.records.parsing import ConfigError
 
 MOST_WORKERS = 1024
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in each period
 STREAMS = 32  # of a GPU that torch hands out in turn: the next one is the first again
 # Of Nvidia and its Jetsons, of Linux under Windows, of AMD.
 DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
@@ -64,6 +67,17 @@ def pick_devices(name: str) -> list[str]:
     return [f"cuda:{gpu}" for gpu in range(gpus)] if name == "cuda" else [name]
 
 
+def usable_cores() -> int:
+    """Counts the cores that we may use: those that we may run on, and a container's quota."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container of cgroup v2, or no quota ("max")
+        return cores
+
+
 def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
     """Returns the device of each run that trains at the same time: `workers` of them.
 
@@ -74,7 +88,5 @@ def pick_slots(workers: int | None, devices: list[str]) -> list[str]:
         raise ConfigError(f"workers {workers}: at least one is needed")
     if workers is not None and workers > MOST_WORKERS:
         raise ConfigError(f"workers {workers}: at most {MOST_WORKERS:,} on one machine")
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    count = workers or (cores if devices == ["cpu"] else len(devices))
+    count = workers or (usable_cores() if devices == ["cpu"] else len(devices))
     return [devices[slot % len(devices)] for slot in range(count)]

@@ -47,7 +47,8 @@ def forward(
             for seen in (z, peak):
                 if seen is not None:
                     seen.requires_grad_(learns)
-            return {"gate": by_torch(block, z, peak).contiguous()}
+            gate = by_torch(block, z, peak)  # which may be one for all channels, or bool
+            return {"gate": gate.to(z.dtype).expand(z.shape).contiguous()}
     hidden = z.new_empty(len(block.squeeze), len(z), len(weights["w1"]))
     names = ["hidden_peak" if one.function is maximum else "hidden" for one in block.squeeze]
     found: dict[str, Any] = weights | dict(zip(names, hidden, strict=True))

@@ -118,7 +118,11 @@ def processor() -> bytes:
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "senet"
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and a user without a name, as in some containers
+        home = Path(tempfile.gettempdir()) / f"home-of-{os.getuid()}"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "senet"
 
 
 def fits(x: Tensor, norm: nn.BatchNorm2d | None) -> bool:

@@ -42,3 +42,18 @@ def test_without_timm_the_message_says_what_to_install(monkeypatch):
 def test_an_unknown_block_is_named():
     with pytest.raises(ValueError, match="unknown block 'timm_ecb': did you mean 'timm_eca'"):
         build("resnet20", se=SEConfig(block="timm_ecb"))
+
+
+def test_a_block_of_ones_own_begins_as_it_wants():
+    class Zero(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(channels, channels, 1)
+            nn.init.zeros_(self.conv.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.conv(x)
+
+    model = build("resnet20", se=Zero)
+    blocks = [one for one in model.modules() if isinstance(one, Zero)]
+    assert len(blocks) == 9 and all(one.conv.weight.abs().max() == 0 for one in blocks)

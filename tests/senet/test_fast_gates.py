@@ -151,3 +151,25 @@ def test_a_copy_is_computed_as_the_block_it_is_a_copy_of():
         other = deepcopy(block)
         assert is_ours(other) and gates.weights_of(other, x.mean((2, 3))) is not None
         assert torch.equal(gated(x, other), gated(x, block))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda logits: torch.sigmoid(logits.mean(-1, keepdim=True)),  # one for an image
+        lambda logits: torch.sigmoid(logits.mean(0, keepdim=True)),  # one for a channel
+        lambda logits: (logits > 0) * 0.5 + 0.25,
+        lambda logits: logits > 0,
+    ],
+)
+def test_a_gate_that_broadcasts_or_has_another_type_is_that_of_torch(monkeypatch, own):
+    monkeypatch.setitem(GATES, "own", own)
+    torch.manual_seed(0)
+    block = block_of(16, torch.float32, gate="own", ratio=4)
+    x = maps(4, 16, 6, 5, dtype=torch.float32).detach()
+    seen = [x.clone().requires_grad_() for _ in range(2)]
+    ours, theirs = gated(seen[0], deepcopy(block)), deepcopy(block)(seen[1])
+    torch.testing.assert_close(ours, theirs)
+    for y in (ours, theirs):
+        (y * x.cos()).sum().backward()
+    torch.testing.assert_close(seen[0].grad, seen[1].grad)

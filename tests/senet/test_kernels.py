@@ -1,7 +1,9 @@
 """The compiled kernels: their roundings, their file, and another processor."""
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,3 +58,12 @@ def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
     size = whole.stat().st_size
     assert [path.name for path in whole.parent.iterdir()] == [whole.name]
     assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    assert str(os.getuid()) in str(kernels.cache_folder())

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from experiments.records.parsing import ConfigError
 from experiments.records.results import Result
 
 ENV = {"fingerprint": {"on": "a processor"}, "device": "cpu", "precision": "bf16", "threads": 1,
-       "data": "d", "torch": "2", "numpy": "2", "step": "fused"}  # fmt: skip
+       "data": "d", "torch": "2", "numpy": "2", "step": "fused", "kernels": "one"}  # fmt: skip
 
 
 def result(error: float, **env) -> Result:
@@ -83,6 +84,8 @@ def test_other_bits_on_the_same_machine_are_an_error_whatever_the_interval(resul
         (8.1, {"fingerprint": {"on": "another"}}, True, "another kind of processor or"),
         (8.1, {"resumed": [{"step": 3, "torch": "3"}]}, True, "with other software; inside"),
         (8.1, {"resumed": [{"step": 3, "started": "later"}]}, False, "OTHER BITS"),
+        (8.1, {"kernels": "another compiler's"}, True, "with other software; inside"),
+        (8.1, {"kernels": None}, False, "OTHER BITS"),  # an older version does not say
         (9.9, {"torch": "3"}, False, "OUTSIDE the 95 % prediction interval"),
         (8.0, {"torch": "3"}, True, "the same bits"),
     ],
@@ -118,3 +121,12 @@ def test_the_choice_is_of_finished_runs_and_of_every_cell_first(tmp_path):
     for number, folder in ((53, records), (0, records), (1, tmp_path)):
         with pytest.raises(ConfigError, match="finished runs"):
             chosen(folder, number, 0)
+
+
+def test_pilots_are_neither_chosen_nor_compared_with(tmp_path):
+    shutil.copytree(RECORDS / "runs", tmp_path / "runs")
+    cell = min((tmp_path / "runs").iterdir())
+    shutil.copytree(cell / "seed0", cell / "seed10000")
+    assert cell / "seed10000" not in chosen(tmp_path, 52, 0)
+    with pytest.raises(ConfigError, match="52 finished runs"):
+        chosen(tmp_path, 53, 0)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import socket
 import tarfile
 import threading
 import time
@@ -16,9 +17,11 @@ import torchvision
 from scipy.io import savemat
 from test_data import SILENT, some
 
+from experiments.data import prepare as preparing
 from experiments.data.datasets import DATASETS, check_trainable, load
-from experiments.data.download import Unreachable, read
+from experiments.data.download import Remote, Unreachable, download, read
 from experiments.data.prepare import prepare, prepare_any
+from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
 
 
@@ -165,6 +168,48 @@ def test_a_wrong_mirror_leads_to_the_next_address(tmp_path, server, path, messag
     assert message in " ".join(said)
     assert len(load("cifar10", tmp_path / "data").train_labels) == 15
     assert not list((tmp_path / "data").glob(".*")), "nothing half loaded is left"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",  # is cut short
+        b"what is this?\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n",
+    ],
+)
+def test_an_answer_that_is_no_http_is_a_failed_download(tmp_path, answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = []
+        file = Remote("x", "0" * 32, (f"http://127.0.0.1:{server.getsockname()[1]}/x",))
+        with pytest.raises(Unreachable):
+            download(file, tmp_path / "x", lambda text, **_: said.append(text))
+        thread.join()
+    assert "failed: " in said[-1] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_who_prepares_waits_for_another_process_that_does(tmp_path, monkeypatch, is_made):
+    fetched = []
+    monkeypatch.setattr(preparing, "fetch", lambda *_: fetched.append(1) or {"x": np.zeros(1)})
+    waits = threading.Thread(target=prepare, args=("cifar10", tmp_path, SILENT))
+    with hold(tmp_path):
+        waits.start()
+        waits.join(0.3)
+        assert fetched == []
+        if is_made:
+            np.savez(tmp_path / "cifar10.npz", x=np.zeros(1))
+    waits.join()
+    assert len(fetched) == (not is_made)
 
 
 def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):

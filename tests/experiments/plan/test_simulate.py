@@ -214,3 +214,8 @@ def test_what_is_wrong_is_one_sentence(capsys, tmp_path, monkeypatch, command, w
     words = [command, "placement", "--dataset", "cifar10", *tiny_settings(), *words]
     assert message in wrong(capsys, *words)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_that_holds_all_images_out_is_one_sentence():
+    with pytest.raises(ConfigError, match="none of the 50,000 training images of cifar10 is left"):
+        workload(tiny(recipe={"holdout": 50_000}))

@@ -1,5 +1,7 @@
 """The fork server is started, and waited for, in a way that leaves Ctrl-C its effect."""
 
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,3 +55,19 @@ def test_once_it_runs_no_signal_is_lost_while_a_process_starts(monkeypatch):
     monkeypatch.setattr(signal, "signal", set_and_tell)
     fork_server.start_process(print).join()
     assert ignored and not any(ignored)
+
+
+def test_a_process_with_a_thousand_open_files_waits_for_the_fork_server():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 1200:
+        pytest.skip(f"{most} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 1200), most))
+    ends = []
+    try:
+        ends += [os.open(os.devnull, os.O_RDONLY) for _ in range(1050)]
+        fork_server.wait_until_ready()
+    finally:
+        for end in ends:
+            os.close(end)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,16 +1,19 @@
 """What is printed never stands before what is saved."""
 
+import array
 import fcntl
 import io
 import os
 import signal
+import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import start, tiny_words, workers
+from conftest import ROOT, start, tiny_words, workers
 from waiting import wait_for
 
 from experiments.processes import output
@@ -118,3 +121,26 @@ def test_checkpoints_are_written_while_nobody_reads(tmp_path, data_dir, stuck):
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 143
     assert len(list(tmp_path.glob("runs/*/*/checkpoint.pt"))) == 2
+
+
+def waiting_in(reader: int) -> int:
+    """How many bytes nobody has read."""
+    number = array.array("i", [0])
+    fcntl.ioctl(reader, termios.FIONREAD, number)
+    return number[0]
+
+
+def test_a_pipe_that_does_not_block_loses_nothing():
+    code = (
+        "from experiments.processes.output import protect, say\n"
+        f"protect()\nfor n in range({100 * LINES}): say(f'line {{n}}')"
+    )
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    size = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=writer) as process:
+        os.close(writer)
+        wait_for(lambda: waiting_in(reader) > size // 2 or process.poll() is not None)
+        with os.fdopen(reader) as lines:
+            assert len(lines.readlines()) == 100 * LINES
+    assert process.returncode == 0

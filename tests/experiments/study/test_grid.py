@@ -9,6 +9,7 @@ from conftest import ROOT, TINY
 from experiments.commands.studies import make_studies, read_grids
 from experiments.plan.options import PlanOptions
 from experiments.records.parsing import ConfigError
+from experiments.records.schedules import learning_rate
 from experiments.study.describe import command_of, training_of
 from experiments.study.grid import list_grids, read_grid
 from experiments.study.settings import parse_settings
@@ -179,6 +180,19 @@ def test_a_file_of_ones_own_crosses_its_axes(tmp_path):
         ({"settings": {"recipe.milestones": [-1]}}, "recipe.milestones"),
         ({"settings": {"code": "x.py"}}, "use the grid file's own key code"),
         ({"settings": {"dataset.x": 3}}, "dataset.x"),
+        (
+            {"name": "budget", "settings": {"recipe.epochs": 2}},
+            "the grid 'budget' varies or fixes recipe.images",
+        ),
+        ({"recipe": "paper", "settings": {"recipe.epochs": 1}}, "set recipe.milestones"),
+        (
+            {"recipe": "paper", "settings": {"recipe.milestones": [70_000]}},
+            "the milestone 70,000 is not before the end, at 64,000",
+        ),
+        (
+            {"settings": {"recipe.iterations": 9, "recipe.warmup": 9}},
+            "recipe.warmup 9 is the whole training of 9 iterations",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(options, message):
@@ -246,7 +260,24 @@ def test_lengths_replace_each_other(recipe, given):
     for length in ("epochs", "images", "iterations"):
         found = {getattr(cell.config.recipe, length) for cell in study.cells}
         assert found == {2 if length == given else None}
+        recipe = study.cells[0].config.recipe
+        if recipe.milestones:  # they keep their shares: the rate still falls
+            rates = [learning_rate(step, 100, recipe) for step in range(100)]
+            assert min(rates) < recipe.lr / 50 and rates[49] == recipe.lr
     assert study.record().demonstration
+
+
+def test_a_longer_training_is_no_demonstration():
+    asked = ON | {"recipe": "fast"}
+    usual = expand("ratio", **asked).cells[0].config.recipe.epochs
+    for settings, is_short in (
+        ({"recipe.epochs": usual + 1}, False),
+        ({"recipe.epochs": usual - 1}, True),
+        ({"recipe.test_images": 100}, True),
+        ({"recipe.iterations": 10**6}, True),  # another unit: nobody knows
+        ({"recipe.lr": 0.2}, False),
+    ):
+        assert expand("ratio", **asked, settings=settings).record().demonstration == is_short
 
 
 @pytest.mark.parametrize(
@@ -295,6 +326,14 @@ def test_long_names_are_cut_and_stay_different():
 def test_a_setting_needs_key_and_value(text):
     with pytest.raises(ConfigError, match="write KEY=VALUE"):
         parse_settings([text])
+
+
+def test_keys_in_braces_are_dotted_keys():
+    assert parse_settings(["se={position: pre, stages: [2]}", "width=2"]) == {
+        "se.position": "pre", "se.stages": [2], "width": 2,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"--set se\.ratio: given twice"):
+        parse_settings(["se={ratio: 4}", "se.ratio=8"])
 
 
 def test_a_setting_is_given_once():

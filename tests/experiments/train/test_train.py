@@ -19,7 +19,8 @@ from experiments.records.recipes import recipes
 from experiments.records.record import Record
 from experiments.records.results import read_result
 from experiments.records.schedules import SCHEDULES, learning_rate
-from experiments.train import environment
+from experiments.train import devices, environment
+from experiments.train.checkpoint import random_states, set_random_states
 from experiments.train.devices import pick_slots
 from experiments.train.environment import pick_precision
 from experiments.train.evaluation import evaluate
@@ -312,3 +313,25 @@ def test_no_clock_decides_what_changes_the_bits(monkeypatch):
     assert pick_slots(3, ["cpu"]) == ["cpu"] * 3
     gpus = ["cuda:0", "cuda:1"]
     assert pick_slots(None, gpus) == gpus and pick_slots(3, gpus) == [*gpus, "cuda:0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("150000 100000", 2), ("10000 100000", 1), ("max 100000", 64), (None, 64)]
+)
+def test_a_containers_quota_of_processors_counts(tmp_path, monkeypatch, text, cores):
+    monkeypatch.setattr(devices, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    if text:
+        devices.QUOTA.write_text(text)
+    assert devices.usable_cores() == cores and len(pick_slots(None, ["cpu"])) == cores
+
+
+def test_the_generator_of_mps_goes_on_too(monkeypatch):
+    state = {"mps": torch.ones(3, dtype=torch.uint8)}
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state["mps"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda new: state.update(mps=new))
+    kept = random_states("mps")
+    state["mps"] = torch.zeros(3, dtype=torch.uint8)
+    set_random_states(kept, "mps")
+    assert state["mps"].sum() == 3
+    set_random_states({key: value for key, value in kept.items() if key != "mps"}, "mps")
