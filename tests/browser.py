@@ -17,6 +17,7 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 IN_BROWSER = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 SAFE = ("--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND",
         "--hide-scrollbars", "--force-color-profile=srgb")  # fmt: skip
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
@@ -76,6 +77,7 @@ class Tab:
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=page.as_uri() + fragment)
         self.wait("document.readyState == 'complete'")
+        self.run(TWO_FRAMES)  # what comes into view has been noticed then
         self.wait("!window.report || window.report.isDrawn()")
 
     def run(self, code: str) -> Any:
@@ -115,10 +117,12 @@ class Tab:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
 
     def place(self, selector: str) -> tuple[float, float]:
-        code = f"""(() => {{ const it = document.querySelector({json.dumps(selector)});
-            it.scrollIntoView({{block: "center", behavior: "instant"}});
-            const r = it.getBoundingClientRect();
-            return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""
+        it = f"document.querySelector({json.dumps(selector)})"
+        for _ in range(2):  # what is drawn as it comes into view moves the others
+            self.run(f"{it}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+            self.run(TWO_FRAMES)
+            self.wait("!window.report || window.report.isDrawn()")
+        code = f"(r => [r.x + r.width / 2, r.y + r.height / 2])({it}.getBoundingClientRect())"
         x, y = self.run(code)
         return x, y
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -32,6 +33,14 @@ from experiments.study.settings import parse_settings
 from experiments.study.study import Study, expand
 from senet.custom import TABLES
 
+for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PY_COLORS", "CLICOLOR_FORCE",
+             "COLUMNS", "LINES"):  # fmt: skip
+    os.environ.pop(name, None)  # what is printed is compared as text
+os.environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+
+# Other work on the machine takes time, too.
+hypothesis.settings.register_profile("suite", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("suite")
 torch.set_num_threads(1)  # as in a run
 multiprocessing.util.get_temp_dir()  # its sockets lie there: before a test names a deeper folder
 
@@ -72,9 +81,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def signals_as_in_a_new_process() -> None:
-    """What was called in this process leaves its handlers to no other test, and to no process that
-    a test forks."""
+def signals_as_in_a_new_process() -> Iterator[None]:
+    """What was called in this process leaves its handlers to no other test, to no fixture of the
+    next file, and to no process that a test forks."""
+    reset_signals()
+    yield
+    reset_signals()
+
+
+def reset_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -264,12 +279,24 @@ def analyse(*words: str, **environment: str) -> subprocess.CompletedProcess:
     return call(*words, main=analysis.main, **environment)
 
 
+PATIENT = ["-c", "from experiments import __main__; from experiments.launch import background as b;"
+           "b.HURRY = b.PATIENCE = 600.0; __main__.main()"]  # fmt: skip
+
+
 def start(
-    *words: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **environment: str
+    *words: str,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    patient: bool = False,
+    **environment: str,
 ) -> subprocess.Popen:
-    """A runner with a session of its own, as a terminal gives it."""
+    """A runner with a session of its own, as a terminal gives it.
+
+    Args:
+        patient: whether it waits at its end for the processes beside it, however long that takes.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments", *words],
+        [sys.executable, *(PATIENT if patient else ["-m", "experiments"]), *words],
         cwd=ROOT,
         stdout=stdout,
         stderr=stderr,

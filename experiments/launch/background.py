@@ -112,6 +112,7 @@ class BackgroundProcess:
             self._messages.put(message)
             self._say_what_it_tells()
             if message is not None and not self.process.is_alive():
+                self._say_what_it_tells()  # its last words
                 self._give_up()
 
     def close(self, patience: float) -> None:

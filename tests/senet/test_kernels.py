@@ -52,8 +52,17 @@ def test_on_aarch64_every_pass_gives_the_numbers_of_this_processor(tmp_path):
     np.testing.assert_allclose(there[1:], here[1:], rtol=1e-5, atol=1e-5)
 
 
-def test_a_library_cut_short_is_made_anew(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_library_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    half = tmp_path / "half"  # a compiler that fails in the middle of writing
+    half.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exec c++ --version\n"
+        "while [ $1 != -o ]; do shift; done\nprintf half > $2\nexit 1\n"
+    )
+    half.chmod(0o755)
+    with pytest.raises(subprocess.CalledProcessError):
+        kernels.compiled([str(half)])
+    assert list((tmp_path / "cache" / "senet").iterdir()) == []
     whole = kernels.compiled(["c++"])
     size = whole.stat().st_size
     assert [path.name for path in whole.parent.iterdir()] == [whole.name]

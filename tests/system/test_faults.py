@@ -34,13 +34,13 @@ def runs(results: Path) -> dict[str, Path]:
     return found
 
 
-REASONS = {
+REASONS = {  # it hangs first: the others train meanwhile
+    "hangs": "hang: no sign of life for too long",
     "raises": "ZeroDivisionError: division by zero",
     "allocates": "out of memory: ",
     "aborts": "SIGABRT: the process crashed",
     "segfaults": "SIGSEGV: the process crashed",
     "forks": "SIGABRT: the process crashed",
-    "hangs": "hang: no sign of life for too long",
     "killed": "killed: its process was ended from outside (SIGKILL)",
     "exits": "exit status 7: the process ended without a word",
 }
@@ -182,7 +182,7 @@ def test_a_signal_leaves_checkpoints(tmp_path, data_dir, number, everyone, statu
     pids = wait_for(lambda: len(found := workers(tmp_path, steps=1)) == 2 and found)
     shown = call("status", RESULTS=str(tmp_path)).stdout
     assert "2 running" in shown and f"process {pids[0]} on" in shown
-    assert "step 1 of 1,200, 0 %, epoch 1" in shown and "0% done" in shown
+    assert re.search(r"step [\d,]+ of 1,200, \d+ %, epoch \d+", shown) and "% done" in shown
     (os.killpg if everyone else os.kill)(process.pid, number)
     output, errors = process.communicate()
     assert process.returncode == status, output + errors

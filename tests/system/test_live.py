@@ -117,7 +117,7 @@ def test_what_piles_up_is_one_write(results, monkeypatch):
     monkeypatch.setattr(
         progress.Page, "write", lambda page, what: (written.append(what), write(page, what))
     )
-    with following(results, [], *[EPOCH] * 50):
+    with following(results, [], *[EPOCH] * 50, None):  # the end has come, too
         pass
     assert written == ["under way", "over"]
 
@@ -190,7 +190,7 @@ def test_an_open_page_goes_with_a_real_grid_to_its_end(tmp_path, data_dir):
     results, waits = tmp_path / "results", {"se.gate": ["waits"], "label": EVIL}
     grid = faults.write_grid(tmp_path, EVIL, ["plain"], waits, title=EVIL)
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "WORKERS": "1", "SEEDS": "2"}
-    training = start("run", grid, *tiny_words(), **there)
+    training = start("run", grid, *tiny_words(), **there, patient=True)
     page, profile = results / "report.html", tmp_path / "tab"
     wait_for(page.exists)
     words = ("--remote-debugging-port=0", page.as_uri())
@@ -227,7 +227,7 @@ def title(profile: Path) -> str:
 @pytest.mark.slow
 def test_after_ctrl_c_the_page_says_how_far_it_went(tmp_path, data_dir):
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path), "WORKERS": "1"}
-    training = start("run", "squeeze", *tiny_words(epochs=400), **there)
+    training = start("run", "squeeze", *tiny_words(epochs=400), **there, patient=True)
     wait_for(says(tmp_path, "running"))
     training.send_signal(signal.SIGINT)
     training.communicate()

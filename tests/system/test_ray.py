@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -124,12 +125,12 @@ def test_ray_of_one_machine_listens_to_that_machine_alone(tmp_path, data_dir):
     words = [write_grid(tmp_path), *tiny_words(epochs=4000)]
     driver = start("run", *words, **there, RESULTS=str(tmp_path / "results"))
     wait_for(lambda: driver.poll() is not None or workers(tmp_path / "results", steps=2))
-    addresses = {
-        ipaddress.ip_address(connection.laddr.ip)
-        for process in psutil.Process(driver.pid).children(recursive=True)
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    addresses = set()
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a helper that has just ended
+            connections = process.net_connections("tcp")
+            found = [one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN]
+            addresses |= set(map(ipaddress.ip_address, found))
     os.killpg(driver.pid, signal.SIGINT)
     output, errors = driver.communicate()
     assert driver.returncode == 130, output + errors

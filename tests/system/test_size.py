@@ -24,6 +24,7 @@ from experiments.records.files import read_lines
 from experiments.records.recipes import recipes
 from experiments.records.record import Record
 from experiments.train.train import train
+from senet.fast import kernels
 
 KEPT = json.loads((ROOT / "benchmarks" / "size.json").read_text())
 
@@ -104,6 +105,7 @@ def test_copies_are_records_that_the_analysis_takes_for_true(tmp_path, trained):
 
 @pytest.mark.slow
 def test_a_tiny_size_from_end_to_end(tmp_path, monkeypatch):
+    kernels.library()  # is kept for this process: the compiler is on the PATH of now
     monkeypatch.setenv("PATH", str(tmp_path))  # there is no Slurm
     found = size.measure([size.ROW], tmp_path, Progress(disable=True))
     [row] = found["finished"]

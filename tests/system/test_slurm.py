@@ -66,7 +66,9 @@ def training(results: Path) -> dict[Path, str]:
     return {
         path.parent: jobs[path.parent].id
         for path in results.glob("runs/*/*/lock")
-        if (signs := holder(path.parent)) and signs.step > 0 and jobs[path.parent].is_live
+        if (signs := holder(path.parent))
+        and signs.step > 0
+        and jobs.get(path.parent, squeue.GONE).is_live
     }
 
 

@@ -12,11 +12,16 @@ import pytest
 import wandb
 from conftest import RECORDS, analyse, call
 
+from senet.fast import kernels
+
 
 @pytest.fixture
 def home(tmp_path) -> Iterator[dict[str, str]]:
     """W&B's own folders, away from the user's, with no key in any of them."""
-    names = ("WANDB_CONFIG_DIR", "HOME")
+    names, built = ("WANDB_CONFIG_DIR", "HOME"), kernels.cache_folder()
+    built.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "home" / ".cache").mkdir(parents=True)
+    (tmp_path / "home" / ".cache" / "senet").symlink_to(built)  # kernels are compiled once
     yield {name: str(tmp_path / "home") for name in names} | {"NETRC": str(tmp_path / "netrc")}
     wandb.teardown()  # it would remember this test's server
 

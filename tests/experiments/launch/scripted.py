@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import tiny
 
+from experiments.launch import failures, worker
 from experiments.launch import local as launch
-from experiments.launch import worker
 from experiments.launch.events import Outcome
 from experiments.records.record import Record
 from experiments.train.training import Watch
@@ -41,6 +41,8 @@ def script(monkeypatch) -> dict[int, Callable[[Record, Watch], None]]:
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: FORK)
     monkeypatch.setattr(launch, "warm_up", lambda: None)
     monkeypatch.setattr(launch, "train_in_process", train_in_process)
+    for module in (launch, failures):  # a kernel counts those of all that it runs
+        monkeypatch.setattr(module, "kills_for_memory", lambda: 0, raising=False)
     wait = launch.wait  # it looks up more often than once a second
     monkeypatch.setattr(launch, "wait", lambda pipes, timeout: wait(pipes, timeout / 50))
     return does

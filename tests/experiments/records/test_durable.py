@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -185,7 +186,7 @@ def as_somebody_else() -> Iterator[None]:
 def shared(tmp_path):
     """A folder that everybody may write to, with what a killed colleague has left in it."""
     for folder in (*tmp_path.parents, tmp_path):
-        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to("/tmp"):
+        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o777)
     folder = tmp_path / "shared"
     folder.mkdir()

@@ -11,18 +11,19 @@ from experiments.train import environment
 from experiments.train.environment import checkout
 
 WHO = {"GIT_AUTHOR_NAME": "x", "GIT_AUTHOR_EMAIL": "x", "GIT_COMMITTER_NAME": "x",
-       "GIT_COMMITTER_EMAIL": "x"}  # fmt: skip
+       "GIT_COMMITTER_EMAIL": "x", "GIT_CONFIG_GLOBAL": os.devnull,
+       "GIT_CONFIG_SYSTEM": os.devnull}  # fmt: skip
 
 
 def repository(folder):
     """A repository with one commit; returns that."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "file").write_text(folder.name)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | WHO
     for words in (["init", "-q"], ["add", "file"], ["commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=folder, check=True, env=os.environ | WHO)
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-    )
+        subprocess.run(["git", *words], cwd=folder, check=True, env=env)
+    command = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env=env)
     return done.stdout.strip()
 
 

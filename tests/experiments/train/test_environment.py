@@ -92,7 +92,8 @@ def test_why_there_are_no_kernels_is_said_once_and_stands_in_the_record(
         pick_step("fused", "cpu")
 
 
-def test_the_record_names_the_kernels_that_trained():
+def test_the_record_names_the_kernels_that_trained(unbuilt, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
     path = kernels.compiled(["c++"])
     found = provenance("cpu", "fp32", "fused", "auto")["kernels"]
     assert found == f"{path.stem.removeprefix('kernels-')}, {kernels.version(['c++'])}"
