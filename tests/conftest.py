@@ -55,6 +55,11 @@ TINY = {
 }  # fmt: skip
 
 
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="it looks into /proc, or at a pipe of Linux"
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, so that in the end no process waits for one that has begun
     late: those that wait for a cluster, then those with the most tests that train."""

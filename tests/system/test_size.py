@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import ROOT, tiny
+from conftest import LINUX, ROOT, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
@@ -26,6 +26,7 @@ from experiments.records.record import Record
 from experiments.train.train import train
 from senet.fast import kernels
 
+pytestmark = LINUX  # memory is counted in units of its own
 KEPT = json.loads((ROOT / "benchmarks" / "size.json").read_text())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import (
+    LINUX,
     ROOT,
     call,
     call_apart,
@@ -136,6 +137,7 @@ def product(a: int, b: int) -> int:
     return a * b
 
 
+@LINUX
 def test_the_fork_server_has_imported_what_a_run_needs_and_started_no_thread(monkeypatch):
     forkserver._forkserver._stop()
     _start.cache_clear()

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import ROOT, start, tiny_words, workers
+from conftest import LINUX, ROOT, start, tiny_words, workers
 from waiting import wait_for
 
 from experiments.processes import output
 from experiments.processes.output import Lossy, say, waiting_for_nobody
 
 LINES = 500
+pytestmark = LINUX  # how much a pipe takes
 
 
 @pytest.fixture

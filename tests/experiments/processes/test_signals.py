@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, bare, start, tiny_words, workers
+from conftest import LINUX, ROOT, bare, start, tiny_words, workers
 from waiting import wait_for
 
 from experiments.launch.queue import Launcher
@@ -141,6 +141,7 @@ def without_reader():
     return os.fdopen(ends[1], "w")
 
 
+@LINUX
 @pytest.mark.parametrize("broken", [full, without_reader])
 def test_a_text_that_cannot_be_written_is_dropped(broken):
     stream = broken()

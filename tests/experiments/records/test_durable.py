@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import call, start, tiny, tiny_study, tiny_words, workers
+from conftest import LINUX, call, start, tiny, tiny_study, tiny_words, workers
 from waiting import wait_for
 
 from experiments.processes.child import printing_into
@@ -72,6 +72,7 @@ def test_a_finished_run_survives_a_loss_of_power(tmp_path):
         read_result(after)
 
 
+@LINUX
 def test_every_file_is_synced_before_the_seal_and_its_folder_too(tmp_path, monkeypatch):
     """The same without root: in which order the files reach the disk."""
     order = []
