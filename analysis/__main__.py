@@ -73,10 +73,14 @@ def show(studies: Studies = (), results: Results = LOCAL) -> None:
 def claims(studies: Studies = (), results: Results = LOCAL, as_json: Json = False) -> None:
     """Say which of the paper's claims the records confirm, and write RESULTS/tables/claims-*.
 
-    With --json nothing is written."""
+    Of each data set, network and recipe of STUDIES all claims are judged. With --json nothing is
+    written."""
     from analysis import write
 
-    found = find_studies(results, studies, lost := [])
+    named = find_studies(results, studies, lost := [])
+    asked = {study.asked.group for study in named}
+    # A group is judged whole: its table has all claims, of whichever study they are.
+    found = [study for study in find_studies(results, (), []) if study.asked.group in asked]
     if as_json:
         from analysis.tables.claims import printed
 

@@ -1,6 +1,7 @@
 """Reads records into studies: one row a run, one row an epoch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from analysis.groups import with_pools
+from analysis.groups import group_key, with_pools
 from analysis.statistics.calibration import measure_calibration
 from analysis.study import Study
 from experiments.records.gates import unpack
@@ -41,7 +42,8 @@ def find_studies(
             raise ConfigError("; ".join([found, *(lost or [])]))
     runs: dict[Path, dict[str, Any]] = {}  # read once, though several studies share them
     seeds = seeds_of_cells(asked)
-    found = with_pools([load_study(results, study, runs, seeds) for study in asked])
+    loaded = [load_study(results, study, runs, seeds) for study in asked]
+    found = with_pools(mark_other_data(loaded))
     return [s for s in found if not names or s.name in names or s.asked.grid in names]
 
 
@@ -73,12 +75,35 @@ def load_study(
     columns += [f"env.{key}" for key in ("data", "processor", "device", "precision", "step")]
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
-    is_done = frame.state == State.DONE
-    of_data = frame.loc[is_done, "env.data"].value_counts()
-    if len(of_data) > 1:
-        frame.loc[is_done & (frame["env.data"] != of_data.index[0]), "state"] = State.OTHER_DATA
     curve_frame = pd.DataFrame(curves, columns=None if curves else ["row", "seed", "epoch"])
-    return Study(asked, frame, curve_frame, *published(asked))
+    return mark_other_data([Study(asked, frame, curve_frame, *published(asked))])[0]
+
+
+def mark_other_data(studies: Sequence[Study]) -> list[Study]:
+    """Marks the runs that were trained on other data than most of their group's.
+
+    It is decided for a group, so that a run that several studies share has one state in all.
+    """
+    groups: dict[str, list[Study]] = {}
+    for study in studies:
+        groups.setdefault(group_key(study), []).append(study)
+    most = {}
+    for key, some in groups.items():
+        runs = pd.concat([study.runs.loc[_has_error(study)] for study in some])
+        data = runs.drop_duplicates("path")["env.data"].value_counts()
+        most[key] = data.index[0] if len(data) else None
+    found = []
+    for study in studies:
+        runs, ours = study.runs.copy(), most[group_key(study)]
+        is_ours = runs["env.data"].isna() | (runs["env.data"] == ours)
+        runs.loc[_has_error(study) & is_ours, "state"] = State.DONE
+        runs.loc[_has_error(study) & ~is_ours, "state"] = State.OTHER_DATA
+        found.append(replace(study, runs=runs))
+    return found
+
+
+def _has_error(study: Study) -> pd.Series:
+    return study.runs.state.isin((State.DONE, State.OTHER_DATA))
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.statistics.pool import Pool
 from experiments.records.gates import Gates, unpack
-from experiments.records.states import State
+from experiments.records.states import REFUSED, State
 from experiments.records.study_file import StudyFile
 from experiments.study.grid import CONSTANT, PLAIN
 
@@ -116,6 +116,14 @@ class Study:
     @property
     def done(self) -> pd.DataFrame:
         return self.runs.loc[self.runs.state == State.DONE]
+
+    @property
+    def sound_curves(self) -> pd.DataFrame:
+        """Returns the curves without those of runs that may be in no mean."""
+        left_out = self.runs[self.runs.state.isin((State.DIVERGED, *REFUSED))]
+        keys = set(zip(left_out.row, left_out.seed, strict=True))
+        pairs = zip(self.curves.row, self.curves.seed, strict=True)
+        return self.curves.loc[[both not in keys for both in pairs]]
 
     def states(self, row: str) -> list[str]:
         """Lists the states of a row's runs."""

@@ -19,5 +19,5 @@ OF_A_GROUP = ("forest", "outcomes")
 CAPTION = (
     "Filled marks are ours, with the 95 % intervals of the tables; hollow ones are the paper's, on "
     "its own data; inside the band two networks count as alike. A verdict stands where the "
-    "comparison was declared beforehand."
+    "comparison is declared."
 )

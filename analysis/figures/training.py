@@ -42,7 +42,7 @@ def curves(study: Study) -> Figure:
 
 def pairs(study: Study) -> dict[str, str]:
     """Maps each row with SE to that of the same network without, for networks that have curves."""
-    drawn = set(study.curves.row)
+    drawn = set(study.sound_curves.row)
     return {
         row: other
         for row, other in study.references.items()
@@ -99,7 +99,8 @@ def draw(study: Study, row: str, column: str, ax: Axes, color, dashes: str, labe
     """Draws one row's mean over seeds by epoch, and its range."""
     if column not in study.curves:
         return
-    lines = study.curves[study.curves.row == row].dropna(subset=[column])
+    curves = study.sound_curves
+    lines = curves[curves.row == row].dropna(subset=[column])
     over_seeds = lines.groupby("epoch")[column]
     mean = over_seeds.mean()
     if len(mean):

@@ -15,7 +15,7 @@ from analysis.statistics.comparisons import (
     says_something,
     shown,
 )
-from analysis.statistics.contrasts import read_contrasts
+from analysis.statistics.contrasts import read_contrasts, standing
 from analysis.statistics.interventions import rises
 from analysis.statistics.verdicts import Verdict
 from analysis.study import Study
@@ -64,16 +64,8 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
     first = first_of(studies) or studies[0]
     finding = found(first, every=first.asked.grid not in FIRST)
     start = finding if finding.startswith(("SE", "`")) else finding[0].lower() + finding[1:]
-    text = [f"{where}: {start}", *status(group)]
+    text = [f"{where}: {start}", *standing(group)]
     return [*text, of_claims(verdicts), *unfinished(studies)]
-
-
-def status(group: Group) -> list[str]:
-    """Says, in a sentence, where the records were seen before the rule was made; [] elsewhere."""
-    groups = read_contrasts().groups
-    if group != groups.exploratory:
-        return []
-    return [f"This is exploratory: the rule was changed on {groups.changed}, after these records."]
 
 
 def found(study: Study, every: bool = False) -> str:

@@ -67,7 +67,7 @@ def drawn(look: Style) -> Json:
 def curves(study: Study, seen: dict[str, Style]) -> list[Json]:
     """Returns by row and epoch the mean over seeds of the error on held-out and training images."""
     names = [name for name in ("val_error", "train_error") if name in study.curves]
-    frame = study.curves.dropna(subset=names, how="all")
+    frame = study.sound_curves.dropna(subset=names, how="all")
     if not names or frame.empty:
         return []
     means = (
@@ -85,7 +85,7 @@ def by_epoch(study: Study) -> pd.DataFrame:
     """Writes a table of the held-out error after each epoch, or after some of many, as text."""
     if "val_error" not in study.curves or study.curves.val_error.isna().all():
         return pd.DataFrame()
-    wide = study.curves.pivot_table(index="row", columns="epoch", values="val_error")
+    wide = study.sound_curves.pivot_table(index="row", columns="epoch", values="val_error")
     wide = wide.reindex([label for label in study.rows if label in wide.index])
     kept = (
         wide.columns

@@ -24,7 +24,7 @@ def networks(studies: Sequence[Study]) -> list[dict[str, Any]]:
     It takes no further network once ROOM is used up.
     """
     found: dict[str, dict[str, Any]] = {}
-    left = ROOM
+    left, groups = ROOM, {study.asked.group for study in studies}
     for study in studies:
         for row, cell in study.cells.items():
             if cell in found or left <= 0:
@@ -32,6 +32,8 @@ def networks(studies: Sequence[Study]) -> list[dict[str, Any]]:
             seed, file = next(iter(study.gate_files(row).items()), (0, None))
             if file and all(map(varies, (gates := unpack(file)).blocks.values())):
                 found[cell] = network(study, row, int(seed), gates)
+                if len(groups) > 1:
+                    found[cell]["label"] += f" · {', '.join(study.asked.group)}"
                 left -= sum(len(b["mean"]) + len(b["std"]) for b in found[cell]["blocks"])
     return list(found.values())
 

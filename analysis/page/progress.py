@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.groups import with_pools
 from analysis.page import explore, report
-from analysis.read import load_study
+from analysis.read import load_study, mark_other_data
 from analysis.study import Study
 from analysis.write import Known, Table, tables_of
 from experiments.records.files import read_lines
@@ -162,7 +162,7 @@ class Page:
         known = {p: r for p, r in self.runs.items() if stamps.get(p) == self.stamps[p]}
         seeds = seeds_of_cells(asked)
         loaded = [self.attempt(load_study, self.results, of, known, seeds) for of in asked]
-        studies = with_pools([study for study in loaded if study])
+        studies = with_pools(mark_other_data([study for study in loaded if study]))
         is_whole = {path: run["state"] in THERE for path, run in known.items()}
         self.runs = {path: known[path] for path in stamps if is_whole.get(path)}
         self.stamps = {path: stamps[path] for path in self.runs}

@@ -83,7 +83,8 @@ def status(studies: Sequence[Study]) -> str:
     done = pd.concat([study.done for study in studies])
     if done.empty:
         return ""
-    kinds = " and ".join(sorted(done["env.processor"].dropna().unique()))
+    devices = done["env.device"].where(done["env.device"] != "cpu", done["env.processor"])
+    kinds = " and ".join(sorted(devices.dropna().unique()))
     return f"*Trained on {kinds}: {trainings(done)}, {seeds_in_words(studies)}.*"
 
 

@@ -146,9 +146,13 @@ def of_lost(study: Study, rows: dict[str, float]) -> str:
 
 
 def undeclared(study: Study) -> dict[str, Difference]:
-    """Returns row -> its difference from its reference, of the rows that get no verdict."""
-    found = against_reference(study).items()
-    return {row: one for row, one in found if not verdict(study, row)}
+    """Returns row -> its difference from its reference, of the rows whose is not declared."""
+    pairs = [set(weights) for _, weights in declared_in(study) if len(weights) == 2]
+    return {
+        row: one
+        for row, one in against_reference(study).items()
+        if {study.cells[row], study.cells[study.references[row]]} not in pairs
+    }
 
 
 def by_chance(study: Study, is_named: bool = False) -> str:

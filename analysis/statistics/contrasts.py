@@ -162,6 +162,14 @@ def read_contrasts(path: Path | None = None) -> Contrasts:
 
 
 @cache
+def standing(group: tuple[str, ...]) -> list[str]:
+    """Says, in a sentence, where the records were seen before the rule was made; [] elsewhere."""
+    groups = read_contrasts().groups
+    if group != groups.exploratory:
+        return []
+    return [f"This is exploratory: the rule was changed on {groups.changed}, after these records."]
+
+
 def networks_of_grids() -> list[str]:
     """Lists the networks that studies are of: the usual one, and those that the grids vary."""
     cells = (cell for name in list_grids() for cell in grid_of(name)[1].cells)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.statistics.comparisons import MARGINS, by_chance, verdict
+from analysis.statistics.contrasts import standing
 from analysis.statistics.lengths import UNITS, series, unit
 from analysis.statistics.pool import WIDE
 from analysis.statistics.seeds import Plan, sampling_difference, smallest_difference
@@ -72,7 +73,7 @@ def notes(study: Study) -> list[str]:
         prints = ", ".join(sorted(set(other["env.data"])))
         lines.append(
             f"OTHER DATA: {len(other)} runs were trained on other data of this name (fingerprint "
-            f"{prints}, not {done['env.data'].iloc[0]})."
+            f"{prints}{', not ' + done['env.data'].iloc[0] if len(done) else ''})."
         )
     return lines + expectation(study)
 
@@ -178,8 +179,9 @@ def comparing(study: Study) -> list[str]:
     lines = [by_chance(study)]
     if any(verdict(study, row) for row in study.references):
         lines.append(
-            "A verdict stands where a comparison was declared beforehand (analysis/contrasts.yaml)"
+            "A verdict stands where a comparison is declared (analysis/contrasts.yaml)"
             + (f"; alike means within {margin:g} points." if margin else ".")
+            + "".join(f" {text}" for text in standing(study.asked.group))
         )
     return [line for line in lines if line]
 

@@ -4,8 +4,12 @@ import math
 
 from made import around, made
 
-from analysis.statistics.comparisons import by_chance, shown, verdict
+from analysis.groups import with_pools
+from analysis.read import mark_other_data
+from analysis.statistics.comparisons import against_reference, by_chance, shown, verdict
 from analysis.statistics.stats import Difference
+from analysis.tables.notes import notes
+from analysis.tables.study import cells
 from experiments.study.grid import PLAIN
 
 
@@ -28,3 +32,26 @@ def test_intervals_without_a_verdict_are_named_with_what_they_are_compared_with(
     study.runs[["state", "test_error"]] = ["missing", math.nan]
     assert by_chance(study) == ""
     assert shown(Difference(math.nan)) == "–" and shown(Difference(1.0)) == "+1.00"
+
+
+def test_a_declared_comparison_of_a_demonstration_is_none_by_chance():
+    plain = {PLAIN: around(12.0)}
+    judged, demo = made("control", plain), made("control", plain, demonstration=True)
+    assert verdict(judged, PLAIN) == "worse" and verdict(demo, PLAIN) == ""
+    assert by_chance(judged) == by_chance(demo) != ""
+
+
+def test_shared_runs_have_one_state_in_all_studies_of_a_group():
+    gate, ratio = made("gate", {}), made("ratio", {})
+    for study in (gate, ratio):
+        study.runs["path"] = [f"{study.cells[r.row]}/{r.seed}" for r in study.runs.itertuples()]
+    own = ~gate.runs.path.isin(ratio.runs.path)
+    gate.runs.loc[own, "env.data"] = "y"
+    assert own.sum() > 0 and (gate.runs["env.data"] == "y").sum() > (~own).sum()
+    for order in ([gate, ratio], [ratio, gate]):
+        found = {study.asked.grid: study for study in with_pools(mark_other_data(order))}
+        assert set(found["ratio"].runs.state) == {"done"}
+        assert set(found["gate"].runs.state[own]) == {"other data"}
+        assert "nan" not in " ".join(cells(found["ratio"])["test error (%)"])
+        assert any("OTHER DATA" in line for line in notes(found["gate"]))
+        assert math.isnan(against_reference(found["gate"])["relu"].estimate)

@@ -89,6 +89,29 @@ def test_columns_sort_by_mouse_and_by_keyboard(opened):
     assert opened.run(head) == "none" and opened.run(FIRST) == as_it_was
 
 
+def test_holes_stand_last_whichever_way_a_column_is_sorted(opened):
+    for _ in range(2):
+        opened.click(f"{TABLE} th:nth-child(3) button")
+        assert opened.run(FIRST)[-1] == "SE"  # the reference, which has no difference
+
+
+def test_an_address_of_another_page_does_no_harm_and_a_new_one_is_followed(opened, page):
+    opened.go(page, f"#{CONTROL}.sort=99")
+    assert opened.errors == [] and opened.run("window.report.isDrawn() !== undefined")
+    opened.run(f"location.hash = '{CONTROL}.sort=2'")
+    opened.wait(f"window.report && {FIRST}[0] === 'squeeze of another image'")
+
+
+def test_a_chip_of_the_strip_leads_to_its_claim(opened):
+    width = "document.querySelector('.strip .hidden').getBoundingClientRect().width"
+    assert opened.run(width) <= 1  # for screen readers alone
+    claim = "document.querySelector(document.querySelector('.strip li:nth-child(3) a').hash)"
+    assert not opened.run(f"{claim}.closest('details').open")
+    opened.click(".strip li:nth-child(3) a")
+    opened.wait(f"{claim}.closest('details').open")
+    opened.wait(f"Math.abs({claim}.getBoundingClientRect().top) < innerHeight")
+
+
 def test_rows_are_filtered_by_words(opened):
     field = f"document.querySelector('#{CONTROL} input[type=search]')"
     opened.run(f"{field}.value = 'ANOTHER of'; {field}.dispatchEvent(new Event('input'))")

@@ -2,14 +2,18 @@
 
 import dataclasses
 import math
+from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import with_changes
 from made import across, around, made
+from page import Page
 
 from analysis.figures.lengths import tuning as draw_pilots
-from analysis.groups import by_group
-from analysis.page import answer, captions, chapters, opening, readme
+from analysis.groups import by_group, with_pools
+from analysis.page import answer, captions, chapters, explore, opening, readme, report
 from analysis.page.limits import brief, limits
 from analysis.statistics import comparisons, lengths
 from analysis.study import Study
@@ -164,3 +168,37 @@ def test_a_chapter_without_a_claim_of_the_paper_has_its_answer_and_no_warning():
     assert "from 60,000 to 240,000 images seen, SE gains" in found.answer[0]
     shown = made("control", {}, demonstration=True)
     assert chapters.chapter(GROUP, [shown], {}, {}, []).answer == []
+
+
+def test_a_curve_is_the_mean_of_runs_that_may_be_in_one():
+    study = made("control", {})
+    rows = [("SE", seed, epoch, 60.0 if seed else 90.0) for seed in range(3) for epoch in (1, 2)]
+    study = replace(study, curves=pd.DataFrame(rows, columns=["row", "seed", "epoch", "val_error"]))
+    first = (study.runs.row == "SE") & (study.runs.seed == 0)
+    for state in ("diverged", "other data", "damaged"):
+        study.runs.loc[first, "state"] = state
+        assert list(explore.by_epoch(study)["epoch 1"]) == ["60.0"], state
+    study.runs.loc[first, "state"] = "running"  # on the page of a grid that is under way
+    assert list(explore.by_epoch(study)["epoch 1"]) == ["70.0"]
+
+
+def test_notes_that_studies_share_are_on_the_page_of_every_group():
+    groups = [[made(grid, {}, recipe=recipe) for grid in ("control", "gate")]
+              for recipe in ("short", "medium")]  # fmt: skip
+    names = [replace(one, asked=with_changes(one.asked, name=f"{one.asked.grid}-{number}"))
+             for number, some in enumerate(groups) for one in some]  # fmt: skip
+    studies = with_pools(names)
+    for study in studies:
+        study.runs["path"] = study.runs["path"].map(Path)
+    said = " ".join(Page(report.render(studies, [])).said.split())
+    for study in studies:
+        for note in notes(study):
+            assert said.count(note.replace("`", "")) >= 1, (study.name, note)
+    assert said.count("Seeds 0 to 2.") >= 2
+
+
+def test_the_readme_names_the_gpu_that_trained():
+    study = made("control", {})
+    assert readme.status([study]).startswith("*Trained on d: ")  # which is no CPU
+    study.runs["env.device"] = "cpu"
+    assert readme.status([study]).startswith("*Trained on p: ")

@@ -61,7 +61,7 @@ function explorer(form) {
     fillNetwork();
     const place = network().blocks.findIndex((block) => block.name === kept("block"));
     if (place >= 0) field("block").value = place;
-    const names = kept("classes")?.split(",").map((at) => network().classes[at]);
+    const names = kept("classes")?.split(",").map((at) => network().classes[at]); // "none" is no class
     choose(names ?? network().first);
     for (const name of ["spread", "sorted", "deviation"]) {
       if (kept(name)) field(name).checked = kept(name) === "1";
@@ -74,7 +74,7 @@ function explorer(form) {
     if (isKept) {
       keep("gates.network", network().cell);
       keep("gates.block", block.name);
-      keep("gates.classes", chosen().join(","));
+      keep("gates.classes", chosen().join(",") || "none");
       for (const [name, on] of Object.entries(options)) keep(`gates.${name}`, on ? "1" : "0");
     }
     const step = block.mean_step / 2;

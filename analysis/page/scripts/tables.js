@@ -6,16 +6,17 @@ function valueOf(cell) {
   return found ? Number(found[0]) : text;
 }
 
-function compare(a, b) {
-  if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b, "en");
-  return typeof a === "number" ? -1 : 1; // holes and words stand after the numbers
+function compare(a, b, sign) {
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1; // holes and words stand last
+  return sign * (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));
 }
 
-function sortTable(table, order) {
+function sortTable(table, asked) {
+  const order = Number.isInteger(asked) && Math.abs(asked) <= all("thead th", table).length ? asked : 0;
   const column = Math.abs(order) - 1;
   const body = table.tBodies[0];
   const rows = [...body.rows].sort((a, b) => a.dataset.place - b.dataset.place);
-  if (order) rows.sort((a, b) => Math.sign(order) * compare(valueOf(a.cells[column]), valueOf(b.cells[column])));
+  if (order) rows.sort((a, b) => compare(valueOf(a.cells[column]), valueOf(b.cells[column]), Math.sign(order)));
   body.append(...rows);
   all("thead th", table).forEach((head, at) => head.setAttribute("aria-sort",
     order && at === column ? (order > 0 ? "ascending" : "descending") : "none"));

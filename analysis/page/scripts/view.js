@@ -39,7 +39,7 @@ function facts(datum) {
   const row = rowOf(datum.study, datum.row);
   if (!row) return datum.facts ?? [];
   const seeds = row.seeds.map((error) => error.toFixed(2)).join(", ");
-  const interval = row.high > row.low ? `${row.low.toFixed(2)} to ${row.high.toFixed(2)}` : "none: one seed";
+  const interval = row.high > row.low ? `${row.low.toFixed(2)} to ${row.high.toFixed(2)}` : ["none: no result", "none: one seed"][row.seeds.length] ?? "none: the seeds tie";
   return [
     ...(datum.epoch ? [[`epoch ${datum.epoch}, held out`, `${datum.held.toFixed(2)} %`]] : []),
     ["test error (%)", row.error],
