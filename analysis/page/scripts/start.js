@@ -29,8 +29,8 @@ all("a[data-here]").forEach((link) => link.addEventListener("click", (event) => 
   goTo(link.dataset.here);
 }));
 if (view.get("at") && performance.getEntriesByType("navigation")[0]?.type !== "reload") goTo(view.get("at"));
-addEventListener("hashchange", () => { // a view that was put into the address of the open page
-  if (location.hash.includes("=")) location.reload();
+addEventListener("hashchange", (event) => { // a view that was put into the address of the open page
+  if (new URL(event.newURL).hash.includes("=")) location.reload();
 });
 all("a[href^='#claim-']").forEach((link) => link.addEventListener("click", () => goTo(link.hash.slice(1))));
 let width = innerWidth;
