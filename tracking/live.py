@@ -93,15 +93,16 @@ class Follower:
 
     def listen(self, inbox: Any) -> bool:
         """Follows messages until the last one; returns whether W&B has got everything then."""
-        if self.mode == "off":
-            return True
         while True:
             with suppress(Empty):
                 message = inbox.get(timeout=LOOK_EVERY)
                 if message is None:
                     break
                 self.receive(message)
-            self.tell()
+            if self.mode != "off":
+                self.tell()
+        if self.mode == "off":
+            return True
         self.ended |= set(self.runs)  # those were interrupted
         self.tell()
         return self.is_complete and not self.runs and not self.drawn

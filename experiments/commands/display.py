@@ -147,6 +147,8 @@ class Display:
         record, outcome = event.record, event.outcome
         took = self.stop(record)
         self.ended += 1
+        if outcome.state in ("failed", "interrupted"):  # nobody has worked on what is left of it
+            self.given += (1 - self.share[record]) * self.expected[record]
         self.reach(record, 1.0)
         name = f"{self.names[record]} ({self.ended} of {len(self.expected)})"
         if outcome.state == "failed":

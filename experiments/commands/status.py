@@ -20,7 +20,7 @@ from experiments.launch.slurm import squeue
 from experiments.launch.slurm.squeue import Job
 from experiments.plan.options import NOTHING, DataDir, Dataset, Json, RecipeName, Results
 from experiments.processes.output import console, errors, say
-from experiments.records.parsing import checked
+from experiments.records.parsing import ConfigError, checked
 from experiments.records.recipes import recipes
 from experiments.records.schema import SeenRun, SeenStudy, Status
 from experiments.records.states import State
@@ -56,6 +56,10 @@ def status(
     wanted = {key: value for key, value in wanted.items() if value not in (None, "auto")}
     _refuse_unknown(grids, wanted, results)
     studies = partial(select, results, grids, wanted)
+    if watch and (as_json or verify):
+        raise ConfigError(
+            f"--watch shows states alone: leave {'--json' if as_json else '--verify'} out"
+        )
     if watch:
         try:
             follow(lambda: picture(*studies(), results))

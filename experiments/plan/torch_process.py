@@ -8,6 +8,7 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.study.study import Study
 from experiments.train.arithmetic import Unfit
+from experiments.train.devices import has_cuda
 from experiments.train.environment import pick_step, why_not_fused
 from experiments.train.trust import step_of_gpu
 
@@ -55,7 +56,8 @@ def compile_step(name: str, device: str) -> str:
     if device == "cpu":
         reason = why_not_fused(name, device)
         return f"the step is plain, not fused: {reason}" if reason else ""
-    return step_of_gpu(device) if "cuda" in device else ""
+    # Where no GPU is here, the nodes of a cluster have them, and know.
+    return step_of_gpu(device) if "cuda" in device and has_cuda() else ""
 
 
 def _measure(name: str, *args: Any) -> Any:

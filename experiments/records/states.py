@@ -79,6 +79,8 @@ def state(path: Path) -> State:
         return State.CANCELLED
     if kind and kind not in (KILLED, DISK_FULL, UNFIT):
         return State.FAILED
+    if (path / "summary.json").exists():  # it has ended since we looked
+        return state(path)
     return State.INTERRUPTED if (path / "config.json").exists() else State.PLANNED
 
 

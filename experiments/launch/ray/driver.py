@@ -132,6 +132,7 @@ class Ray(SlotLauncher):
         with ExitStack() as held:
             if (lock := held.enter_context(hold(record.path))) is None:
                 return holder(record.path) or Signs()
+            (record.path / "error.txt").unlink(missing_ok=True)  # of an earlier try
             actor = self.free.pop() if self.free else self._new_actor()
             code = record.code_path.read_bytes() if record.config.code else None
             run = RemoteRun(record, actor, lock, held.pop_all())

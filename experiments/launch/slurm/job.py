@@ -9,6 +9,7 @@ from experiments.launch.events import Ended, Event, Noted, Progressed, Requeued
 from experiments.launch.local import Local
 from experiments.launch.slurm import squeue
 from experiments.records.record import Record
+from experiments.train.environment import use
 
 
 def pack(
@@ -50,6 +51,7 @@ class Pack:
     checkpoint_every: float
 
     def __call__(self) -> None:
+        use()
         slots = self.slots[: len(self.records)]
         with Local(slots, self.data_dir, self.patience, self.checkpoint_every) as self.local:
             for event in self.local.train(self.records):

@@ -35,7 +35,8 @@ def submit_array(folder: Path, settings: SlurmSettings, packs: Sequence[Pack]) -
     except (FailedJobError, FailedSubmissionError) as error:
         note.unlink()
         rmtree(folder / name, ignore_errors=True)
-        sentence = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
+        said = str(error).strip().splitlines() or ["sbatch failed without a word"]
+        sentence = said[-1].removeprefix("sbatch: error: ")
         raise ConfigError(f"Slurm refused the jobs: {sentence}") from None
     return [Job(job.job_id, "PENDING") for job in jobs]
 

@@ -54,6 +54,15 @@ def test_what_a_checkpoint_held_is_given_once_however_often_a_run_is_queued():
     assert console.file.getvalue().count("goes on") == 3
 
 
+def test_runs_that_fail_at_once_make_the_others_no_faster():
+    console, expected = Console(file=io.StringIO()), dict.fromkeys(RUNS, 100.0)
+    display = Display(console, {run: run.name for run in RUNS}, expected, expected, 1)
+    for run in RUNS[:2]:
+        display.follow(Started(run))
+        display.follow(Ended(run, FAILED))
+    assert display.time_left() == "about 3 min left"  # two of them, 200 s
+
+
 def test_a_thousand_runs_at_a_time_leave_room_on_the_screen(monkeypatch):
     monkeypatch.setattr("experiments.commands.display.PLAIN_EVERY", 0.0)
     runs = [Record(Path("nowhere"), tiny(seed=seed)) for seed in range(1000)]

@@ -19,16 +19,18 @@ from experiments.commands.status import status_lines
 from experiments.commands.studies import settle
 from experiments.launch import choose, cluster
 from experiments.launch.cluster import CLUSTERS, RaySettings, SlurmSettings, pick_kind
-from experiments.launch.slurm import squeue
-from experiments.launch.slurm.job import pack
+from experiments.launch.slurm import job, squeue
+from experiments.launch.slurm.job import Pack, pack
 from experiments.launch.slurm.squeue import GONE, Job
 from experiments.launch.slurm.submit import submit_array
 from experiments.plan.options import PlanOptions, RunOptions
+from experiments.plan.torch_process import compile_step
 from experiments.records.files import read_json, write_json
 from experiments.records.parsing import ConfigError, parse, read_yaml
 from experiments.records.record import Record
 from experiments.records.states import CANCELLED
 from experiments.records.studies import write_study
+from experiments.train.devices import has_cuda
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +118,45 @@ def test_ctrl_c_while_jobs_are_sent_waits_until_slurm_has_them(monkeypatch, tmp_
     finally:
         is_over.set()
     assert done == [[]] and len(squeue.sent(tmp_path)) == 1
+
+
+@pytest.mark.skipif(find_spec("submitit") is None, reason="no submitit: `make cluster-tools`")
+def test_a_refusal_without_a_word_is_one_sentence(monkeypatch, tmp_path):
+    import submitit
+    from submitit.core.utils import FailedJobError
+
+    class Executor:
+        def __init__(self, folder: Path, **_) -> None: ...
+
+        def update_parameters(self, **_) -> None: ...
+
+        def submit_array(self, packs: list) -> list:
+            raise FailedJobError("")
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
+    squeue.folder_of(tmp_path).mkdir()
+    with pytest.raises(ConfigError, match="Slurm refused the jobs: sbatch failed without a word"):
+        submit_array(squeue.folder_of(tmp_path), SlurmSettings(), [])
+
+
+def test_a_driver_without_a_gpu_says_nothing_of_a_gpus_step():
+    if not has_cuda():
+        assert compile_step("auto", "cuda:0") == ""
+
+
+@pytest.mark.parametrize("word", ["--json", "--verify"])
+def test_status_shows_states_alone_while_it_watches(capsys, tmp_path, word):
+    write_study(tmp_path, tiny_study("squeeze").record())
+    assert f"leave {word} out" in wrong(
+        capsys, "status", "--watch", word, "--results", str(tmp_path)
+    )
+
+
+def test_a_training_in_a_job_holds_the_environment(tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(job, "use", lambda: held.append(1))
+    Pack([], [], tmp_path, 60, 60)()
+    assert held == [1]
 
 
 @pytest.mark.parametrize(

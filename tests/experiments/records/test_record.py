@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
+from experiments.records import states
 from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.lock import hold
@@ -258,3 +259,16 @@ def test_a_run_is_the_same_whatever_arithmetic_its_study_has_settled(tmp_path):
     first, second = (Record(tmp_path, config, Arithmetic(precision=p)) for p in ("fp32", "bf16"))
     assert first == second and len({first: "a", second: "b"}) == 1
     assert first != Record(tmp_path / "elsewhere", config)
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_done(tmp_path, monkeypatch):
+    record = Record(tmp_path, tiny())
+    record.begin()
+
+    def end(path: Path) -> None:
+        record.write_environment({})
+        record.write_metrics([{"epoch": 1}])
+        record.finish({"state": "done", "test_error": 1.0})
+
+    monkeypatch.setattr(states, "holder", end)
+    assert states.state(record.path) == "done"
