@@ -177,7 +177,7 @@ def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there
     os.killpg(driver.pid, signal.SIGINT)
     output, errors = driver.communicate()
     assert driver.returncode == 130 and errors == "", output + errors
-    assert re.search(rf"\d runs stay with Slurm: `scancel {job}` ends them", output)
+    assert re.search(rf"\d runs stay with Slurm: `scancel '?{job}_\S+` ends them", output)
 
     (tmp_path / "mended").touch()
     last = call("run", *words, **there)

@@ -4,6 +4,7 @@ Slurm is the queue and the scheduler. The driver sends what is not there yet, in
 looks on; it may be stopped, killed and started again, here or on another machine of the cluster.
 """
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,16 +81,16 @@ class Slurm(Launcher):
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, /, *_: object) -> None:
-        if not (arrays := sorted({job.array for job in self.active.values()})):
+        if not (jobs := squeue.together(job.id for job in self.active.values())):
             self._forget()
             return
-        runs, numbers = f"{len(self.active)} runs", " ".join(arrays)
+        runs, numbers = f"{len(self.active)} runs", shlex.join(jobs)
         if kind:
-            self.say(f"{runs} stay with Slurm: `scancel {numbers}` ends them, `status` looks at "
-                     "them, and the same command finds them again")  # fmt: skip
+            found = "`status` looks at them, and the same command finds them again"
+            self.say(f"{runs} stay with Slurm: `scancel {numbers}` ends them, {found}")
             return
         self.say(f"stopping: scancel {numbers} ({runs}), which write checkpoints")
-        squeue.cancel(arrays)
+        squeue.cancel(jobs)
         deadline = time.monotonic() + LEAVING
         while time.monotonic() < deadline and any(job.is_live for job in self.jobs().values()):
             time.sleep(1.0)
@@ -233,11 +234,8 @@ class Slurm(Launcher):
             return Outcome("interrupted", reason=reason)
         reason = f"job {job.id} ended: {job.state}" if job is not GONE else "its job is gone"
         logs = self.folder.glob(f"se-*/{job.id}_0_log.out") if job.id else ()
-        lines = [
-            line
-            for log in logs
-            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        ]
+        texts = (log.read_text(encoding="utf-8", errors="replace") for log in logs)
+        lines = [line for text in texts for line in text.splitlines()]
         record.fail(KILLED, reason, "\n".join(lines[-LOG_LINES:]))
         return Outcome("failed", KILLED, reason)
 

@@ -10,8 +10,9 @@ of Slurm and kept nowhere. So nothing is lost where a driver dies between sendin
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from experiments.records.files import read_json
@@ -91,6 +92,27 @@ def read(text: str) -> Queue:
 def state_of(number: str) -> str:
     """Returns the state of a job, "" where Slurm does not answer."""
     return (answer("--job", number, "--format=%T") or "").strip()
+
+
+def together(numbers: Iterable[str]) -> list[str]:
+    """Writes the ids of jobs as `scancel` takes them: those of an array as 12_[0-3,5].
+
+    The number of the array alone would mean all of its jobs, also those of another command.
+    """
+    arrays: dict[str, list[int]] = {}
+    for number in sorted(set(numbers)):
+        array, _, index = number.partition("_")
+        arrays.setdefault(array, []).extend([int(index)] if index else [])
+    found = []
+    for array, indices in arrays.items():
+        # Numbers that follow each other are as far from their places as their neighbours.
+        runs = groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])
+        ends = [[index for _, index in some] for _, some in runs]
+        parts = [f"{some[0]}-{some[-1]}" if len(some) > 1 else f"{some[0]}" for some in ends]
+        several = len(indices) > 1
+        text = ",".join(parts)
+        found.append(array + (f"_[{text}]" if several else f"_{text}" if parts else ""))
+    return found
 
 
 def cancel(numbers: Sequence[str]) -> None:

@@ -46,8 +46,8 @@ class Cluster:
         return {(NAME, k): Job(f"7_{k}", *facts) for k, facts in enumerate(self.jobs)}
 
     def cancel(self, numbers: list[str]) -> None:
-        assert numbers == ["7"]
-        self.jobs = [("CANCELLED", "None")] * 5
+        for number in {"7_[0-4]": range(5), "7_1": [1]}[" ".join(numbers)]:
+            self.jobs[number] = ("CANCELLED", "None")
 
 
 @pytest.fixture
@@ -132,14 +132,35 @@ def test_a_job_that_is_queued_again_is_told_and_what_is_done_is_forgotten(cluste
 
 def test_an_end_cancels_the_jobs_and_ctrl_c_does_not(cluster):
     with pytest.raises(KeyboardInterrupt), cluster.driver as driver:
-        driver.active = {record: Job("7_0", "RUNNING") for record in cluster.records}
+        jobs = [Job(f"7_{number}", "RUNNING") for number in range(5)]
+        driver.active = dict(zip(cluster.records, jobs, strict=True))
         raise KeyboardInterrupt
-    assert cluster.heard[-1].startswith("5 runs stay with Slurm: `scancel 7` ends them")
+    assert cluster.heard[-1].startswith("5 runs stay with Slurm: `scancel '7_[0-4]'` ends them")
     assert cluster.jobs[0][0] == "RUNNING"
     with cluster.driver:
         pass
-    assert cluster.heard[-1] == "stopping: scancel 7 (5 runs), which write checkpoints"
+    assert cluster.heard[-1] == "stopping: scancel '7_[0-4]' (5 runs), which write checkpoints"
     assert cluster.jobs[0][0] == "CANCELLED"
+
+
+def test_an_end_leaves_the_jobs_of_other_commands_alone(cluster):
+    with cluster.driver as driver:
+        driver.active = {cluster.records[1]: Job("7_1", "RUNNING")}
+    assert cluster.heard[-1] == "stopping: scancel 7_1 (1 runs), which write checkpoints"
+    assert [state for state, _ in cluster.jobs].count("CANCELLED") == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (["7_3", "7_1", "7_2", "7_0", "7_5"], ["7_[0-3,5]"]),
+        (["7", "12_4", "7"], ["12_4", "7"]),
+        ([f"7_{n}" for n in (9, 10, 11)], ["7_[9-11]"]),
+        ([], []),
+    ],
+)
+def test_jobs_are_written_as_scancel_takes_them(numbers, words):
+    assert squeue.together(numbers) == words
 
 
 def test_what_slurm_refuses_waits_for_room_or_is_an_error(cluster, monkeypatch):
