@@ -163,7 +163,7 @@ def test_a_file_of_ones_own_crosses_its_axes(tmp_path):
     ("options", "message"),
     [
         ({"name": "ratioo"}, "unknown grid 'ratioo': did you mean 'ratio'?"),
-        ({"name": "cifar100"}, "dataset cifar10: the grid 'cifar100' is of cifar100 alone"),
+        ({"name": "cifar100"}, "dataset cifar10: the grid 'cifar100' is of 'cifar100' alone"),
         ({"name": "depth"}, "unknown network of the grid 'depth' 'resnet29b'"),
         ({"name": "depth", "settings": {"network": "resnet20"}}, "use --network"),
         ({"recipe": "dmeo"}, "unknown recipe 'dmeo': did you mean 'demo'?"),
@@ -226,6 +226,7 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("table: S1", "table: 'S1' is not allowed"),
         ('title: "two\\nlines"', "title: 'two\\nlines' is not allowed"),
         ("cells: [{se.ration: 2}]", "unknown key 'se.ration': did you mean 'ratio'?"),
+        ('dataset: "a\\nb"', "the grid 'own' is of 'a\\nb' alone"),
     ],
 )
 def test_a_wrong_grid_file_is_one_sentence(tmp_path, change, message):
@@ -346,5 +347,5 @@ def test_a_grid_of_one_data_set_takes_that_where_the_choice_is_left_open():
     grids = read_grids(options)
     studies = make_studies(grids, options, "cifar10_mini", "smoke")  # what auto is for the others
     assert [study.dataset for study in studies] == ["cifar10_mini", "cifar100", "cifar10"]
-    with pytest.raises(ConfigError, match="the grid 'cifar100' is of cifar100 alone"):
+    with pytest.raises(ConfigError, match="the grid 'cifar100' is of 'cifar100' alone"):
         make_studies(grids, dataclasses.replace(options, dataset="cifar10"), "cifar10", "smoke")
