@@ -55,6 +55,8 @@ def load_study(
 ) -> Study:
     """Reads a study with all of its runs, of which those that are `known` are not read again.
 
+    Those on other data than most of its group's are not marked yet: see `mark_other_data`.
+
     Args:
         seeds: cell -> how many it has, where other studies share it: from `seeds_of_cells`.
     """
@@ -76,7 +78,7 @@ def load_study(
     frame = pd.DataFrame(runs)
     frame = frame.reindex(columns=[*columns, *(c for c in frame if c not in columns)])
     curve_frame = pd.DataFrame(curves, columns=None if curves else ["row", "seed", "epoch"])
-    return mark_other_data([Study(asked, frame, curve_frame, *published(asked))])[0]
+    return Study(asked, frame, curve_frame, *published(asked))
 
 
 def mark_other_data(studies: Sequence[Study]) -> list[Study]:
@@ -89,21 +91,16 @@ def mark_other_data(studies: Sequence[Study]) -> list[Study]:
         groups.setdefault(group_key(study), []).append(study)
     most = {}
     for key, some in groups.items():
-        runs = pd.concat([study.runs.loc[_has_error(study)] for study in some])
+        runs = pd.concat([study.done for study in some])
         data = runs.drop_duplicates("path")["env.data"].value_counts()
         most[key] = data.index[0] if len(data) else None
     found = []
     for study in studies:
-        runs, ours = study.runs.copy(), most[group_key(study)]
-        is_ours = runs["env.data"].isna() | (runs["env.data"] == ours)
-        runs.loc[_has_error(study) & is_ours, "state"] = State.DONE
-        runs.loc[_has_error(study) & ~is_ours, "state"] = State.OTHER_DATA
+        runs, data = study.runs.copy(), study.runs["env.data"]
+        is_other = data.notna() & (data != most[group_key(study)])
+        runs.loc[is_other & (runs.state == State.DONE), "state"] = State.OTHER_DATA
         found.append(replace(study, runs=runs))
     return found
-
-
-def _has_error(study: Study) -> pd.Series:
-    return study.runs.state.isin((State.DONE, State.OTHER_DATA))
 
 
 def read_run(path: Path) -> dict[str, Any]:

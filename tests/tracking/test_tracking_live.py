@@ -12,7 +12,7 @@ from wandb_server import KEY, UselessServer
 
 from experiments.launch.background import Message
 from experiments.records.parsing import ConfigError
-from tracking import mirror
+from tracking import live, mirror
 from tracking.account import prepare
 from tracking.live import Follower, pick_mode
 
@@ -40,6 +40,18 @@ def test_a_project_that_wandb_does_not_take_is_refused_before_the_training(monke
     assert pick_mode("off") == "off"
     with pytest.raises(ConfigError, match="WANDB_PROJECT"):
         pick_mode("auto")
+
+
+def test_what_wandbs_own_settings_disable_is_read_to_its_end_and_nothing_is_missing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(live, "has_key", lambda: True)
+    monkeypatch.setattr(live, "usual_mode", lambda: "off")
+    inbox, said = Queue(), []
+    for message in (Message("started", tmp_path), Message("ended", tmp_path), None):
+        inbox.put(message)
+    assert Follower(tmp_path, [], "auto", said.append).listen(inbox)
+    assert inbox.empty() and said == []
 
 
 @pytest.mark.parametrize(("track", "variable"), [("on", ""), ("disabled", ""), ("auto", "shared")])

@@ -23,14 +23,13 @@ from experiments.launch.slurm import job, squeue
 from experiments.launch.slurm.job import Pack, pack
 from experiments.launch.slurm.squeue import GONE, Job
 from experiments.launch.slurm.submit import submit_array
+from experiments.plan import torch_process
 from experiments.plan.options import PlanOptions, RunOptions
-from experiments.plan.torch_process import compile_step
 from experiments.records.files import read_json, write_json
 from experiments.records.parsing import ConfigError, parse, read_yaml
 from experiments.records.record import Record
 from experiments.records.states import CANCELLED
 from experiments.records.studies import write_study
-from experiments.train.devices import has_cuda
 
 
 @pytest.fixture(autouse=True)
@@ -139,9 +138,9 @@ def test_a_refusal_without_a_word_is_one_sentence(monkeypatch, tmp_path):
         submit_array(squeue.folder_of(tmp_path), SlurmSettings(), [])
 
 
-def test_a_driver_without_a_gpu_says_nothing_of_a_gpus_step():
-    if not has_cuda():
-        assert compile_step("auto", "cuda:0") == ""
+def test_a_driver_without_a_gpu_says_nothing_of_a_gpus_step(monkeypatch):
+    monkeypatch.setattr(torch_process, "has_cuda", lambda: False)
+    assert torch_process.compile_step("auto", "cuda:0") == ""
 
 
 @pytest.mark.parametrize("word", ["--json", "--verify"])
