@@ -9,7 +9,6 @@ goes from one to the other on one thread.
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from multiprocessing import get_context
 from typing import Annotated
 
 import typer
@@ -18,9 +17,9 @@ from rich.progress import Progress
 
 from analysis.page.readme import ROOT, filled
 from benchmarks import grids, pages
-from benchmarks.cases import CORES, Case, cases, goals
-from benchmarks.measure import rate
+from benchmarks.cases import CORES, cases, goals
 from benchmarks.pages import HERE, RESULTS
+from benchmarks.rounds import ROUNDS, context, in_rounds
 from experiments.records.files import write_json
 from experiments.train.devices import pick_devices
 from experiments.train.environment import (
@@ -33,31 +32,7 @@ from experiments.train.environment import (
 )
 
 SPEED = ROOT / "docs" / "speed.md"
-SECONDS = {"short": 2.0, "full": 12.0}  # of a case in a round
-ROUNDS = {"short": 3, "full": 7}
 IMAGES = {"short": 250, "full": 2500}  # that a run of a whole grid trains on
-context = get_context("forkserver")
-
-
-def timed(case: Case, device: str, seconds: float) -> tuple[float, float]:
-    """Returns images a second of all its processes together, and the most memory of one, in MiB."""
-    barrier = context.Barrier(case.processes)
-    pipes, processes = [], []
-    for _ in range(case.processes):
-        mine, theirs = context.Pipe(duplex=False)
-        args = (case.kind, device, case.threads, case.args, seconds, barrier, theirs)
-        processes.append(context.Process(target=rate, args=args))
-        processes[-1].start()
-        theirs.close()
-        pipes.append(mine)
-    try:
-        speeds, peaks = zip(*(pipe.recv() for pipe in pipes), strict=True)
-    except EOFError:
-        raise SystemExit(f"{case.name}: its process ended without a word") from None
-    finally:
-        for process in processes:
-            process.join()
-    return sum(speeds), max(peaks)
 
 
 def machine(device: str) -> dict[str, str]:
@@ -94,20 +69,11 @@ def main(
         raise typer.BadParameter(f"BENCH {bench!r}: allowed are {', '.join(ROUNDS)}")
     [device, *_] = pick_devices(device)
     todo = [case for case in cases(device, bench == "full") if only in case.name]
-    rates: dict[str, list[float]] = {case.name: [] for case in todo}
-    memory = dict.fromkeys(rates, 0.0)
     console, whole = Console(), []
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("", total=ROUNDS[bench] * len(todo))
-        for number in range(ROUNDS[bench]):
-            for case in todo if number % 2 == 0 else reversed(todo):
-                progress.update(bar, description=case.name)
-                speed, peak = timed(case, device, SECONDS[bench])
-                rates[case.name].append(speed)
-                memory[case.name] = max(memory[case.name], peak)
-                progress.advance(bar)
+        rates, memory = in_rounds(todo, device, bench, progress)
         if not only:
-            progress.update(bar, description="whole grids")
+            progress.add_task("whole grids", total=None)
             whole = list(whole_grids(device, IMAGES[bench]))
     found = {
         "kind": instructions() if device == "cpu" else device.split(":")[0],
@@ -116,7 +82,7 @@ def main(
         "rates": rates,
         "memory": memory,
         "grids": whole,
-        "goals": [] if only else list(goals(rates, device, instructions())),
+        "goals": [] if only else list(goals(rates, whole, device, instructions())),
     }
     console.print(pages.page(found), markup=False, highlight=False, soft_wrap=True)
     if not only:

@@ -2,7 +2,7 @@
 
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.measure import ADDED, BATCH
@@ -94,7 +94,9 @@ def times(rates: Rates, one: str, other: str) -> float:
     return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
 
 
-def goals(rates: Rates, device: str, instructions: str) -> Iterator[tuple[str, float, float]]:
+def goals(
+    rates: Rates, grids: Sequence[dict[str, float]], device: str, instructions: str
+) -> Iterator[tuple[str, float, float]]:
     """Lists (what, the ratio that was measured, the goal) of this kind of processor."""
 
     def ratio(what: str, one: str, other: str, goal: float) -> tuple[str, float, float]:
@@ -116,6 +118,14 @@ def goals(rates: Rates, device: str, instructions: str) -> Iterator[tuple[str, f
             names = f"fused step, SE-{title}", f"fused step, {title}"
             yield ratio(f"{title} with SE over without", *names, 1 / 1.05)
         yield ratio("SE-resnet29b over its convolutions alone", with_se, convolutions, 0.85)
+    if grids:
+        again = max(grid["again"] for grid in grids)
+        yield "5 s over the processor seconds of a finished grid again", 5.0 / again, 1.0
+
+
+def is_for_a_goal(case: Case) -> bool:
+    """Tells whether a goal of a GPU compares this case."""
+    return case.name == USUAL or (case.kind == "captured" and case.args[0] == "resnet20")
 
 
 def goals_of_gpu(rates: Rates) -> Iterator[tuple[str, float, float]]:

@@ -20,6 +20,7 @@ from experiments.records.config import Recipe
 from experiments.records.parsing import parse
 from experiments.train.environment import keep_freed_memory, peak_memory, pick_precision
 from experiments.train.epoch import Captured
+from experiments.train.gpu import allow_streams
 from experiments.train.optimization import arithmetic, new_forward, new_optimizer, train_step
 from senet.config import SEConfig
 from senet.networks import build
@@ -135,6 +136,7 @@ def ours(
 def captured(device: str, threads: int, name: str, se: dict[str, Any] | None, runs: int) -> Work:
     """Makes several runs side by side, each as `ours`, captured, on a stream of its own."""
     torch.set_num_threads(threads)
+    allow_streams(runs)
     recipe = parse(Recipe, {"name": "benchmark", "epochs": 1, "batch_size": BATCH})
     images = our_images(device)
     steps = len(images) // BATCH
@@ -218,7 +220,7 @@ KINDS = {f.__name__: f for f in (usual, ours, captured, usual_input, our_input, 
 def rate(
     kind: str, device: str, threads: int, args: tuple, seconds: float, barrier: Any, pipe: Any
 ) -> None:
-    """Sends images a second and its peak of memory in MiB.
+    """Sends images a second and its peak of memory in MiB, of the GPU's where there is one.
 
     Over about so many seconds, begun together with its neighbours.
     """
@@ -233,5 +235,6 @@ def rate(
         images += work()
     wait()
     speed = images / (time.perf_counter() - began)
-    pipe.send((speed, max(peak_memory(device).values())))
+    host, *of_gpu = peak_memory(device).values()
+    pipe.send((speed, of_gpu[0] if of_gpu else host))
     pipe.close()

@@ -10,7 +10,7 @@ from benchmarks.cases import LADDER, USUAL, times
 from experiments.records.files import read_json
 
 HERE = Path(__file__).parent
-RESULTS, NOT_OURS = HERE / "RESULTS.md", ("size.json",)
+RESULTS, NOT_OURS = HERE / "RESULTS.md", ("size.json", "gpu.json")
 FIRST_OF_GPU = "## GPU\n"  # before it stand the sections of processors
 
 

@@ -1,5 +1,6 @@
 """That the benchmark runs and says what it found; never how fast anything was."""
 
+import json
 import statistics
 from functools import partial
 from itertools import pairwise
@@ -12,9 +13,10 @@ from conftest import ROOT, call
 
 from analysis.page.readme import filled
 from benchmarks import grids, measure, pages
-from benchmarks.__main__ import SECONDS, main
-from benchmarks.cases import LADDER, cases, goals, sized
+from benchmarks.__main__ import main
+from benchmarks.cases import LADDER, cases, goals, is_for_a_goal, sized
 from benchmarks.measure import ADDED, BATCH, KINDS
+from benchmarks.rounds import SECONDS
 
 CASES = list(cases("cpu", is_full=True))
 
@@ -79,7 +81,7 @@ def found(kind: str = "avx2") -> dict:
         "rates": rates,
         "memory": dict.fromkeys(names, 500.0),
         "grids": [grid],
-        "goals": [list(goal) for goal in goals(rates, "cpu", kind)],
+        "goals": [list(goal) for goal in goals(rates, [grid], "cpu", kind)],
     }
 
 
@@ -93,6 +95,13 @@ def test_a_run_replaces_the_section_of_its_own_kind_of_processor_alone():
                     "<!-- neon -->\nother\n<!-- end of neon -->\n\n"):  # fmt: skip
         both = both.replace(section, "")
     assert both == text
+
+
+def test_what_the_checks_of_a_gpu_and_of_size_keep_is_no_run_of_a_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "HERE", tmp_path)
+    for name, kept in {"avx2": found(), "gpu": {"machine": {"gpu": "A GPU"}}, "size": {}}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(kept))
+    assert [one["kind"] for one in pages.kept()] == ["avx2"]
 
 
 def test_the_page_has_every_rate_and_what_each_rung_brings():
@@ -122,11 +131,18 @@ def test_the_ratios_of_the_page_are_those_of_the_kept_runs():
 def test_a_goal_is_the_median_of_ratios_within_a_round(kind, number):
     rates = {case.name: [1.0, 2.0, 40.0] for case in cases("cpu")}
     rates["fused step, SE-resnet29b"] = [3.0, 8.0, 40.0]
-    asked = {what: ratio for what, ratio, _ in goals(rates, "cpu", kind)}
+    asked = {what: ratio for what, ratio, _ in goals(rates, [], "cpu", kind)}
     assert len(asked) == number
     assert {ratio for what, ratio in asked.items() if "convolutions" in what} <= {3.0}
 
 
-def test_a_gpu_has_goals_of_its_own():
-    rates = {case.name: [1.0] for case in cases("cuda:0")}
-    assert len(list(goals(rates, "cuda:0", "avx2"))) == 3
+def test_a_gpu_has_goals_of_its_own_which_need_a_few_cases_alone():
+    rates = {case.name: [1.0] for case in cases("cuda:0") if is_for_a_goal(case)}
+    assert len(list(goals(rates, [], "cuda:0", "avx2"))) == 3
+    assert len(rates) < 10 < len(list(cases("cuda:0")))
+
+
+@pytest.mark.parametrize(("again", "ratio"), [([1.0, 2.5], 2.0), ([1.0, 10.0], 0.5)])
+def test_no_finished_grid_is_to_take_more_than_five_seconds_again(again, ratio):
+    [(_, measured, goal)] = goals({}, [{"again": s} for s in again], "cpu", "neon")
+    assert (measured, goal) == (ratio, 1.0)

@@ -10,6 +10,7 @@ from benchmarks import gpu_check
 from benchmarks.gpu_check import STEPS, check, page
 from experiments.launch.proof import CHECKS
 from experiments.processes import command
+from experiments.train import environment
 
 HERE = {"gpu": "A GPU", "driver": "1", "commit": "2"}
 
@@ -63,8 +64,11 @@ def test_it_goes_on_with_what_is_left(steps, tmp_path, capsys):
     assert "a on cuda:0 / so" in text  # a table of Markdown has no bar in a cell
     asked = steps(a="failed", b="passed", c="failed", d="passed")
     assert check("cuda:0", tmp_path) == 0 and asked == ["b", "d"]
+    assert "All steps have passed, or were only to be measured (c)." in capsys.readouterr().out
+    steps(a="passed", b="passed", c="passed", d="passed")
+    (tmp_path / "gpu.json").unlink()
+    assert check("cuda:0", tmp_path) == 0
     assert "All steps have passed." in (tmp_path / "GPU.md").read_text()
-    assert "All steps have passed." in capsys.readouterr().out
 
 
 def test_what_was_done_before_it_was_stopped_is_kept(steps, tmp_path, monkeypatch):
@@ -88,6 +92,31 @@ def test_another_machine_or_commit_begins_anew(steps, tmp_path, monkeypatch, cha
     assert found(tmp_path)["machine"][changed] == "another"
 
 
+def test_the_page_that_it_writes_is_no_change_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(gpu_check, "gpu_facts", lambda device: {"gpu": device})
+    (folder := tmp_path / "benchmarks").mkdir()
+    own = [folder / name for name in ("GPU.md", "gpu.json", "measure.py")]
+    for path in own:
+        path.write_text("before")
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init"], ["add", "."], [*author, "commit", "-m", "one"]):
+        assert environment.git(*words) is not None
+    clean = gpu_check.machine("cuda:0")
+    for path, is_change in zip(own, (False, False, True), strict=True):
+        path.write_text("after")
+        assert (gpu_check.machine("cuda:0") != clean) is is_change, path
+
+
+@pytest.mark.parametrize(("rate", "state"), [(300_000.0, "passed"), (1.0, "failed")])
+def test_the_goals_of_the_bench_decide(monkeypatch, rate, state):
+    def in_rounds(cases, device, bench, progress):
+        return {c.name: [rate if c.kind == "captured" else 1.0] for c in cases}, {}
+
+    monkeypatch.setattr(gpu_check, "in_rounds", in_rounds)
+    assert gpu_check.bench("cuda:0")[0] == state
+
+
 def test_a_damaged_file_begins_anew(steps, tmp_path):
     (tmp_path / "gpu.json").write_text('{"machine": ')
     asked = steps(a="passed")
@@ -107,9 +136,11 @@ def test_the_page_that_is_kept_has_every_step_and_claims_nothing():
     ("held", "output", "status", "state"),
     [(True, "9 passed", 0, "passed"), (True, "1 failed, 8 passed", 1, "failed"),
      (False, "1 failed, 8 passed", 1, "measured"), (True, "9 skipped", 0, "skipped"),
-     (True, "no tests ran", 5, "failed")],
+     (True, "no tests ran", 5, "failed"), (False, "no tests ran", 5, "failed"),
+     (False, "1 error in 1s", 2, "failed"), (False, "1 failed, 1 error", 1, "failed"),
+     (False, "pytest said nothing", -11, "failed")],
 )  # fmt: skip
-def test_tests_that_were_skipped_are_not_green(monkeypatch, held, output, status, state):
+def test_tests_that_did_not_run_are_not_green(monkeypatch, held, output, status, state):
     done = type("Done", (), {"stdout": f"...\n{output}\n", "returncode": status})
     monkeypatch.setattr(gpu_check, "run", lambda words, device: done)
     assert gpu_check.loop_tests("cuda:0", held) == (state, output)
