@@ -18,7 +18,9 @@ from experiments.processes.scratch import scratch
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.results import Result, read_result
+from experiments.records.states import UNFIT
 from experiments.records.states import state as state_of
+from experiments.records.study_file import Arithmetic
 from experiments.study.tuning import FIRST_PILOT
 from experiments.train.devices import pick_devices
 from experiments.train.environment import use
@@ -111,13 +113,27 @@ def repeat(
     with scratch() as folder:
         if (results / "code").is_dir():
             shutil.copytree(results / "code", folder / "code")
-        records = {Record(folder, result.config): path for path, result in found.items()}
+        records = {
+            Record(folder, result.config, computed(result)): path for path, result in found.items()
+        }
         outcomes = train(list(records), device, data_dir)
+        if unfit := [record for record, end in outcomes.items() if end.kind == UNFIT]:
+            for record in unfit:
+                how = "{precision} by the {step} step".format(**dict(record.arithmetic))
+                say(f"{record.name}: it cannot be computed in {how} here: as this machine does it")
+            again = [Record(folder, record.config) for record in unfit]
+            outcomes |= train(again, device, data_dir)
         fine = [
             compare(path, found[path], record, outcomes.get(record))
             for record, path in records.items()
         ]
     return int(not all(fine))
+
+
+def computed(result: Result) -> Arithmetic:
+    """Returns how a run was computed; older versions say nothing of the step."""
+    env = result.env
+    return Arithmetic(precision=env["precision"], step=env.get("step", "plain"))
 
 
 def _done_in(paths: Sequence[Path]) -> list[Path]:

@@ -19,7 +19,7 @@ from experiments.plan.torch_process import answered, compile_step, seconds_of_an
 from experiments.processes.output import console, say
 from experiments.records.record import Record, keep_code
 from experiments.records.room import check_room
-from experiments.records.states import FINISHED, MISSING, State
+from experiments.records.states import FINISHED, MISSING, UNFIT, State
 from experiments.records.studies import write_study
 from experiments.records.text import duration
 from experiments.study.study import Study
@@ -111,7 +111,7 @@ def follow(
     for event in events:
         for watcher in watchers:
             watcher.follow(event)
-        if isinstance(event, Ended):
+        if isinstance(event, Ended) and event.outcome.kind != UNFIT:  # another machine can train it
             kinds.append(event.outcome.kind)
         if len(kinds) == ALIKE and kinds[0] and len(set(kinds)) == 1 and not keep_going:
             return f"the first {ALIKE} runs failed in the same way, {kinds[0]} (see --keep-going)"

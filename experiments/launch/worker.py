@@ -66,13 +66,16 @@ def train_in_threads(pipes: list[Connection]) -> None:
 
 
 def _take_tasks(pipe: Connection, stop: threading.Event) -> None:
-    while not stop.is_set():
-        if pipe.poll(REPORT_EVERY):
-            try:
-                task = pipe.recv()
-            except EOFError:
-                return
-            _train(task, pipe, stop, nullcontext())
+    from experiments.train.epoch import forget
+
+    try:
+        while not stop.is_set():
+            if pipe.poll(REPORT_EVERY):
+                _train(pipe.recv(), pipe, stop, nullcontext())
+    except EOFError:
+        return
+    finally:
+        forget()  # in its lock: the thread's end would end its graph beside another's capture
 
 
 def start_work() -> threading.Event:

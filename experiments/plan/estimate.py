@@ -58,6 +58,8 @@ def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
     Where it is to be trained here, only of those on such a machine.
     """
     wanted = {k: v for k, v in record.arithmetic.of(record.config.recipe) if v != "auto"}
+    if wanted.get("step") == "captured":  # a network that draws random numbers is trained plainly
+        del wanted["step"]
     if is_here:
         wanted |= dict(zip(("processor", "device"), device_name(device), strict=True))
         wanted["instructions"] = instructions()

@@ -23,7 +23,8 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
         is_here: whether this machine trains them; else the nodes see whether they can.
 
     Raises:
-        ConfigError: this machine is to train it and cannot do so in this arithmetic.
+        ConfigError: this machine is to train it and cannot do so in this arithmetic, or it is new
+            and shares runs with studies that are computed in different ways.
     """
     configs = {config.cell: config for _, config in study.runs()}
     asked: dict[str, StudyFile] = {}
@@ -41,6 +42,13 @@ def settle(study: Study, results: Path, device: str, is_here: bool = True) -> St
         }
     )
     recipes = list({config.recipe: None for config in configs.values()})
+    for key, value in known.items():
+        is_open = any(getattr(recipe, key) == "auto" for recipe in recipes)
+        if is_open and value == "auto" and study.name not in asked:
+            raise ConfigError(
+                f"study {study.name}: it shares runs with studies that differ in their {key}; as a "
+                f"study of its own it can be trained with --set recipe.{key}=..."
+            )
     try:
         words = "settle precision and step", begin_arithmetic, recipes
         found = answered(*words, known if is_here else {}, device)

@@ -7,13 +7,18 @@ from experiments.processes.fork_server import ask
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.study.study import Study
-from experiments.train.arithmetic import Unfit
+from experiments.train.arithmetic import ASSUMED, Unfit
 from experiments.train.devices import has_cuda
 from experiments.train.environment import pick_step, why_not_fused
 from experiments.train.trust import step_of_gpu
 
 if TYPE_CHECKING:
     from senet.cost import Cost
+
+ON_OTHER_MACHINES = (
+    "no GPU is here: a study that begins now is computed in {precision} by the {step} step on all "
+    "machines; --set recipe.precision=fp32 or recipe.step=captured asks for another way"
+).format(**ASSUMED["cuda"])
 
 
 def refuse_unbuildable(studies: Sequence[Study]) -> None:
@@ -56,8 +61,9 @@ def compile_step(name: str, device: str) -> str:
     if device == "cpu":
         reason = why_not_fused(name, device)
         return f"the step is plain, not fused: {reason}" if reason else ""
-    # Where no GPU is here, the nodes of a cluster have them, and know.
-    return step_of_gpu(device) if "cuda" in device and has_cuda() else ""
+    if "cuda" not in device:
+        return ""
+    return step_of_gpu(device) if has_cuda() else ON_OTHER_MACHINES
 
 
 def _measure(name: str, *args: Any) -> Any:

@@ -12,6 +12,9 @@ from experiments.train.devices import DEVICES
 from experiments.train.environment import device_name, pick_precision, pick_step
 from experiments.train.trust import why_not_captured
 
+# What a study begins with where its devices are on other machines; one that cannot do it says so.
+ASSUMED = {"cuda": {"precision": "bf16", "step": "plain"}}
+
 
 class Unfit(ConfigError):
     """Says that this machine cannot compute as the study was begun; another one can."""
@@ -58,14 +61,14 @@ def begin_arithmetic(
     Args:
         recipes: of its runs.
         begun: what is known of it, by the names of `Arithmetic`.
-        device: of its runs; where it is not here, the machines that have it decide.
+        device: of its runs; where it is not here, it is as ASSUMED.
 
     Raises ConfigError as `pick_arithmetic` does, for each recipe.
     """
     if not DEVICES[device.split(":")[0]]():
         for recipe in recipes:
             pick_step(recipe.step, device)
-        return begun
+        return ASSUMED.get(device.split(":")[0], {}) | begun
     here = {"precision": pick_precision("auto", device), "step": pick_step("auto", device)}
     for recipe in recipes:
         pick_arithmetic(recipe, Arithmetic.model_validate(here | begun), device)

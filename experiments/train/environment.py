@@ -19,7 +19,9 @@ from typing import Any
 from experiments.records.parsing import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-FASTER_FUSED = {"avx2", "avx512f"}  # with any of them the fused step is the faster one: measured
+# With any of them the fused step is taken for the faster one: measured with AVX-512 and bf16, and
+# with AVX2 on a processor that has more (benchmarks/RESULTS.md).
+FASTER_FUSED = {"avx2", "avx512f"}
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
 INSTRUCTIONS = {
     "amx_bf16": "amx_bf16",

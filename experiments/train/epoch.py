@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from experiments.data.images import Images
 from experiments.records.config import Recipe, RunConfig
 from experiments.records.schedules import learning_rate
+from experiments.records.study_file import Arithmetic
 from experiments.train.gpu import capturing, dropping, out_of_memory, own_stream
 from experiments.train.optimization import (
     build_network,
@@ -110,14 +111,18 @@ class Captured:
 
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
         """Does what `Eager.epoch` does, but the next step overwrites what was yielded."""
-        drawn = self.images.draw(random, self.recipe.cutout)
-        self.draws[: len(drawn)].copy_(drawn)
+        self.draw(random)
         self.step.fill_(step)
         self.batch.fill_(skipped)
         size, count = self.recipe.batch_size, len(self.images)
         for start in range(skipped * size, count, size):
             self.launch(min(size, count - start))
             yield self.sums
+
+    def draw(self, random: torch.Generator) -> None:
+        """Draws which images of an epoch are cut where."""
+        drawn = self.images.draw(random, self.recipe.cutout)
+        self.draws[: len(drawn)].copy_(drawn)
 
     def launch(self, size: int) -> None:
         if self.images.device.type != "cuda":
@@ -220,6 +225,13 @@ def forget(error: BaseException | None = None) -> None:
     """
     with dropping(error):
         KEPT.cell = KEPT.loop = None
+
+
+def arithmetic_of(config: RunConfig, picked: Arithmetic) -> Arithmetic:
+    """Returns what was picked, with the plain step where a network cannot be captured."""
+    if picked.step == "captured" and not draws_nothing(config):
+        return picked.model_copy(update={"step": "plain"})
+    return picked
 
 
 def draws_nothing(config: RunConfig) -> bool:

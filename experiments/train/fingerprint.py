@@ -1,17 +1,20 @@
 """Computes the first three losses of a run, which change when the code computes something else."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from experiments.data.datasets import Arrays
 from experiments.data.images import shared
-from experiments.records.config import RunConfig
+from experiments.records.config import Recipe, RunConfig
 from experiments.records.schedules import learning_rate
 from experiments.records.study_file import Arithmetic
 from experiments.train.checkpoint import GENERATORS, seed_all
 from experiments.train.environment import arithmetic_unit, device_name, kernels_of
+from experiments.train.epoch import Captured
 from experiments.train.gpu import flags
 from experiments.train.optimization import (
     arithmetic,
@@ -46,7 +49,7 @@ def step_fingerprint(
 ) -> dict[str, Any]:
     """Computes the losses of `fingerprint` as the training does: device, precision and kernels.
 
-    Of a captured step it runs the operations that are captured, without a graph.
+    Of a captured step it runs what is captured (`Captured.once`), without a graph.
 
     Returns:
         losses: as of `fingerprint`.
@@ -66,21 +69,38 @@ def step_fingerprint(
 def _losses_of(
     config: RunConfig, arrays: Arrays, device: str, how: Arithmetic
 ) -> list[float | None]:
-    random, losses = torch.Generator().manual_seed(0), []
-    recipe, is_captured = config.recipe, how.step == "captured"
-    training, _, _ = shared(arrays, recipe, torch.device("cpu"))
-    steps = total_steps(recipe, len(training))
+    losses = _of_captured if how.step == "captured" else _of_eager
     with GENERATORS:
         seed_all(0)
         model = placed(build_network(config), device)
-        forward = new_forward(model, how.step)
-        optimizer = new_optimizer(model, recipe, **{"fused": True} if is_captured else {})
-        autocast = arithmetic(device, how.precision)
-        batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
-        for step, (x, y) in zip(range(min(BATCHES, steps)), batches, strict=False):
-            x, y = x[:IMAGES].to(device), y[:IMAGES].to(device)
-            lr = learning_rate(step, steps, recipe)
-            lr = torch.tensor(lr, device=device) if is_captured else lr
-            loss, _ = train_step(forward, optimizer, x, y, lr, autocast)
-            losses.append(loss.item() / len(y))
-    return [loss if math.isfinite(loss) else None for loss in losses]
+        found = list(losses(config.recipe, arrays, model, device, how))
+    return [loss if math.isfinite(loss) else None for loss in found]
+
+
+def _of_eager(
+    recipe: Recipe, arrays: Arrays, model: nn.Module, device: str, how: Arithmetic
+) -> Iterator[float]:
+    training, _, _ = shared(arrays, recipe, torch.device("cpu"))
+    steps = total_steps(recipe, len(training))
+    forward, optimizer = new_forward(model, how.step), new_optimizer(model, recipe)
+    autocast = arithmetic(device, how.precision)
+    random = torch.Generator().manual_seed(0)
+    batches = training.shuffled(recipe.batch_size, random, recipe.cutout)
+    for step, (x, y) in zip(range(min(BATCHES, steps)), batches, strict=False):
+        x, y = x[:IMAGES].to(device), y[:IMAGES].to(device)
+        loss, _ = train_step(forward, optimizer, x, y, learning_rate(step, steps, recipe), autocast)
+        yield loss.item() / len(y)
+
+
+def _of_captured(
+    recipe: Recipe, arrays: Arrays, model: nn.Module, device: str, how: Arithmetic
+) -> Iterator[float]:
+    training, _, _ = shared(arrays, recipe, torch.device(device))
+    steps = total_steps(recipe, len(training))
+    loop = Captured(model, training, recipe, steps, arithmetic(device, how.precision))
+    loop.draw(torch.Generator(device).manual_seed(0))
+    batches = -(-len(training) // recipe.batch_size)
+    for number in range(min(BATCHES, steps, batches)):
+        images = min(IMAGES, len(training) - number * recipe.batch_size)
+        loop.once(images)
+        yield loop.sums[0].item() / images

@@ -14,6 +14,7 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
+from experiments.train.epoch import arithmetic_of
 from experiments.train.optimization import build_network, new_optimizer
 from experiments.train.stale import same
 from senet.fast import kernels
@@ -50,8 +51,9 @@ def _is_state(saved: Any) -> bool:
 
 def _is_as_begun(record: Record, saved: dict[str, Any]) -> bool:
     """Tells whether a checkpoint has its study's arithmetic, where the recipe leaves it open."""
-    begun = {key: v for key, v in record.arithmetic if getattr(record.config.recipe, key) == "auto"}
-    return all(value in ("auto", saved[key]) for key, value in begun.items())
+    begun, recipe = arithmetic_of(record.config, record.arithmetic), record.config.recipe
+    is_open = {key: getattr(recipe, key) == "auto" for key in Arithmetic.model_fields}
+    return all(value in ("auto", saved[key]) for key, value in begun if is_open[key])
 
 
 def _is_of_this_code(

@@ -17,7 +17,7 @@ from experiments.records.study_file import Arithmetic
 from experiments.train import checkpoint
 from experiments.train.arithmetic import pick_arithmetic
 from experiments.train.environment import peak_memory, provenance
-from experiments.train.epoch import draws_nothing, new_loop
+from experiments.train.epoch import arithmetic_of, new_loop
 from experiments.train.fingerprint import fingerprint, step_fingerprint
 from experiments.train.optimization import arithmetic, build_network, placed, total_steps
 from experiments.train.resume import Position, find_checkpoint
@@ -62,7 +62,8 @@ def _begin(
     config: RunConfig, record: Record, data_dir: Path, device: str, watch: Watch
 ) -> Training:
     """Brings data, network and optimiser to where the run begins, or goes on."""
-    recipe, own = config.recipe, pick_arithmetic(config.recipe, record.arithmetic, device)
+    recipe = config.recipe
+    own = arithmetic_of(config, pick_arithmetic(recipe, record.arithmetic, device))
     arrays = load(config.dataset, data_dir)
     if config.code:
         load_own(record.code_path)
@@ -76,11 +77,7 @@ def _begin(
         return known[repr(how)]
 
     saved = find_checkpoint(record, device, marks, of_step, watch.note)
-    if saved:
-        how = Arithmetic.model_validate({key: saved[key] for key in Arithmetic.model_fields})
-    else:
-        is_drawn = own.step == "captured" and not draws_nothing(config)
-        how = own.model_copy(update={"step": "plain"}) if is_drawn else own
+    how = Arithmetic(precision=saved["precision"], step=saved["step"]) if saved else own
     marks["step_fingerprint"] = of_step(how)
     environment = provenance(device, how.precision, how.step, recipe.step) | marks
     environment = record.note_start(environment, saved["position"]["step"] if saved else 0)

@@ -29,6 +29,9 @@ SOURCES = (
     "experiments.records.schedules",
     "experiments.data.images",
     "experiments.train.trial",
+    "senet.block",
+    "senet.residual",
+    "senet.networks",
     "experiments.launch.checks",
     "experiments.launch.proof",
 )

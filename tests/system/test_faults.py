@@ -19,7 +19,7 @@ from experiments.records.lock import hold, holder
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record, delete, find_run, load
 from experiments.records.results import read_result
-from experiments.records.states import failure, state
+from experiments.records.states import UNFIT, failure, state
 from experiments.train.train import train
 
 WORDS, LONG = tiny_words(), tiny_words(epochs=400)
@@ -118,6 +118,9 @@ def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_di
     assert "2 of 5 runs are left" in done.stdout
 
 
+KINDS = {"-": "", "U": UNFIT}
+
+
 @pytest.mark.parametrize(
     ("kinds", "keep_going", "heard"),
     [
@@ -126,13 +129,15 @@ def test_three_failures_of_one_kind_at_the_start_stop_the_grid(tmp_path, data_di
         ("AABA", False, 4),
         ("-AAA", False, 4),  # one was done: something works
         ("AA", False, 2),
+        ("UUUA", False, 4),  # machines that cannot: another one can
     ],
 )
 def test_only_failures_alike_and_at_the_start_stop_a_grid(tmp_path, kinds, keep_going, heard):
-    ended = [Ended(Record(tmp_path, tiny()), Outcome("failed", kind.strip("-"))) for kind in kinds]
+    record, ends = Record(tmp_path, tiny()), [KINDS.get(kind, kind) for kind in kinds]
     shown = []
     display = SimpleNamespace(follow=shown.append)
-    reason = follow(iter(ended), [display], keep_going)
+    events = iter([Ended(record, Outcome("failed", kind)) for kind in ends])
+    reason = follow(events, [display], keep_going)
     assert len(shown) == heard
     assert ("in the same way, A" in reason) == (kinds == "AAAA" and not keep_going)
 

@@ -10,10 +10,14 @@ import pytest
 from conftest import RECORDS, call, start, tiny, tiny_study, train_study, write_grid
 
 from analysis.statistics.stats import prediction
+from experiments.commands import repeat as commands
 from experiments.commands.repeat import Repeated, chosen
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.parsing import ConfigError
+from experiments.records.record import Record
 from experiments.records.results import Result
+from experiments.records.study_file import Arithmetic
+from experiments.train.train import train
 
 ENV = {"fingerprint": {"on": "a processor"}, "device": "cpu", "precision": "bf16", "threads": 1,
        "data": "d", "torch": "2", "numpy": "2", "step": "fused", "kernels": "one"}  # fmt: skip
@@ -45,6 +49,25 @@ def test_runs_that_are_trained_again_here_have_the_same_bits(results, data_dir):
     assert all("the same bits; " in line and "n = 3" in line for line in said)
     cells = {line.split("/seed")[0] for line in said}
     assert len(cells) == 2  # of two runs none is of the other's cell
+
+
+def test_a_run_is_trained_again_as_it_was_computed(tmp_path, data_dir):
+    """And not as this machine computes what is left open: its recipe says "auto"."""
+    record = Record(tmp_path, tiny(), Arithmetic(precision="fp32", step="plain"))
+    train(record.config, record, data_dir)
+    done = again(tmp_path, data_dir)
+    assert done.returncode == 0 and "the same bits" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_cannot_be_computed_here_as_it_was_is_so_as_this_machine_does_it(
+    results, data_dir, monkeypatch
+):
+    captured = Arithmetic(precision="fp32", step="captured")
+    monkeypatch.setattr(commands, "computed", lambda result: captured)
+    done = again(results, data_dir, "--pick", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot be computed in fp32 by the captured step here" in done.stdout
+    assert "the same bits" in done.stdout
 
 
 @pytest.mark.slow

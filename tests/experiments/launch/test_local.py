@@ -180,6 +180,28 @@ def test_a_thread_is_given_another_seed_of_what_it_has_trained(tmp_path, script)
     assert started == [first, second, again, third, last]
 
 
+def test_of_runs_in_one_process_one_that_has_no_room_waits_and_the_others_go_on(tmp_path, script):
+    first, second = records = runs(tmp_path, 2)
+    seen, asked = tmp_path / "seen", []
+
+    def has_no_room(record, watch):
+        if not seen.exists():
+            until(lambda: begun(*records))
+            raise MemoryError("no room")
+
+    script |= {0: lambda record, watch: until(seen.exists), 1: has_no_room}
+    with Local("dd", tmp_path, together=records) as local:
+        for event in local.train(records):
+            if isinstance(event, Requeued):
+                [left] = local.active.values()
+                asked.append((event.record, left.record, [*local.free], event.sentence))
+                seen.touch()
+        assert left.worker.process.is_alive()  # of the threads, for what comes next
+    sentence = "out of memory beside 1 more: again, with one less at a time"
+    assert asked == [(second, first, [], sentence)]
+    assert [record.state for record in records] == ["done"] * 2
+
+
 def test_ctrl_c_while_a_run_is_being_started_ends_that_run_too(tmp_path, script, monkeypatch):
     """Else it would go on for a moment, in a folder that `repeat` has just deleted."""
     start, begun = FORK.Process.start, []

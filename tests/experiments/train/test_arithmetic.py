@@ -18,8 +18,9 @@ from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.states import UNFIT
 from experiments.records.studies import read_studies, write_study
-from experiments.records.study_file import UNSETTLED, Arithmetic
+from experiments.records.study_file import Arithmetic
 from experiments.train import arithmetic, checkpoint, devices, environment
+from experiments.train.arithmetic import ASSUMED
 from experiments.train.train import train
 from experiments.train.training import Interrupted, Watch
 from senet.fast import kernels
@@ -161,11 +162,34 @@ def test_of_two_machines_that_begin_at_once_one_is_told(tmp_path, on):
     assert read_studies(tmp_path)[0].arithmetic == settled[0].arithmetic
 
 
-def test_the_device_of_another_machine_is_left_to_that(tmp_path, on, monkeypatch):
+def test_what_other_machines_are_to_train_on_their_gpus_is_settled_by_the_first_that_asks(
+    tmp_path, on, monkeypatch
+):
     on(BF16)
     monkeypatch.setitem(devices.DEVICES, "cuda", lambda: False)
     study = settle(tiny_study("squeeze"), tmp_path, "cuda:0", is_here=False)
-    assert study.arithmetic == UNSETTLED and study.record().arithmetic is None
+    assert study.arithmetic == study.record().arithmetic == Arithmetic(**ASSUMED["cuda"])
+    on(FP32)  # of a node's GPU: one that is older
+    config = study.cells[0].config
+    with pytest.raises(arithmetic.Unfit, match="in bf16, for which"):
+        arithmetic.pick_arithmetic(config.recipe, study.arithmetic, "cpu")
+
+
+@pytest.mark.parametrize("key", ["precision", "step"])
+def test_a_new_study_that_shares_runs_with_two_that_differ_is_refused(tmp_path, on, key):
+    one, other, third = (tiny_study(name) for name in ("squeeze", "gate", "ratio"))
+    cells = [{cell.config.cell for cell in study.cells} for study in (one, other, third)]
+    assert cells[0] & cells[2] and cells[1] & cells[2]
+    for study, values in ((one, {}), (other, {"precision": "bf16", "step": "fused"})):
+        begun = dict(PLAIN) | {key: values.get(key, PLAIN.model_dump()[key])}
+        write_study(tmp_path, begun_with(study, **begun))
+    on(BF16)
+    with pytest.raises(ConfigError, match=rf"differ in their {key}; .*--set recipe.{key}="):
+        settle(third, tmp_path, "cpu")
+    own = tiny_study("ratio", **{key: {"precision": "fp32", "step": "plain"}[key]})
+    assert settle(own, tmp_path, "cpu").arithmetic.model_dump()[key] in ("fp32", "plain")
+    write_study(tmp_path, third.record())  # as an older version has begun it
+    assert settle(third, tmp_path, "cpu").arithmetic.model_dump()[key] == "auto"
 
 
 def test_the_id_of_a_run_does_not_depend_on_it(tmp_path):

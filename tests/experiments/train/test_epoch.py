@@ -16,9 +16,11 @@ from experiments.data.images import Images
 from experiments.launch.events import Ended, Progressed, Requeued, Started
 from experiments.launch.local import Local
 from experiments.plan import rates
+from experiments.plan.estimate import times
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record, keep_code
 from experiments.records.results import read_result
+from experiments.records.study_file import Arithmetic
 from experiments.study.settings import parse_settings
 from experiments.study.study import expand
 from experiments.train import epoch as loop
@@ -152,6 +154,7 @@ def test_the_captured_step_is_for_gpus():
 def captured_here(monkeypatch):
     """Training takes the captured loop on a CPU, too."""
     monkeypatch.setattr("experiments.train.arithmetic.pick_step", lambda name, device: "captured")
+    monkeypatch.setattr("experiments.train.arithmetic.why_not_captured", lambda device: "")
     monkeypatch.setattr(loop, "KEPT", threading.local())
 
 
@@ -192,6 +195,25 @@ def test_a_captured_run_is_the_plain_one_and_goes_on_where_it_was(
     plain = result(tmp_path / "plain", 0, data_dir)
     curves = [[row["train_loss"] for row in run.metrics] for run in (whole, plain)]
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+
+
+def test_a_network_that_cannot_be_captured_goes_on_plainly_in_a_study_that_is_captured(
+    tmp_path, data_dir, captured_here
+):
+    drawn = tiny(network="shake26_2x32d", recipe={"precision": "fp32"})
+    whole, stopped = (
+        Record(tmp_path / name, drawn, Arithmetic(precision="fp32", step="captured"))
+        for name in ("whole", "stopped")
+    )
+    train.train(drawn, whole, data_dir)
+    notes, seen = [], []
+    watch = train.Watch(lambda *_: seen.append(0), notes.append, lambda: len(seen) == 2)
+    with pytest.raises(Interrupted):
+        train.train(drawn, stopped, data_dir, watch=watch)
+    train.train(drawn, stopped, data_dir, watch=train.Watch(note=notes.append))
+    ours, theirs = (read_result(record.path) for record in (stopped, whole))
+    assert ours.summary == theirs.summary and ours.env["step"] == "plain" and notes == []
+    assert next(times(whole, "cpu", is_here=True)) == theirs.env["seconds"]
 
 
 @pytest.fixture

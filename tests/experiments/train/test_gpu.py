@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import threading
 import weakref
 from contextlib import contextmanager
@@ -133,7 +134,9 @@ def test_a_second_data_set_waits_for_its_stream_and_not_for_the_device(monkeypat
 def test_nothing_else_waits_for_the_whole_device():
     paths = [*ROOT.glob("experiments/**/*.py"), *ROOT.glob("senet/**/*.py")]
     assert len(paths) > 70
-    assert [path for path in paths if "cuda.synchronize" in path.read_text()] == []
+    waits = re.compile(r"(cuda|accelerator)\.(synchronize|empty_cache)|from torch\.cuda import")
+    found = {str(path.relative_to(ROOT)) for path in paths if waits.search(path.read_text())}
+    assert found <= {"experiments/train/trial.py"}  # in which nothing is captured meanwhile
 
 
 class Cycle:

@@ -20,6 +20,7 @@ from experiments.records.results import read_result
 from experiments.records.schedules import SCHEDULES
 from experiments.records.study_file import Arithmetic
 from experiments.train import optimization as step
+from experiments.train.epoch import Captured
 from experiments.train.fingerprint import fingerprint, step_fingerprint
 from experiments.train.stale import Fault, is_still, same, seen_in, set_aside, verify
 from experiments.train.train import train
@@ -229,6 +230,22 @@ def test_a_change_of_the_fused_step_alone_is_seen_by_its_fingerprint(arrays, mon
     after = step_fingerprint(CONFIG, arrays, "cpu", FUSED)
     assert fingerprint(CONFIG, arrays) == plain
     assert not same(after, before) and not same(after, before | {"on": "another compiler"})
+
+
+class Stale(Captured):
+    """Takes the first learning rate at every step."""
+
+    def once(self, size: int) -> None:
+        self.step.zero_()
+        super().once(size)
+
+
+def test_a_change_of_the_captured_step_alone_is_seen_by_its_fingerprint(arrays, monkeypatch):
+    config, how = CONFIG, Arithmetic(precision="fp32", step="captured")
+    before = step_fingerprint(config, arrays, "cpu", how)
+    assert step_fingerprint(config, arrays, "cpu", how) == before
+    monkeypatch.setattr("experiments.train.fingerprint.Captured", Stale)
+    assert not same(step_fingerprint(config, arrays, "cpu", how), before)
 
 
 def test_other_kernels_are_other_rounding(arrays, monkeypatch):
