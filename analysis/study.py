@@ -126,7 +126,6 @@ class Study:
         return self.curves.loc[[both not in keys for both in pairs]]
 
     def states(self, row: str) -> list[str]:
-        """Lists the states of a row's runs."""
         return list(self.runs[self.runs.row == row].state)
 
     def lost(self, row: str) -> int:
@@ -134,7 +133,6 @@ class Study:
         return sum(state != State.DONE for state in self.states(row))
 
     def precisions(self, *rows: str) -> set[str]:
-        """Returns the precisions that the runs of some rows were computed in."""
         return {x for row in rows for x in self.column(row, "env.precision") if not pd.isna(x)}
 
     def of(self, row: str) -> pd.DataFrame:

@@ -36,8 +36,7 @@ FURTHER = (
 def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
     """Returns name of a file -> a table of a study.
 
-    Args:
-        known: the tables of studies that are there are not computed again, and new ones are added.
+    The tables of studies in `known` are not computed again, and new ones are added there.
     """
     known = {} if known is None else known
     if study.name not in known:
@@ -103,14 +102,10 @@ def verdicts(studies: Sequence[Study]) -> dict[Group, list[Verdict]]:
 def figures(
     studies: Sequence[Study], results: Path, neighbours: Sequence[Study] = ()
 ) -> list[Path]:
-    """Draws the figures that are not there or whose records have changed.
+    """Draws the figures of `studies` that are missing or whose records changed; returns all files.
 
-    Args:
-        neighbours: other studies, which have a place in the forest plots that `studies` are in, and
-            after which networks that they share may be called.
-
-    Returns:
-        The files of all figures of `studies`.
+    `neighbours` are other studies, which have a place in the forest plots that `studies` are in,
+    and after which networks that they share may be called.
     """
     folder = results / "figures"
     together = [*studies, *neighbours]

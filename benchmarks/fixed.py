@@ -30,15 +30,11 @@ def words(
     shifts: Sequence[float] = (0.0,),
     comparisons: Sequence[Comparison] = CONTROL,
 ) -> dict[tuple[float, str], Counter]:
-    """Counts the words that comparisons get in so many studies.
+    """Counts the words that comparisons get in so many studies, with n seeds of each cell.
 
-    Args:
-        n: seeds of each cell.
-        shifts: how many points the other rows lie below the reference: the same draws for each.
-
-    Returns:
-        (shift, name of a comparison) -> word -> how often.
-    """  # fmt: skip
+    Returns (shift, name of a comparison) -> word -> how often. The other rows lie `shifts` points
+    below the reference: the same draws for each.
+    """
     found = {(shift, one.name): Counter() for shift in shifts for one in comparisons}
     for _ in range(studies):
         drawn = draw(random, n)

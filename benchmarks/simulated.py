@@ -89,9 +89,7 @@ KINDS: dict[str, Draw] = {
 def cells(draws: np.ndarray, counts: Sequence[int], shift: float = 0.0) -> dict[str, np.ndarray]:
     """Returns name of a cell -> its first values; all rows but the reference are `shift` lower.
 
-    Args:
-        draws: (cells, n).
-        counts: (cells,) how many of them.
+    `counts`, (cells,), says how many of the draws, (cells, n), are taken of each cell.
     """
     names = [*ROWS, *map(str, range(len(draws) - len(ROWS)))]
     below = dict.fromkeys(ROWS[1:], shift)

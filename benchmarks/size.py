@@ -92,10 +92,7 @@ def measure_planned(
 ) -> Iterator[tuple[str, list[float | None]]]:
     """Measures runs that do not exist yet: (what, [runs, processor seconds, seconds, MB]).
 
-    Args:
-        runs: how many.
-        environment: of the commands; RESULTS is empty.
-        settings: where those of the jobs are written.
+    RESULTS of `environment` is empty; the jobs' settings are written into the file `settings`.
     """
     took = call(f"experiments plan {GRID} --workers 1000", environment)
     yield "`plan --workers 1000`", [runs, took.cpu, took.wall, took.memory]

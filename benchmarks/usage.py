@@ -41,13 +41,9 @@ class Usage:
 def usage(*command: str, until: str = "", environment: dict[str, str] | None = None) -> Usage:
     """Runs a command to its end, or kills it when it has printed what it is run for.
 
-    Args:
-        command: the program and its words.
-        until: a regular expression for that, "" for the end.
-        environment: of the command, beside ours.
-
-    Raises:
-        SystemExit: the command failed, or ended before it printed that; says what it printed.
+    `until` is a regular expression for that, "" for the end; `environment` comes beside ours.
+    Raises SystemExit, with what it printed, where the command failed or ended before it printed
+    that.
     """
     done = subprocess.run(
         [sys.executable, __file__, until, *command],

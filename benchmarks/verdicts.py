@@ -19,7 +19,6 @@ STUDIES = 1000
 
 
 def page(studies: int) -> str:
-    """Returns the whole page as text."""
     costs = ["points", "found", "not decided", "mean seeds a row", "in nine of ten at most",
              "fixed seeds a row, equal power"]  # fmt: skip
     priors = ["spreads", *(f"d0 = {prior:g}" for prior in fixed.PRIORS)]

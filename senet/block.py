@@ -129,7 +129,7 @@ class SqueezeExcite(nn.Module):
 
     Args:
         channels: C.
-        config: which squeeze, excitation, gate, ratio and bias.
+        config: which squeeze, excitation, gate, ratio and bias; the paper's unless given.
         name: how messages and activation figures call the block, SE_stage_block in the paper.
         settings: of the config that are to be other ones: `SqueezeExcite(64, ratio=8)`.
 

@@ -21,9 +21,8 @@ def graft(model: nn.Module, after: Where, se: SEConfig, example: Tensor) -> nn.M
     and pickles hold it.
 
     Args:
-        model: any network.
         after: a class of modules, or a function of (name, module) that picks them.
-        se: the block; its position and stages are the graft's own business and must be left alone.
+        se: the block; its position and stages must be left alone, as `after` says where blocks go.
         example: an input (B, 3, H, W) on the model's device.
 
     Raises:

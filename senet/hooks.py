@@ -11,11 +11,10 @@ Hook = Callable[[nn.Module, tuple, Any], Any]  # (module, inputs, output) -> a n
 
 
 class Hooks:
-    """Calls a function with what a module returns, from `with` to its end, also after an error.
+    """Calls functions with what modules return, from `with` to its end, also after an error.
 
-    Args:
-        hooks: (module, function) each; what the function returns takes the output's place, unless
-            it is None.
+    Takes (module, function) pairs. What a function returns takes the output's place, unless it is
+    None.
     """
 
     def __init__(self, *hooks: tuple[nn.Module, Hook]) -> None:

@@ -34,10 +34,8 @@ def stages_of(model: nn.Module) -> dict[str, list[str]]:
 def replaced(model: nn.Module, how: str, means: Mapping[str, Tensor]) -> Hooks:
     """Gives a model other gates in some of its blocks, from `with` to its end.
 
-    Args:
-        model: with SqueezeExcite blocks.
-        how: a row of REPLACEMENTS.
-        means: the blocks to change by name, with each channel's mean gate, (C,).
+    `how` is a row of REPLACEMENTS. `means` has the blocks to change, by name, with the mean gate of
+    each channel, (C,).
     """
 
     def hook(mean: Tensor) -> Hook:

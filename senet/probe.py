@@ -82,11 +82,8 @@ class GateProbe(Hooks):
         probe.statistics()["SE_2_1"].mean  # (10, 256)
 
     The model's outputs stay as they are, and its hooks come off at the end, also after an error.
-    A gate for each pixel (squeeze "none") counts with its mean over the image.
-
-    Args:
-        model: with SqueezeExcite blocks; a plain network has no statistics.
-        classes: how many there are.
+    A gate for each pixel (squeeze "none") counts with its mean over the image. A plain network
+    has no statistics.
     """
 
     def __init__(self, model: nn.Module, classes: int) -> None:
@@ -123,13 +120,16 @@ class GateProbe(Hooks):
         return record
 
     def statistics(self) -> dict[str, GateStatistics]:
-        """Gives the gates' by block name, SE_stage_block, in the network's order; on the CPU."""
+        """Returns the statistics of the gates, on the CPU, by block name (SE_stage_block).
+
+        The blocks stand in the network's order.
+        """
         return {name: sums.statistics(self.images) for name, sums in self.gates.items()}
 
     def squeezed(self) -> dict[str, GateStatistics]:
-        """Gives the same of what was squeezed, z, of the blocks that look at their input.
+        """Returns the statistics of what was squeezed, z, for the blocks that look at their input.
 
-        Of a squeeze of two rows (avgmax) it is the first's.
+        They are as those of `statistics`; of a squeeze of two rows (avgmax) they are the first's.
         """
         return {name: sums.statistics(self.images) for name, sums in self.descriptors.items()}
 
@@ -142,10 +142,8 @@ class GateHistograms(Hooks):
         histograms.by_stage()["2"]["counts"]  # BINS numbers
 
     Only the first images are looked at, IMAGES of the first batch: this is to watch a training,
-    and has to cost nothing. Gates that are fixed (excitation "constant") are left out.
-
-    Args:
-        model: with SqueezeExcite blocks; a plain network has no histograms.
+    and has to cost nothing. Gates that are fixed (excitation "constant") are left out. A plain
+    network has no histograms.
     """
 
     IMAGES, BINS = 50, 20
@@ -169,7 +167,7 @@ class GateHistograms(Hooks):
         return record
 
     def by_stage(self) -> dict[str, dict[str, float | list[int]]]:
-        """Gives by stage mean, std, low, high, counts: of BINS bins of one width, low to high.
+        """Returns stage -> mean, std, low, high, counts: of BINS bins of one width, low to high.
 
         A stage with a gate that is not finite is left out. Ready for JSON: six digits are kept.
         """

@@ -204,10 +204,8 @@ class ResidualUnit(nn.Module):
     with and without SE, at every position.
 
     Args:
-        unit: what all units of the family have in common.
         channels_in: C of the input (B, C, H, W).
         width: of the stage; unit.expansion x width channels come out.
-        stride: of the unit.
         se: the block and its place, or None.
         name: of the block, SE_stage_block in the paper.
     """

@@ -16,7 +16,6 @@ CONNECT = 15  # seconds for the service to answer in, and to take the rest of a 
 
 
 def is_installed() -> bool:
-    """Tells whether W&B's library is here."""
     return importlib.util.find_spec("wandb") is not None
 
 

@@ -133,15 +133,9 @@ def _in_the_place_of(view: View, url: str | None) -> View:
 def publish(results: Path, entity: str, project: str) -> list[str]:
     """Saves the report and every study's view, anew or over those that an earlier call saved.
 
-    Args:
-        results: the folder of the studies; what was saved is noted in its wandb/dashboard.json.
-        entity, project: where the runs are.
-
-    Returns:
-        The links, first the report's.
-
-    Raises:
-        ConfigError: there is no study, the note is damaged, or the service refused something.
+    What was saved is noted in RESULTS/wandb/dashboard.json. The runs are at `entity` in `project`.
+    Returns the links, first the report's. Raises ConfigError where there is no study, the note is
+    damaged, or the service refused something.
     """
     studies = read_studies(results)
     if not studies:

@@ -64,11 +64,8 @@ def follow(
 class Follower:
     """Keeps runs on W&B in step with their records.
 
-    Args:
-        results: where the records lie.
-        studies: the names of those that are drawn at the end.
-        mode: auto, online or offline. Without a key it is offline in any case.
-        tell_user: takes sentences for the user.
+    `studies` are the names of those that are drawn at the end. `mode` is auto, online or offline;
+    without a key it is offline in any case.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Mirrors a record as a run of W&B: what knows W&B beside it are `account` and `artifacts`.
 
-Our records stay the truth, and W&B mirrors them. What is told is read from a run's files, never
+Our records are the source, and W&B mirrors them. What is told is read from a run's files, never
 from the run itself, so that a run which is under way, one that was interrupted and resumed, and one
 that ended a year ago are told in the same way: all of its epochs from the first one on, under the
 id that its config gives it. Telling it again replaces what W&B had.
@@ -41,7 +41,6 @@ def begin(
     """Begins a run of W&B, in the place of the one with the same id, if there is one.
 
     Args:
-        results: RESULTS.
         mode: online or offline.
         is_live: whether this machine trains it now: then W&B measures this machine, too.
         commit: of the code that trains it; that of the checkout unless it is given.
@@ -111,10 +110,8 @@ def _was_refused(folder: Path) -> bool:
 class Mirror:
     """Tells W&B of a training run, epoch by epoch.
 
-    Args:
-        path: the folder of its record, which has its config.json and env.json already.
-        mode: online or offline.
-        is_live: whether it is told while it trains.
+    Its record, in the folder `path`, has its config.json and env.json already. `mode` is online or
+    offline; `is_live` says whether it is told while it trains.
     """
 
     def __init__(self, path: Path, mode: str, is_live: bool = False) -> None:

@@ -82,7 +82,7 @@ class Told:
 
 
 def note(folder: Path, name: str, told: Told) -> None:
-    """Notes it in RESULTS/wandb, and deletes the older versions of this run there.
+    """Notes what W&B's library was told of a run, and deletes the run's older versions here.
 
     Those were cut short, or are of a training that was replaced; its record has all of it.
     """

@@ -134,8 +134,7 @@ def _name_of(what: Path | str) -> str:
 def replay(results: Path, what: Sequence[Path | str], console: Console) -> dict[Path | str, str]:
     """Tells W&B's library of runs and studies without a network; on all cores.
 
-    Returns:
-        The reasons of those that cannot be told.
+    Returns the reasons of those that cannot be told.
     """
     if not what:
         return {}

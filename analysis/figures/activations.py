@@ -31,7 +31,6 @@ def figure6(
     """Draws the mean gate of each channel for some classes and for all: the paper's Figure 6.
 
     Args:
-        gates: of one run.
         classes: names; four of them where there are none.
         channels: curves go through so many, evenly spaced; None: through all that are kept.
         gate: its function, and then deviations from its value at logit 0 are drawn.
@@ -173,8 +172,7 @@ def quartiles(values: np.ndarray) -> np.ndarray:
 def specificity(runs: Sequence[Gates]) -> Figure:
     """Draws by depth how well gates tell classes apart (claim 8), and which are saturated, if any.
 
-    Args:
-        runs: seeds of one network, one or more; the first is drawn in full.
+    `runs` are one or more seeds of one network; the first is drawn in full.
     """
     has_saturated = any(sum(saturation(block)) for block in runs[0].blocks.values())
     figure = Figure(figsize=(7.2, 3.4))

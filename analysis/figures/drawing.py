@@ -61,8 +61,7 @@ def code() -> str:
 def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
     """Draws what is missing or has changed; uses all cores where there are many drawings.
 
-    Returns:
-        The files of all drawings, also of those that were there.
+    Returns the files of all drawings, also of those that were there.
     """
     drawings = list(drawings)
     notes = read_notes(folder)

@@ -17,10 +17,9 @@ from analysis.study import Study
 
 
 def forest(studies: Sequence[Study]) -> Figure:
-    """Draws our differences with intervals (filled), the paper's (hollow), margin (band), verdicts.
+    """Draws our differences with intervals (filled), the paper's (hollow), verdicts and the margin.
 
-    Args:
-        studies: of one data set, network and recipe.
+    The margin is a band. The studies are of one data set, network and recipe.
     """
     blocks = lines(studies)
     every = [line for block in blocks.values() for line in block]

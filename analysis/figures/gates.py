@@ -33,10 +33,8 @@ def draw(
 ) -> Iterator[tuple[str, str, Figure]]:
     """Yields (kind, of which runs, figure); figures by class are of the first seed with such gates.
 
-    Args:
-        runs: seed -> what its gates did.
-        frame: as from `intervention_frame`; where it is empty, no gate was replaced.
-        gate: its function.
+    `runs` maps a seed to what its gates did. `frame` is that of `intervention_frame`; where it is
+    empty, no gate was replaced.
     """
     by_class = {seed: gates for seed, gates in runs.items() if has_classes(gates)}
     for seed, gates in list(by_class.items())[:1]:

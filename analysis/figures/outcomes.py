@@ -18,8 +18,7 @@ from analysis.study import Study
 def outcomes(studies: Sequence[Study]) -> Figure:
     """Draws one panel per outcome: the differences from the reference, with 95 % intervals.
 
-    Args:
-        studies: of one data set, network and recipe, with an outcome in which rows are compared.
+    There has to be an outcome in which rows are compared.
     """
     blocks, names = lines(studies), compared_in(studies)
     every = [line for block in blocks.values() for line in block]

@@ -14,10 +14,9 @@ TICKS = [-50, -10, -2, -1, 0, 1, 2, 10, 50]  # of a rise in points
 
 
 def interventions(errors: pd.DataFrame) -> Figure:
-    """Draws the rise of the error with other gates in all blocks, and in those of one stage alone.
+    """Draws the rise of the error with other gates in all blocks, and in those of each stage.
 
-    Args:
-        errors: as from `intervention_frame`.
+    The `errors` are those of `intervention_frame`.
     """
     if errors.empty:
         raise ConfigError("no gates were replaced in these runs")

@@ -53,10 +53,7 @@ def runs(studies: Sequence[Study], *states: str) -> set:
 def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> list[str]:
     """Says what was found, what became of the claims and, where it is so, that runs are missing.
 
-    Args:
-        group: what they are of.
-        studies: its studies, in the paper's order.
-        verdicts: on the claims that these studies bear on.
+    The studies are those of the group, in the paper's order.
     """
     dataset, network, recipe = group
     ours = "several networks" if network == "all" else f"`{network}`"

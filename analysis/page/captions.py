@@ -25,7 +25,6 @@ class Caption:
 
 
 def of_study(kind: str, study: Study) -> Caption:
-    """Writes the caption of a figure of a study."""
     found = STUDIES.get(kind)
     return found(study) if found else Caption(f"{kind} of {study.asked.title}", "")
 
@@ -130,7 +129,6 @@ def forest(studies: Sequence[Study]) -> Caption:
 
 
 def of_gates(kind: str, study: Study, row: str, gate: str | None) -> Caption:
-    """Writes the caption of a figure of the gates of one network."""
     runs = list(study.gates(row).values())
     if kind == "interventions":
         return interventions(study, row)

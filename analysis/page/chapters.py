@@ -88,7 +88,6 @@ def chapter(
     """Gathers what the page shows of a group.
 
     Args:
-        figures: name -> path of those that are drawn.
         known: tables that were computed before, as for `tables_of`.
         gates: of networks of any group, for the explorer.
         pictured: the figures of gates that are pictures; of the others there are links.

@@ -25,8 +25,7 @@ MILLION = 1e6
 def chart(study: Study, table: pd.DataFrame | None = None) -> Json:
     """Returns all that the charts of a study show: one entry per row of its table, and its curves.
 
-    Args:
-        table: its numbers, where they were computed before.
+    The numbers are those of `table` where they were computed before.
     """
     seen, table = looks(study), numbers(study) if table is None else table
     return {

@@ -24,13 +24,7 @@ Limit = tuple[str, str]  # what it is about, and a sentence or two
 
 
 def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) -> list[Limit]:
-    """Says what the runs of one data set, network and recipe cannot show; [] where none is done.
-
-    Args:
-        group: what they are of.
-        studies: its studies.
-        verdicts: on the claims that these studies bear on.
-    """
+    """Says what the runs of one data set, network and recipe cannot show; [] where none is done."""
     done = pd.concat([study.done for study in studies])
     done = done[~done.path.duplicated()]
     if done.empty:
@@ -76,7 +70,6 @@ def seeds_in_words(studies: Sequence[Study]) -> str:
 
 
 def training(study: Study, done: pd.DataFrame) -> Limit:
-    """Says how long a training is."""
     text = (
         f"{study.asked.training.removeprefix('recipe ')}. In the records: {trainings(done)}. "
         "What a longer training would show, these runs do not."

@@ -21,14 +21,9 @@ OLD = 900.0  # seconds after which nobody writes a page any more
 def follow(results: Path, names: list[str], inbox: Any, tell: Callable[[str], None]) -> None:
     """Writes the page at the first message, then as more come, until the last one.
 
-    What comes during a write and the rest after it is one more write. When there are new figures
-    somebody, `analysis show`, has written the whole report: it is left alone.
-
-    Args:
-        results: RESULTS.
-        names: the studies of the command.
-        inbox: `get` gives messages, and None at the end.
-        tell: tells the user.
+    What comes during a write and the rest after it is one more write. When there are new figures,
+    `analysis show` has written the whole report, which is left alone. `inbox.get` gives messages,
+    and None at the end; `tell` tells the user.
     """
     from analysis.page.progress import Page
 
@@ -51,9 +46,7 @@ def follow(results: Path, names: list[str], inbox: Any, tell: Callable[[str], No
 def _read(inbox: Any, rest: float, quiet: float | None) -> list:
     """Reads messages until it is time for the next write; None, the end, does not have to wait.
 
-    Args:
-        rest: seconds that messages wait for.
-        quiet: seconds after which it is time without any message; None for never.
+    Messages wait for `rest` seconds. Without one it is time after `quiet` seconds; None is never.
     """
     began, read = time.monotonic(), []
     while True:

@@ -43,7 +43,7 @@ def rows_of(study: Study) -> dict[str, str]:
 
 
 def in_markdown(studies: Sequence[Study]) -> str:
-    """Writes `opening` in Markdown; "" where no such study is begun."""
+    """Writes the opening's rows as a table in Markdown; "" where no such study is begun."""
     table = opening(studies)
     if table.empty:
         return ""

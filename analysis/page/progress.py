@@ -91,10 +91,7 @@ class UnderWay:
 class Page:
     """Writes the page, and keeps what it has read of finished runs, which do not change.
 
-    Args:
-        results: RESULTS.
-        names: the studies of the command.
-        say: tells the user.
+    `names` are the studies of the command.
     """
 
     def __init__(self, results: Path, names: Sequence[str], say: Callable[[str], Any]) -> None:
@@ -145,7 +142,7 @@ class Page:
             self.troubles.append(sentence)
         if sentence not in self.said:
             self.said.add(sentence)
-            with suppress(OSError):  # whoever listened is gone
+            with suppress(OSError):  # the process that reads this has ended
                 self.say(f"report.html, while the grid runs: {sentence}")
         return None
 

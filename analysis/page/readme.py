@@ -97,8 +97,7 @@ def finding(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict])
 def picture(group: Group, studies: Sequence[Study], up: str) -> list[str]:
     """Links the figures of the answer, each with a text that describes it.
 
-    Args:
-        up: leads from the page to this checkout.
+    `up` leads from the page to this checkout.
     """
     across = [
         "![Error against the length of the training, and what differs at each length]"

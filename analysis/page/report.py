@@ -46,10 +46,8 @@ def write(
 ) -> Path:
     """Writes the page of all studies, and returns its path.
 
-    Args:
-        figures: those that belong in it, as `analysis.write.figures` returns them.
-        known: tables that were computed before, as for `tables_of`.
-        under_way: what stands above all else while a grid runs.
+    The figures are those that `analysis.write.figures` returns; `known` are tables that `tables_of`
+    computed before; `under_way` stands above all else while a grid runs.
     """
     path = results / NAME
     page = render(studies, figures, known, under_way)

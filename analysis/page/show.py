@@ -13,12 +13,8 @@ from analysis.study import Study
 def show(results: Path, names: Sequence[str] = ()) -> bool:
     """Writes tables and figures, prints the tables, and writes the report of all studies.
 
-    Args:
-        results: where the records lie.
-        names: of studies or of grids; all of them where there is no name.
-
-    Returns:
-        Whether every record could be trusted; those that could not were left out, and are named.
+    The names are of studies or of grids; no name means all. Returns whether every record could be
+    trusted; those that could not were left out, and are named.
     """
     found = find_studies(results, list(names), lost := [])
     others, known = other_studies(results, found), {}
@@ -40,9 +36,7 @@ def other_studies(results: Path, found: Sequence[Study]) -> list[Study]:
 def name_damaged(studies: Sequence[Study], lost: Sequence[str]) -> list[str]:
     """Prints which records cannot be trusted and were left out, and returns why.
 
-    Args:
-        studies: what was found.
-        lost: on each study whose file cannot be read.
+    `lost` has a sentence on each study whose file cannot be read.
     """
     reasons = dict.fromkeys([*lost, *(reason for study in studies for reason in study.damaged)])
     for reason in reasons:

@@ -11,10 +11,8 @@ def calibration_error(probability: np.ndarray, is_right: np.ndarray, bins: int =
     """Computes the expected calibration error in points (Naeini et al. 2015; Guo et al. 2017).
 
     The mean over images of how far the accuracy of their bin is from its mean probability.
-
-    Args:
-        probability: (n,) of the predicted class, 0 to 1; bins are equally wide, closed above.
-        is_right: (n,) whether it is the true one.
+    `probability`, (n,), is that of the predicted class, 0 to 1; `is_right`, (n,), says whether that
+    is the true one. Bins are equally wide, closed above.
     """
     places = np.clip(np.ceil(np.asarray(probability, dtype=float) * bins).astype(int) - 1, 0, None)
     gaps = np.bincount(places, np.asarray(is_right, dtype=float) - probability, bins)

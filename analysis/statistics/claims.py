@@ -65,8 +65,6 @@ class Claim(Strict):
 
 
 class Claims(Strict):
-    """Holds what claims.yaml says."""
-
     claims: tuple[Claim, ...]
 
 

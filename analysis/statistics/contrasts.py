@@ -138,8 +138,6 @@ class Groups(Strict):
 
 
 class Contrasts(Strict):
-    """Holds what contrasts.yaml says."""
-
     groups: Groups
     comparisons: tuple[Declared, ...] = Field(min_length=1)
 
@@ -207,7 +205,7 @@ def declared(
 def declared_of(
     dataset: str, network: str, recipe: str, settings: str
 ) -> tuple[tuple[Declared, Weights], ...]:
-    """Lists what `declared` lists, with the settings as JSON."""
+    """Lists the comparisons that are declared for a group; `settings` are --set's, as JSON."""
     found = []
     for one in read_contrasts().comparisons:
         try:
@@ -228,13 +226,9 @@ def grid_of(name: str) -> tuple[Path, Grid]:
 def cells_of(
     grid: str, dataset: str, network: str, recipe: str, settings: str = "{}"
 ) -> Mapping[str, str]:
-    """Returns row -> cell of a grid in a group.
+    """Returns row -> cell of a grid in a group; `settings` are --set's, as JSON.
 
-    Args:
-        settings: those that --set changed, as JSON.
-
-    Raises:
-        ConfigError: the group does not fit the grid.
+    Raises ConfigError where the group does not fit the grid.
     """
     study = make_study(
         grid,

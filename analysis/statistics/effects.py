@@ -28,11 +28,10 @@ def effects(study: Study) -> pd.DataFrame:
     A main effect is the mean over the rows with a level minus that over all rows. An interaction is
     what two levels do together beyond the sum of their main effects. Every row counts the same,
     whatever its seeds. Each has its own 95 % interval. With one seed a row the spread is that of
-    the pool's other cells or, where no cell has two, of the interactions of three and more. Empty
-    where nothing is crossed, or a row has no result.
+    the pool's other cells or, where no cell has two, of the interactions of three and more.
 
-    Returns:
-        term, level, effect, low, high: a row an effect.
+    Returns term, level, effect, low and high, a row an effect: none where nothing is crossed, or a
+    row has no result.
     """
     crossed, columns = factors(study), ["term", "level", "effect", "low", "high"]
     groups = [np.asarray(study.errors(row)) for row in study.varied]

@@ -13,8 +13,7 @@ WORDS = {"mean": "mean over images", "another": "another image's", "half": "1/2"
 def intervention_frame(runs: pd.DataFrame) -> pd.DataFrame:
     """Lists the rises of the error with replaced gates: a row a seed, place and replacement.
 
-    Args:
-        runs: of one table row, as in `Study.runs`; runs that replaced no gate add nothing.
+    The runs are those of one table row; those that replaced no gate add nothing.
     """
     rows = []
     for _, run in runs.iterrows():

@@ -18,16 +18,11 @@ OPEN = (UNDECIDED, NO_INTERVAL)
 
 
 def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
-    """Judges the comparisons that are declared for a study's grid.
+    """Judges the comparisons that are declared for a study's grid; a row gets at most `most` seeds.
 
-    Args:
-        study: with the results so far.
-        most: seeds that a row gets.
-
-    Returns:
-        (what was seen, row -> how many seeds it needs now, for the rows that need more). A
-        comparison that lost a run, or whose runs differ in precision, waits for no more: seeds do
-        not mend that.
+    Returns (what was seen, row -> how many seeds it needs now, for the rows that need more). A
+    comparison that lost a run, or whose runs differ in precision, waits for no more: seeds do
+    not mend that.
     """
     pool = replace(study.pool, watched=frozenset(study.pool.values))
     watched = replace(study, shared={"test_error": pool})

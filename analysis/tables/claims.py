@@ -105,5 +105,4 @@ def printed_part(finding: Finding) -> schema.JudgedPart:
 
 
 def known(number: float) -> float | None:
-    """Returns a number; None where it is not known."""
     return None if math.isnan(number) else number

@@ -43,11 +43,9 @@ The header of `model.safetensors` says all of this for programs: `senet.weights.
 
 
 def card(cell: str, about: dict[str, Any]) -> str:
-    """Writes the model card: what the network is, for a person who has only its folder.
+    """Writes the model card for a person who has only the network's folder, which `cell` names.
 
-    Args:
-        cell: `<label>-<id>`, which names the folder.
-        about: what the header of the weights says (senet/weights.py).
+    `about` is what the header of the weights says (senet/weights.py).
     """
     config, names, wrong = about["config"], about["class_names"], about["test_error"] / 100
     build = {key: value for key, value in about["build"].items() if key != "se"}

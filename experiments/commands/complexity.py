@@ -10,7 +10,7 @@ from experiments.records.room import check_writable
 
 
 def complexity(results: Results = Path("results/local")) -> int:
-    """Counts parameters and multiply-adds; returns the exit status of what draws the table."""
+    """Returns the exit status of `analysis complexity`, which draws the table."""
     from experiments.plan.complexity import count_all  # torch: not for --help
 
     check_writable(results)

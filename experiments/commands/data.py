@@ -15,7 +15,6 @@ from senet.config import choose
 def data(
     dataset: Dataset = "auto", data_dir: DataDir = Path("data"), as_json: Json = False
 ) -> None:
-    """Fetches and prepares a data set, checks it, and says what it holds."""
     checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
     arrays = load(prepare_any(dataset, data_dir, remark if as_json else say), data_dir)
     found = Data(

@@ -21,8 +21,6 @@ class Display:
     """Follows the events of a launcher.
 
     Args:
-        console: where to.
-        names: what each run is called.
         expected: seconds that each run should take on one worker; corrected as runs go on.
         training: the share of them that each run trains for, before it reads the test set.
         workers: how many go at once; 0 for as many as are under way.
@@ -44,8 +42,8 @@ class Display:
         self.started: dict[Record, float] = {}
         self.spent = 0.0  # worker seconds of the runs that have ended
         self.ended = 0
-        self.fresh: set[Record] = set()  # started, and not heard of yet
-        self.begun: set[Record] = set()  # heard of: what a checkpoint held is counted once
+        self.fresh: set[Record] = set()  # started, without a report yet
+        self.begun: set[Record] = set()  # with a report: what a checkpoint held is counted once
         self.given = 0.0  # expected seconds of what checkpoints held already
         self.last_line = time.monotonic()
         self.bars = Progress(
@@ -66,7 +64,6 @@ class Display:
         self.bars.stop()
 
     def follow(self, event: Event) -> None:
-        """Shows one event."""
         {
             Started: self.start,
             Progressed: self.progress,
@@ -95,7 +92,6 @@ class Display:
         return f"about {duration(pace * left / workers)} left"
 
     def reach(self, record: Record, share: float) -> None:
-        """Notes how much of a run is done."""
         self.done += (share - self.share[record]) * self.expected[record]
         self.share[record] = share
 

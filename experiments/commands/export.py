@@ -26,7 +26,7 @@ def export(
     results: Results = Path("results/local"),
     into: Annotated[Path | None, typer.Option(help="RESULTS/weights unless given")] = None,
 ) -> int:
-    """Writes the weights of the first finished seed of every row of some studies.
+    """Exports the weights of the first finished seed of each row, and returns the exit status.
 
     A network whose file is larger than LARGEST, or that has code of its own, is left out and named.
     Returns 1 where a row has no finished run with a checkpoint, or a study's file is damaged.

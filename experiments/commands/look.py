@@ -32,13 +32,9 @@ def look(
     faults: Mapping[Path, Fault] = NONE,
     jobs: Mapping[Path, Job] = NO_JOBS,
 ) -> SeenStudy:
-    """Looks at every run of a study.
+    """Says of every run and pilot of a study how far it is, and what was found of it.
 
-    Args:
-        study: what was asked for.
-        results: RESULTS.
-        faults: of `status --verify`.
-        jobs: of runs that Slurm has.
+    `faults` are those that `status --verify` finds, `jobs` those that Slurm has.
     """
     asked, rows = seeds_of_cells([study]), []
     for row in study.rows:
@@ -52,7 +48,6 @@ def look(
 
 
 def _look_at(path: Path, faults: Mapping[Path, Fault], jobs: Mapping[Path, Job]) -> SeenRun:
-    """Looks at a run."""
     now, fault = _state_in(path, jobs), faults.get(path)
     error = read_summary(path).get("test_error") if now == State.DONE else None
     signs = (holder(path) if now == State.RUNNING else None) or Signs()
@@ -99,7 +94,6 @@ def _describe(path: Path, now: str, signs: Signs) -> str:
 
 
 def _progress(signs: Signs) -> str:
-    """Says what the process that trains a run tells of itself."""
     is_training = signs.share is not None and signs.share < 1
     step = [f"step {signs.step:,} of {signs.steps:,}"] if is_training else []
     return ", ".join([*step, *signs.words, signs.who])

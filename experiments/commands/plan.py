@@ -42,7 +42,6 @@ FIGURES = {
 
 @takes(ForecastOptions)
 def plan(options: ForecastOptions) -> None:
-    """Shows how many runs are missing and what they take; then each study, row by row."""
     slots, recipe = settle(replace(options, workers=None))
     dataset = options.dataset
     if dataset == "auto":
@@ -119,7 +118,6 @@ def _planned(study: Study, price: "Mapping[str, Cost]", results: Path) -> Planne
 
 
 def _show(found: PlannedRuns) -> None:
-    """Prints a plan for people: the answer, then the studies."""
     words = ", ".join(f"{number} {state}" for state, number in found.states.items())
     say(f"{sum(found.states.values())} runs ({words}), {found.missing} to train")
     if (forecast := found.forecast) is not None:
@@ -168,11 +166,7 @@ def _schedule_lines(
 ) -> list[str]:
     """Says how run times were drawn, which rows end last, and what no number of workers can do.
 
-    Args:
-        schedules: as from `forecast`.
-        expected: seconds of each run, as they were given to it.
-        spread: as from `forecast`.
-        labels: cell -> that of its row.
+    `schedules`, `expected` and `spread` are those of `forecast`; `labels` maps a cell to its row's.
     """
     runs, longest = list(expected), max(expected.values())
     last = Counter(labels[runs[schedule.last].config.cell] for schedule in schedules)

@@ -101,11 +101,11 @@ def repeat(
     data_dir: DataDir = Path("data"),
     results: Results = Path("results/published"),
 ) -> int:
-    """Trains some runs again, in a folder of its own, and compares; nothing is written in RESULTS.
+    """Returns the exit status: 0 where each run and its repetition, in another folder, agree.
 
-    Returns 0 where each of them has the same bits or, on another kind of machine, falls within the
-    prediction interval of its cell; else 1. Raises ConfigError where there are not so many finished
-    runs.
+    They agree where they have the same bits or, on another kind of machine, where the repetition
+    falls within the prediction interval of its cell. Raises ConfigError where there are not so many
+    finished runs.
     """
     device = pick_devices(device)[0]
     use()

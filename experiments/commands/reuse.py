@@ -32,11 +32,8 @@ def reuse(studies: list[Study], source: Path | None, results: Path, data_dir: Pa
     """Copies the runs of some studies that are finished in `source`, and not in `results`.
 
     A run is taken where its seals hold, and where the code and the data of today have its
-    fingerprints (experiments/train/stale.py). Of the others it says why they are not.
-
-    Returns:
-        The studies with what the copied pilots have shown: the runs that follow from them are
-        copied, too.
+    fingerprints (experiments/train/stale.py). Of the others it says why they are not. Returns the
+    studies with what the copied pilots have shown: the runs that follow from them are copied, too.
     """
     if source is None:
         return studies

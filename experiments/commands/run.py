@@ -30,7 +30,6 @@ RESERVE = 30.0  # seconds of a budget for the last checkpoints, tables and figur
 
 @waiting_for_nobody()
 def _train_and_show(options: RunOptions) -> int:
-    """Trains what is missing, draws tables and figures, and returns the exit status."""
     from tracking.live import pick_mode
 
     use()

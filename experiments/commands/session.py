@@ -46,8 +46,7 @@ class Session:
     def train(self, studies: list[Study]) -> tuple[dict[Record, str], str]:
         """Trains what is missing, and what is added, until nothing is.
 
-        Returns:
-            Every run with its name, and why it stopped before the end, or "".
+        Returns every run with its name, and why it stopped before the end, or "".
         """
         names = name_runs(studies, self.options.results, self.options.only)
         while not (stopped := self._train_round(studies, names)):
@@ -106,7 +105,7 @@ class Session:
 def follow(
     events: Iterable[Event], watchers: Sequence[Display | BackgroundProcess], keep_going: bool
 ) -> str:
-    """Passes on what happens; says why it is hopeless to go on, or ""."""
+    """Passes each event on to the watchers; says which failures end the grid here, or ""."""
     kinds: list[str] = []  # of the failures of the runs that have ended; "" for one that did not
     for event in events:
         for watcher in watchers:

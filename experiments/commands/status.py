@@ -51,7 +51,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Shows the state of the runs; returns 1 where one is not as it was, or a study is damaged."""
+    """Returns the exit status: 1 where a run is not as it was, or a study is damaged."""
     wanted = {"dataset": dataset, "network": network, "recipe": recipe}
     wanted = {key: value for key, value in wanted.items() if value not in (None, "auto")}
     _refuse_unknown(grids, wanted, results)
@@ -97,7 +97,6 @@ def select(results: Path, grids: Sequence[str], wanted: Wanted) -> Studies:
 
 
 def _find_stale(studies: list[StudyFile], results: Path, data_dir: Path) -> dict[Path, Fault]:
-    """Returns what `--verify` finds of the runs: path -> fault."""
     cells = stale.by_cell(path for study in studies for path in all_runs_of(study, results))
     return {
         fault.path: fault
@@ -107,7 +106,6 @@ def _find_stale(studies: list[StudyFile], results: Path, data_dir: Path) -> dict
 
 
 def _show(found: Status) -> None:
-    """Prints a status for people."""
     if not found.studies:
         say(f"nothing of this was asked for yet in {found.results}: begin with `run`")
     for study in found.studies:
@@ -160,7 +158,6 @@ def _status_table(study: SeenStudy) -> Group:
 
 
 def _cell_text(run: SeenRun) -> str:
-    """Returns what stands in a run's place in the table."""
     now = run.state
     if run.test_error is not None:
         now = f"{run.test_error:.2f} %"
@@ -175,7 +172,7 @@ def status_lines(
     faults: Mapping[Path, Fault] = NONE,
     jobs: Mapping[Path, Job] = NO_JOBS,
 ) -> list[str]:
-    """Says how many runs are in which state, and a line on each that needs somebody's eyes."""
+    """Says how many runs are in which state, and a line on each that needs the user's attention."""
     runs = {run.name: run for study in studies for run in runs_in(study)}
     states = {results / "runs" / name: run.state for name, run in runs.items()}
     lines = [f"{len(runs)} runs: {counted(states.values())}"] if runs else []

@@ -39,10 +39,8 @@ def read_grids(options: PlanOptions) -> Grids:
 def make_studies(grids: Grids, options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
     """Makes the studies of all grids, with what their pilots have shown.
 
-    Args:
-        grids: as from `read_grids`.
-        dataset: what `auto` stands for, where a grid does not name the only one that it is of.
-        recipe: what `auto` stands for.
+    `dataset` and `recipe` are what `auto` stands for; a grid may name the only data set that it is
+    of, which then counts instead.
     """
     given = {"network": options.network, "recipe": recipe, "seeds": options.seeds}
     given["settings"] = parse_settings(options.settings)
@@ -83,14 +81,10 @@ def label_runs(
 
 
 def name_runs(studies: list[Study], results: Path, only: str | None = None) -> dict[Record, str]:
-    """Lists the same runs, with what each is called.
+    """Lists the runs of the studies, each once, with what it is called; with `only` that one.
 
-    Args:
-        only: the full name of the single one that is wanted, `<label>-<id>/seed<k>`; it may also
-            be a pilot of a row that is tuned by now.
-
-    Raises:
-        ConfigError: no run of the studies has this name.
+    `only` is a full name, `<label>-<id>/seed<k>`; it may also be a pilot of a row that is tuned by
+    now. Raises ConfigError where no run of the studies has this name.
     """
     labels = label_runs(studies, results)
     if only is not None:

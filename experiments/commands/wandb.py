@@ -13,14 +13,12 @@ def wandb_sync(
     results: Results = Path("results/local"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="lists, and sends nothing")] = False,
 ) -> int:
-    """Sends W&B what it lacks; returns the exit status."""
     from tracking.sync import sync  # numpy: not for --help
 
     return sync(results, dry_run, say, console)
 
 
 def dashboard(results: Results = Path("results/local")) -> None:
-    """Creates or updates the dashboard on W&B, and says where it is."""
     from tracking.account import account
 
     where = account()  # refuses, before what follows is imported

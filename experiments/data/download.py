@@ -51,12 +51,8 @@ def is_whole(file: Remote, path: Path) -> bool:
 def download(file: Remote, path: Path, say: Say, patience: float | None = None) -> None:
     """Saves a file from the first address that answers, is fast enough and has the checksum.
 
-    Args:
-        say: takes lines for the user.
-        patience: seconds that all addresses together may take; None for no limit.
-
-    Raises:
-        Unreachable: there is no such address.
+    All addresses together may take `patience` seconds; None is no limit. Raises Unreachable where
+    there is no such address.
     """
     deadline = None if patience is None else time.monotonic() + patience
     for address in file.addresses:

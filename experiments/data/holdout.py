@@ -11,10 +11,8 @@ def held_out(arrays: Arrays, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Returns the numbers of the images to train on, and of those that the curves are drawn on.
 
     Which are held out is drawn once for all seeds: it depends on how many images there are. Of a
-    data set that has held-out images of its own (`Source.holdout`) it is its last ones.
-
-    Raises:
-        ConfigError: the data set has too few.
+    data set that has held-out images of its own (`Source.holdout`) it is its last ones. Raises
+    ConfigError where the data set has too few.
     """
     source, n = DATASETS[arrays.name], len(arrays.train_labels)
     own = min(source.holdout or 0, n)

@@ -25,7 +25,6 @@ class Images:
         images: uint8 (N, 32, 32, 3).
         labels: (N,).
         mean, std: of the pixels by channel, on a scale from 0 to 1.
-        device: where they live and where batches are made.
         padded: keeps the images zero-padded, as `shuffled` needs them.
 
     Batches are float32 (B, 3, 32, 32) in channels-last memory, and labels (B,).
@@ -83,23 +82,18 @@ class Images:
         """Yields every image once, in random order, each cropped and flipped on its own.
 
         The last batch is smaller where the number does not divide. All random numbers of the
-        epoch are drawn at its start, so that `generator` has one state between two epochs.
-
-        Args:
-            batch_size: B.
-            generator: of the random numbers, on the images' device.
-            cutout: side of a square that is blanked at a random place of each image, which may
-                reach over its edge (DeVries and Taylor 2017); 0 is none.
+        epoch are drawn at its start, so that `generator`, which is on the images' device, has one
+        state between two epochs. `cutout` is the side of a square that is blanked at a random place
+        of each image, which may reach over its edge (DeVries and Taylor 2017); 0 is none.
         """
         draws = self.draw(generator, cutout)
         for numbers in torch.arange(len(self), device=self.device).split(batch_size):
             yield self.batch(draws, numbers, cutout)
 
     def draw(self, generator: torch.Generator, cutout: int = 0) -> Tensor:
-        """Draws an epoch's random numbers: order, top, left, flip and, for cutout, row and column.
+        """Draws an epoch's order, top, left and flip: int64 (4, N).
 
-        Returns:
-            int64 (4, N), or (6, N) with cutout.
+        With cutout also the row and the column of its square: (6, N).
         """
         n, options = len(self), {"device": self.device, "generator": generator}
         order = torch.randperm(n, **options)
@@ -157,9 +151,10 @@ def split(
 def shared(
     arrays: Arrays, recipe: Recipe, device: torch.device
 ) -> tuple[Images, Images | None, Images]:
-    """Returns what `split` returns, but shares it between the runs of this process.
+    """Returns the images to train on, of the curves and to test on, which all runs here share.
 
-    Each device keeps the last one, for runs that ask for the same one after another.
+    They are those of `split`. Each device keeps the last ones, for runs that ask for the same ones
+    after another.
     """
     key = (arrays.name, arrays.fingerprint, recipe.holdout, recipe.train_images)
     key += (recipe.curve_images, recipe.test_images, device)

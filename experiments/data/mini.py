@@ -81,11 +81,9 @@ def choose(labels: dict[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray
 
 
 def pack(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], folder: Path) -> None:
-    """Writes the files.
+    """Writes the files of CIFAR-10 mini into a folder, from all images of CIFAR-10 in its order.
 
-    Args:
-        images, labels: all of CIFAR-10 by split, uint8 (N, 32, 32, 3) and (N,), in its order.
-        folder: is made where it is missing.
+    `images` and `labels` are by split, uint8 (N, 32, 32, 3) and (N,).
     """
     import numpy as np
     from PIL import Image

@@ -19,10 +19,7 @@ MINI = "cifar10_mini"  # what `auto` is where CIFAR-10 cannot be had
 def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) -> None:
     """Makes DATA_DIR/<name>.npz, unless it is there; published files that lie there are used.
 
-    Args:
-        name: a row of DATASETS.
-        say: takes lines for the user.
-        patience: seconds that the download of a file may take; None for no limit.
+    The download of a file may take `patience` seconds; None is no limit.
 
     Raises:
         Unreachable: no address answers, or none is fast enough.

@@ -69,9 +69,7 @@ class BackgroundProcess:
     Args:
         name: what it is about, to the user.
         function: called in the process as function(*args, inbox, tell): `inbox.get()` gives
-            messages, and None at the end; `tell(sentence)` tells the user.
-        args: picklable.
-        say: tells the user, here.
+            messages, and None at the end; `tell(sentence)` tells the user. `args` can be pickled.
         lost: a sentence for when it did not do all of its work.
     """
 
@@ -112,7 +110,7 @@ class BackgroundProcess:
             self._messages.put(message)
             self._say_what_it_tells()
             if message is not None and not self.process.is_alive():
-                self._say_what_it_tells()  # its last words
+                self._say_what_it_tells()  # what it sent before it ended
                 self._give_up()
 
     def close(self, patience: float) -> None:
@@ -128,7 +126,7 @@ class BackgroundProcess:
                 if not has_said and self.process.is_alive() and time.monotonic() - began > QUIET:
                     has_said = True
                     self.say(f"{self.name}: the last of it, for {patience:.0f} s at most ...")
-        finally:  # also where someone is in a hurry and presses Ctrl-C
+        finally:  # also where Ctrl-C is pressed meanwhile
             is_late = self.process.is_alive()
             if is_late and self.process.pid is not None:
                 with suppress(OSError):  # with what it has started

@@ -69,7 +69,7 @@ class Watched(Captured):
 
 
 def graph(size: Size, device: str) -> Found:
-    """The step with a graph and without it to the last bit, and the usual step but for rounding."""
+    """Compares steps with and without a graph bit by bit, and the usual ones up to rounding."""
     ours, theirs = (trained(size, device, of).numbers for of in (Captured, Ungraphed))
     if far := apart(ours, theirs):
         return Found("failed", f"{size.steps} steps with a graph and without are {far:.1g} apart")
@@ -82,7 +82,7 @@ def graph(size: Size, device: str) -> Found:
 
 
 def liveness(size: Size, device: str) -> Found:
-    """A capture that watches over what it reads."""
+    """Checks that all memory which a graph reads is still in use when it is replayed."""
     if "cuda" not in device:
         return Found("skipped", "nothing is captured on a CPU")
     if "check_input_liveness" not in inspect.signature(torch.cuda.graph).parameters:
@@ -92,7 +92,7 @@ def liveness(size: Size, device: str) -> Found:
 
 
 def waiting(size: Size, device: str) -> Found:
-    """No step waits for the device, neither while it is captured nor when it is replayed."""
+    """Checks that no step waits for the device, while it is captured or when it is replayed."""
     seen: list[Captured] = []
 
     def loop(*args: Any) -> Captured:
@@ -112,7 +112,7 @@ def waiting(size: Size, device: str) -> Found:
 
 
 def threads(size: Size, device: str, sets: int = 1) -> Found:
-    """Runs beside each other on one GPU, and each alone."""
+    """Checks that runs beside each other on one GPU have the same bits as each alone."""
     cells = [cell for cell in range(2 * size.cells) if sets == 2 or cell // 2 % 2 == 0][
         : size.cells
     ]
@@ -125,7 +125,7 @@ def threads(size: Size, device: str, sets: int = 1) -> Found:
 
 
 def two_sets(size: Size, device: str) -> Found:
-    """The same with two data sets, which take turns on the GPU."""
+    """Checks that runs on two data sets, in turns on one GPU, have the same bits as alone."""
     return threads(size, device, 2)
 
 
@@ -133,10 +133,9 @@ Full = Callable[[str], AbstractContextManager]
 
 
 def memory(size: Size, device: str, full: Full | None = None) -> Found:
-    """Without room for a capture its run ends, and those beside it go on.
+    """Checks that a run without room for a capture ends, and that those beside it go on.
 
-    Args:
-        full: takes the room; the GPU's own unless given.
+    `full` takes the room; the GPU's own unless given.
     """
     full = full or (filled if "cuda" in device else None)
     if full is None:
@@ -180,7 +179,7 @@ def _without_room(full: Full, device: str, *args: Any) -> Captured:
 
 
 def resume(size: Size, device: str) -> Found:
-    """A run whose process is killed ends as one that was left alone."""
+    """Checks that a run whose process is killed ends in the same numbers as one left alone."""
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         arrays = arrays_of(size)
         names = tuple(f"class {number}" for number in range(10))
@@ -221,7 +220,7 @@ def run(record: Record, device: str, data_dir: Path, kill_in: int | None) -> Non
 
 
 def same_bits(size: Size, device: str) -> Found:
-    """Two runs with cuDNN held to its bits, which have to be equal, and two without."""
+    """Compares two runs with deterministic cuDNN, which have to be equal, and two without."""
     far = {
         held: apart(*(trained(size, device, deterministic=held).numbers for _ in range(2)))
         for held in (True, False)
@@ -232,7 +231,7 @@ def same_bits(size: Size, device: str) -> Found:
 
 
 def tf32(size: Size, device: str) -> Found:
-    """float32 with and without TF32: how far apart, and how fast."""
+    """Measures how far apart float32 with and without TF32 are, and how fast each is."""
     found = {}
     for is_on in (False, True):
         found[is_on] = trained(size, device, precision="fp32", tf32=is_on)
@@ -244,7 +243,7 @@ def tf32(size: Size, device: str) -> Found:
 
 
 def streams(size: Size, device: str) -> Found:
-    """How many images a second so many runs train at once."""
+    """Measures how many images a second 1, 2, 4, ... runs train on at once."""
     most = 2 if device == "cpu" else 32
     found = rates(config_of(size), device, most)
     return Found("measured", ", ".join(f"{n}: {rate:,.0f} images/s" for n, rate in found.items()))

@@ -43,9 +43,8 @@ def failed(record: Record) -> Outcome:
 def died(record: Record, process: BaseProcess, is_hung: bool, kills: int) -> Outcome:
     """Returns why a process ended that could not say so itself; writes its run's error.txt.
 
-    Args:
-        is_hung: whether we ended it, as it gave no sign of life.
-        kills: how many processes the kernel had ended for want of memory before this one began.
+    It `is_hung` where we ended it, as it gave no sign of life. `kills` is how many processes the
+    kernel had ended for want of memory before this one began.
     """
     if was_terminated(process):
         return Outcome("interrupted")

@@ -55,11 +55,9 @@ class Local(SlotLauncher):
 
     Args:
         slots: the device of each run that goes at a time.
-        data_dir: holds the prepared data sets.
         patience: seconds without a sign of life after which a run is ended.
         checkpoint_every: seconds between two checkpoints of a run, at least.
         together: the runs that may share a process.
-        say: tells the user.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class Local(SlotLauncher):
         self.together, self.shared = set(together), SharedProcesses(Counter(self.free))
         self.patience, self.checkpoint_every = patience, checkpoint_every
         self.active: dict[Connection, LocalRun] = {}
-        self.looked = time.monotonic()  # when we last listened to the runs
+        self.looked = time.monotonic()  # when we last looked for messages of the runs
 
     def __enter__(self) -> Self:
         warm_up()
@@ -88,7 +86,7 @@ class Local(SlotLauncher):
         busy = [run.worker for run in self.active.values()]
         processes = list({worker.process for worker in (*busy, *idle)})
         try:
-            for process in processes:  # before a word about it, as a terminal may take none
+            for process in processes:  # before the message, which a terminal may not take
                 process.terminate()
             if n := len(self.active):
                 self.say(
@@ -97,9 +95,9 @@ class Local(SlotLauncher):
             deadline = time.monotonic() + GRACE
             while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
                 for process in processes:
-                    process.terminate()  # again and again: a new one does not listen yet
+                    process.terminate()  # again and again: a new one does not handle it yet
                 wait([process.sentinel for process in processes if process.is_alive()], 0.5)
-        finally:  # also where someone is in a hurry and presses Ctrl-C again
+        finally:  # also where Ctrl-C is pressed again
             for process in processes:
                 process.kill()
                 process.join()
@@ -156,7 +154,7 @@ class Local(SlotLauncher):
         worker, neighbours = run.worker, self._count(run.device)
         if not worker.is_shared or run.outcome is None:
             worker.process.join(LAST_MESSAGE)
-            worker.process.kill()  # one that has said how it ended, and does not go
+            worker.process.kill()  # one that has sent its outcome, and has not ended
             worker.process.join()
             pipe.close()
         is_crash = run.outcome is None and not run.is_hung and not was_terminated(worker.process)
@@ -179,7 +177,6 @@ class Local(SlotLauncher):
         return Ended(run.record, outcome)
 
     def _count(self, device: str) -> int:
-        """Counts the runs that are under way on a device."""
         return sum(run.device == device for run in self.active.values())
 
     def _requeue(self, run: LocalRun, outcome: Outcome, sentence: str) -> Requeued:
@@ -189,7 +186,7 @@ class Local(SlotLauncher):
         return Requeued(run.record, outcome, sentence)
 
     def end_hung(self) -> None:
-        """Ends the runs that have been silent for too long, unless we could not listen either."""
+        """Ends runs without a sign of life for too long, unless this process was paused, too."""
         now, before = time.monotonic(), self.looked
         self.looked = now
         for run in self.active.values():

@@ -74,14 +74,8 @@ class Launcher(ABC):
     def train(self, records: Iterable[Record], deadline: float | None = None) -> Iterator[Event]:
         """Trains the runs in this order, each unless it is finished or another process trains it.
 
-        Those of other processes are waited for, and taken over if they are given up.
-
-        Args:
-            records: the runs.
-            deadline: a time of `time.monotonic`, at which this returns though runs are left.
-
-        Yields:
-            What happens to the runs. It ends when all of them have ended.
+        Those of other processes are waited for, and taken over if they are given up. Yields what
+        happens, until all runs have ended, or until `deadline`, a time of `time.monotonic`.
         """
         self.queue = Queue(records)
         while self.queue or self.active:
@@ -124,11 +118,7 @@ class SlotLauncher(Launcher):
 
     @abstractmethod
     def start(self, record: Record) -> Signs | None:
-        """Begins a run.
-
-        Returns:
-            None, or where another process trains it, what that says of itself in the run's lock.
-        """
+        """Begins a run; where another process trains it, returns the signs in the run's lock."""
 
 
 def outcome_of(record: Record) -> Outcome | None:

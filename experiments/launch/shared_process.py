@@ -29,11 +29,7 @@ class Worker:
 
 
 class SharedProcesses:
-    """Keeps the idle threads of one process on each device, which has as many as it has slots.
-
-    Args:
-        slots: device -> how many runs go at a time on it.
-    """
+    """Keeps the idle threads of one process on each device, which has as many as it has slots."""
 
     def __init__(self, slots: Mapping[str, int]) -> None:
         self.slots = slots

@@ -41,7 +41,6 @@ class Task:
 
 
 def train_in_process(task: Task, pipe: Connection) -> None:
-    """Trains a run in a process of its own."""
     stop = start_work()
     _train(task, pipe, stop, printing_into(task.record.path / "log.txt"))
 
@@ -79,7 +78,7 @@ def _take_tasks(pipe: Connection, stop: threading.Event) -> None:
 
 
 def start_work() -> threading.Event:
-    """Makes this a process that dies with its runner, and returns what SIGTERM sets."""
+    """Makes this a process that ends with its runner, and returns what SIGTERM sets."""
     die_with_parent()
     stop = threading.Event()
 

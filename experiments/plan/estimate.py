@@ -76,12 +76,11 @@ def times(record: Record, device: str, is_here: bool) -> Iterator[float]:
 def forecast(
     expected: dict[Record, float], device: str, is_here: bool, workers: int, failures: float
 ) -> tuple[list[Schedule], float | None]:
-    """Simulates schedules of these runs.
+    """Simulates schedules of these runs on so many workers, each with such a device.
 
     Args:
         expected: seconds of each run, as from `seconds`, in the order in which they start.
-        device, is_here: as there.
-        workers: how many, each a machine like that.
+        is_here: as for `seconds`.
         failures: of one worker in an hour.
 
     Returns:

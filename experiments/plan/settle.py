@@ -18,13 +18,9 @@ from experiments.train.arithmetic import Unfit, begin_arithmetic
 def settle(study: Study, results: Path, device: str, is_here: bool = True) -> Study:
     """Gives a study the precision and the step that it was begun with, or begins with here.
 
-    Args:
-        device: of its runs.
-        is_here: whether this machine trains them; else the nodes see whether they can.
-
-    Raises:
-        ConfigError: this machine is to train it and cannot do so in this arithmetic, or it is new
-            and shares runs with studies that are computed in different ways.
+    Where it `is_here`, this machine trains it; else the nodes see whether they can. Raises
+    ConfigError where this machine is to train it and cannot do so in this arithmetic, or where it
+    is new and shares runs with studies that are computed in different ways.
     """
     configs = {config.cell: config for _, config in study.runs()}
     asked: dict[str, StudyFile] = {}

@@ -68,11 +68,9 @@ def simulate(
 
     Args:
         seconds: (n,) what each run takes on the average, in the order in which they start.
-        workers: how many.
         spread: of the times of one row's runs: the standard deviation of their logarithm.
         failures: of one worker in an hour on which it trains, on the average (a Poisson process).
         between: seconds between two checkpoints of a run; (n,), or one number.
-        seed: of what is drawn.
     """
     mean, random = np.asarray(seconds, dtype=float), np.random.default_rng(seed)
     drawn = mean * np.exp(spread * random.standard_normal(len(mean)) - spread**2 / 2)
@@ -112,12 +110,9 @@ def fail(
 
 
 def spread_of(times: Sequence[Sequence[float]]) -> float | None:
-    """Measures how much times differ in a row: the standard deviation of their logarithm.
+    """Measures how much the seconds of a row's runs differ: the deviation of their logarithm.
 
-    Pooled over rows; None where no row has two.
-
-    Args:
-        times: of each row, the seconds of its runs.
+    It is a standard deviation, pooled over rows; None where no row has two runs.
     """
     logs = [np.log(row) for row in times if len(row) > 1]
     if not logs:

@@ -13,13 +13,11 @@ from experiments.records.parsing import ConfigError
 UsageError = cast(type[Exception], typer.BadParameter.__base__)  # which typer does not export
 
 
-def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
+def run(app: typer.Typer, when_stopped: Callable[[], str] = str) -> None:
     """Runs a command and exits: 2 and one sentence for what the user got wrong, 130 after Ctrl-C.
 
-    SIGTERM and SIGHUP end it as Ctrl-C does.
-
-    Args:
-        last_words: gives what to tell a user who has stopped it, if there is something.
+    SIGTERM and SIGHUP end it as Ctrl-C does. A user who stops it is told what `when_stopped`
+    returns, if that is not "".
     """
     protect()
     stop.handle_stops()
@@ -35,6 +33,6 @@ def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
         status = 130
     except SystemExit as ended:
         status = ended.code
-    if status in stop.STATUSES and (words := last_words()):
+    if status in stop.STATUSES and (words := when_stopped()):
         say(words)
     sys.exit(status)

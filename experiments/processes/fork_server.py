@@ -106,15 +106,13 @@ def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = T
     """Returns what a function returns in a process of its own; None where it fails, dies or hangs.
 
     For what needs torch, which the driver does without, and for code that we do not know:
-    somebody's own block may end the process that tries it.
+    somebody's own block may end the process that tries it. Raises ConfigError where the function
+    does.
 
     Args:
-        function: a function of a module, called as function(*args).
-        args: picklable.
+        function: a function of a module, called as function(*args), which can be pickled.
         patience: seconds until it hangs.
         quiet: keeps what it prints on standard error, such as a traceback, from the user.
-
-    Raises ConfigError where the function does.
     """
     warm_up()
     process, pipe = spawn(_answer, function, args, quiet)
@@ -141,7 +139,7 @@ def _answer(function: Callable, args: tuple, quiet: bool, pipe: Connection) -> N
         found = function(*args), None
     except ConfigError as error:
         found = None, error
-    with suppress(OSError):  # whoever asked is gone
+    with suppress(OSError):  # the process that asked has ended
         pipe.send(found)
 
 

@@ -117,7 +117,7 @@ def protect() -> None:
 
 @contextmanager
 def waiting_for_nobody() -> Iterator[None]:
-    """Lets no text wait for whoever reads it: that is left to a thread, until the block's end.
+    """Has a thread write all texts until the block's end, so that nothing else waits for a reader.
 
     The end waits for the reader: not longer than LAST_WORDS where the command was told to end.
     """

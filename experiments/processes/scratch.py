@@ -22,9 +22,9 @@ def scratch() -> Iterator[Path]:
         with suppress(OSError):  # another one was quicker
             if old.lstat().st_uid == os.getuid() and not old.is_symlink():
                 delete_unless_held(old)
-    with ExitStack() as hands:
-        folder = new_folder(hands)
-        hands.callback(shutil.rmtree, folder, ignore_errors=True)
+    with ExitStack() as held:
+        folder = new_folder(held)
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
 
 
@@ -34,10 +34,10 @@ def delete_unless_held(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def new_folder(hands: ExitStack) -> Path:
-    """Makes and returns a new temporary folder; `hands` hold its lock."""
+def new_folder(held: ExitStack) -> Path:
+    """Makes and returns a new temporary folder, whose lock is held until `held` is closed."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(FileNotFoundError):  # it was swept in the moment before it was locked
-            if hands.enter_context(hold(folder)) is not None:
+            if held.enter_context(hold(folder)) is not None:
                 return folder

@@ -1,4 +1,4 @@
-"""Makes Ctrl-C, SIGTERM and SIGHUP end a command in order: only a second Ctrl-C may hurry it."""
+"""Makes Ctrl-C, SIGTERM and SIGHUP end a command in order: only a second Ctrl-C breaks that off."""
 
 import signal
 import sys
@@ -29,8 +29,8 @@ class Stop:
             now = time.monotonic()
             self.presses += now - self.interrupted >= ONE
             self.interrupted = now
-        is_hurried = number == signal.SIGINT and self.presses == 2
-        if self.number and not is_hurried:
+        is_second = number == signal.SIGINT and self.presses == 2
+        if self.number and not is_second:
             return
         self.presses, self.number = min(self.presses, 1), number
         self.stop()

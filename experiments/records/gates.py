@@ -85,8 +85,6 @@ class Walk:
 
 @dataclass(frozen=True)
 class Gates:
-    """Holds all of gates.npz."""
-
     class_names: list[str]
     images: np.ndarray
     blocks: dict[str, Block]

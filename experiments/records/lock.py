@@ -27,17 +27,13 @@ class Lock:
         self.file, self.beat, self.told = file, 0, -BEAT
 
     def tell(self, **progress: Any) -> None:
-        """Leaves signs of life for `holder`, not more often than every BEAT seconds.
-
-        Args:
-            progress: fields of Signs.
-        """
+        """Writes signs of life for `holder`, fields of Signs, at most once every BEAT seconds."""
         if (now := time.monotonic()) - self.told >= BEAT:
             self.told = now
             self.write(**progress)
 
     def write(self, **progress: Any) -> None:
-        """Does the same at once."""
+        """Writes signs of life for `holder`, fields of Signs, at once."""
         self.beat += 1
         os.pwrite(self.file, Signs.of_us(beat=self.beat, **progress).pack(), 0)
 

@@ -110,13 +110,9 @@ class Record:
     def note_start(self, environment: dict[str, Any], step: int) -> dict[str, Any]:
         """Writes env.json at the beginning of a try, and a line to timings.jsonl.
 
-        Args:
-            environment: of this try.
-            step: where it goes on; 0 for a run that starts anew.
-
-        Returns:
-            What belongs into env.json: of a resumed run the environment of its first try, and
-            under `resumed` what was different in the others.
+        `step` is where the try goes on; 0 for a run that starts anew. Returns what belongs into
+        env.json: of a resumed run the environment of its first try, and under `resumed` what was
+        different in the others.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = read_lines(self.path / "timings.jsonl", cut_short=True)
@@ -170,13 +166,7 @@ class Record:
         sync(self.path)
 
     def fail(self, kind: str, reason: str, details: str = "") -> None:
-        """Writes error.txt.
-
-        Args:
-            kind: two failures of one kind have one word here, such as an exception's name.
-            reason: a sentence.
-            details: the traceback, what the process printed.
-        """
+        """Writes error.txt; failures with one cause share a `kind`, as an exception's name."""
         text = f"{kind}: {reason}\n" + (f"\n{details.strip()}\n" if details.strip() else "")
         write_text(self.path / "error.txt", text)
 

@@ -76,7 +76,10 @@ def _is_timing(epoch: Any, images: Any, seconds: Any, **_) -> bool:
 
 
 def damage(path: Path) -> str:
-    """Says the same as `what_is_lost`, and reads the files again only where one is newer."""
+    """Says why a finished run is not whole, as `what_is_lost` does; "" where it is.
+
+    The files are read again only where one has changed since the last call.
+    """
     try:
         with os.scandir(path) as files:
             return _damage(path, frozenset((one.name, one.stat().st_mtime_ns) for one in files))

@@ -43,12 +43,8 @@ REFUSED = (State.FAILED, State.DAMAGED, State.OTHER_DATA)  # no number of theirs
 def read_summary(path: Path, *keys: str) -> dict[str, Any]:
     """Reads the summary of a finished run in a folder.
 
-    Args:
-        path: the folder.
-        keys: that it has to have, besides its state and the checksums of its files.
-
-    Raises:
-        ConfigError: it is no such summary; names the file.
+    It has to have `keys`, besides its state and the checksums of its files. Raises ConfigError,
+    which names the file, where it is no such summary.
     """
     where = path / "summary.json"
     summary = read_sealed(where, "state", "files", *keys)

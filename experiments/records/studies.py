@@ -25,12 +25,8 @@ def read_study(path: Path) -> StudyFile:
 def read_studies(results: Path, lost: list[str] | None = None) -> list[StudyFile]:
     """Reads all that was asked for in RESULTS, by name.
 
-    Args:
-        results: RESULTS.
-        lost: takes a sentence on each file that cannot be read, which is left out.
-
-    Raises:
-        ConfigError: a file cannot be read and there is no `lost`, or no file can be read.
+    A file that cannot be read is left out, and `lost` gets a sentence on it. Raises ConfigError
+    where there is no `lost`, or no file can be read.
     """
     studies, reasons = [], []
     for path in sorted((results / "studies").glob("*.json")):

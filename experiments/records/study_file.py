@@ -33,7 +33,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     def plain(self) -> dict[str, Any]:
-        """Returns it as it stands in the file: what nobody has set is left out."""
+        """Returns the part as it stands in the file: what nobody has set is left out."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 

@@ -33,16 +33,11 @@ class Cell:
 
 
 def make_cells(base: "Base", grid: Grid, settings: dict[str, Any]) -> list[Cell]:
-    """Returns the controls and the points of a grid.
+    """Returns the controls and the points of a grid, which share `base`.
 
-    Args:
-        base: what all of them share.
-        grid: whose.
-        settings: those of --set. The ones of `se` change the points; of the controls they change
-            only where the constant gate stands.
-
-    Raises:
-        ConfigError: a config that cannot be, or rows that cannot be told apart.
+    The `settings` are those of --set: the ones of `se` change the points; of the controls they
+    change only where the constant gate stands. Raises ConfigError where a config cannot be, or
+    where rows cannot be told apart.
     """
     of_se = {key: value for key, value in settings.items() if key.split(".")[0] == "se"}
     of_all = {key: value for key, value in settings.items() if key not in of_se}

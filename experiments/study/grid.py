@@ -54,7 +54,7 @@ Rows = Annotated[tuple[str, ...], BeforeValidator(several)]
 
 
 class Declaration(Strict):
-    """Means of rows against each other: one row, or several of which the mean is taken."""
+    """Compares rows with others: on each side one row, or several of which the mean is taken."""
 
     rows: Rows = Field(min_length=1)
     minus: Rows = Field(min_length=1)

@@ -183,14 +183,9 @@ class Study:
 
 
 def expand(name: str, **asked: Any) -> Study:
-    """Reads a grid and makes a study of it.
+    """Makes a study of a grid, by its name or the path of its file; `asked` is as for `make_study`.
 
-    Args:
-        name: of a grid, or the path of a grid file.
-        asked: as for `make_study`.
-
-    Raises:
-        ConfigError: whatever does not fit, in one sentence.
+    Raises ConfigError, in one sentence, for whatever does not fit.
     """
     return make_study(name, *read_grid(name), **asked)
 
@@ -209,9 +204,7 @@ def make_study(
     """Makes a study of a grid: on one data set, with one network and one recipe.
 
     Args:
-        source: what the grid was named by.
-        path, grid: as from `read_grid`.
-        dataset: its name.
+        source: what the grid was named by; `path` and `grid` are what `read_grid` made of it.
         network: its name; "auto" is DEFAULT_NETWORK. Of a grid that varies the network it takes
             the rows of this one only, and "auto" takes all.
         recipe: its name; "paper" is that of each network's family.

@@ -58,12 +58,8 @@ def begin_arithmetic(
 ) -> dict[str, str]:
     """Says what `auto` stands for in a study that begins on this machine, or joins in here.
 
-    Args:
-        recipes: of its runs.
-        begun: what is known of it, by the names of `Arithmetic`.
-        device: of its runs; where it is not here, it is as ASSUMED.
-
-    Raises ConfigError as `pick_arithmetic` does, for each recipe.
+    `begun` is what is known of it, by the names of `Arithmetic`. Where the device is not here, it
+    is as ASSUMED. Raises ConfigError as `pick_arithmetic` does, for each recipe.
     """
     if not DEVICES[device.split(":")[0]]():
         for recipe in recipes:

@@ -37,11 +37,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: str) -> dict[str, Any]:
-    """Reads what `save` was given.
+    """Reads the state that `save` has written.
 
-    Raises:
-        FileNotFoundError: there is none.
-        ConfigError: it is not what was written; names the file.
+    Raises FileNotFoundError where there is no file, and ConfigError, which names it, where it is
+    not what was written.
     """
     data = path.read_bytes()
     archive, digest = data[: -DIGEST - 2], data[-DIGEST:]
@@ -80,7 +79,7 @@ def try_random_states(states: dict[str, Any]) -> None:
 
 
 def set_random_states(states: dict[str, Any], device: str) -> None:
-    """Goes on where `random_states` was called."""
+    """Sets the generators to the states that `random_states` returned."""
     random.setstate(states["python"])
     np.random.set_state(tuple(states["numpy"]))
     torch.set_rng_state(states["torch"].cpu())

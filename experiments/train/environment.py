@@ -142,9 +142,7 @@ def device_name(device: str) -> tuple[str, str]:
 def provenance(device: str, precision: str, step: str, asked: str) -> dict[str, Any]:
     """Returns what a record's env.json says of where its numbers come from.
 
-    Args:
-        device, precision, step: those of the training.
-        asked: the step that the recipe asks for, such as "auto".
+    `asked` is the step that the recipe asks for, such as "auto".
     """
     import torch
 

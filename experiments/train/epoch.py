@@ -32,13 +32,8 @@ KEPT = threading.local()  # .cell: what the last captured loop of a thread was f
 class Eager:
     """Makes steps whose operations Python begins one after the other.
 
-    Args:
-        model: in the device's memory.
-        images: to train on.
-        recipe: of the training.
-        steps: of the whole training.
-        autocast: what a forward pass is computed in.
-        step: "plain" or "fused".
+    The model lies in the device's memory. `steps` are those of the whole training; `step` is
+    "plain" or "fused".
     """
 
     def __init__(
@@ -57,9 +52,7 @@ class Eager:
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
         """Trains on all images, shuffled by `random`; yields each step's sums as in `train_step`.
 
-        Args:
-            step: how many steps of the training are done.
-            skipped: how many of this epoch are, of which nothing is done again.
+        Of the training `step` steps are done, of this epoch `skipped`: none of them is made again.
         """
         batches = self.images.shuffled(self.recipe.batch_size, random, self.recipe.cutout)
         for number, (x, y) in enumerate(islice(batches, skipped, None), step):
@@ -79,11 +72,8 @@ class Captured:
     training, and two numbers that count. Weights are changed in place: `adopt` makes the graph
     that of another seed. On a CPU the same operations are made without a graph.
 
-    Its network may draw no random numbers (`draws_nothing`).
-
-    Args:
-        model, images, recipe, steps, autocast: as of `Eager`.
-        stream: of the capture; that of this thread unless given. No two threads may have one.
+    Its network may draw no random numbers (`draws_nothing`). `stream` is that of the capture, this
+    thread's unless given; no two threads may have one.
     """
 
     def __init__(
@@ -110,7 +100,7 @@ class Captured:
         self.stream = stream or own_stream(images.device)
 
     def epoch(self, random: torch.Generator, step: int, skipped: int) -> Iterator[Tensor]:
-        """Does what `Eager.epoch` does, but the next step overwrites what was yielded."""
+        """Trains as `Eager.epoch` does, but each step overwrites the sums of the last one."""
         self.draw(random)
         self.step.fill_(step)
         self.batch.fill_(skipped)
@@ -180,7 +170,7 @@ class Captured:
         return [state["momentum_buffer"] for state in self.optimizer.state.values()]
 
     def restore(self, optimizer: dict[str, Any]) -> None:
-        """Does what `Eager.restore` does, but in place."""
+        """Copies the momentum of the optimiser's `state_dict` to where the graph reads it."""
         saved = [state["momentum_buffer"] for state in optimizer["state"].values()]
         for buffer, old in zip(self.momentum(), saved, strict=True):
             buffer.copy_(old)
@@ -218,11 +208,7 @@ def new_loop(
 
 
 def forget(error: BaseException | None = None) -> None:
-    """Gives back the memory of this thread's last captured loop.
-
-    Args:
-        error: what ended its run, if something did.
-    """
+    """Frees the memory of this thread's last captured loop, whose run `error` may have ended."""
     with dropping(error):
         KEPT.cell = KEPT.loop = None
 

@@ -21,7 +21,7 @@ WALKED = 6  # channels of the block that an image is followed through
 
 
 def silent() -> None:
-    """Says nothing: the sign of life of whoever needs none."""
+    """Does nothing: this is the sign of life where nobody needs one."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,8 @@ def walk(
 ) -> Walk | None:
     """Follows the first image through the block whose gates vary most over images.
 
-    None where no block looks at its input, or where each pixel has a gate of its own.
-
-    Args:
-        spread: block -> the mean over channels of its gates' standard deviation over images.
+    None where no block looks at its input, or where each pixel has a gate of its own. `spread` maps
+    each block to the mean over channels of its gates' standard deviation over images.
     """
     names = [name for some in stages_of(model).values() for name in some]
     if not names:

@@ -68,8 +68,7 @@ def capturing() -> Iterator[None]:
 def dropping(error: BaseException | None = None) -> Iterator[None]:
     """Lets graphs be given up, which must not end while another thread captures.
 
-    Args:
-        error: what ended their run; the variables that it keeps alive are given up, too.
+    The variables that the error which ended their run keeps alive are given up, too.
     """
     with GENERATORS:
         while error is not None:

@@ -127,9 +127,8 @@ def find_checkpoint(
 ) -> dict[str, Any] | None:
     """Returns the state to go on from, or None. One that cannot be used is told of and set aside.
 
-    Args:
-        marks: the fingerprints of the data and of the plain step, here.
-        of_step: gives that of another step.
+    `marks` are the fingerprints of the data and of the plain step, here; `of_step` gives that of
+    another step.
     """
     path = record.checkpoint
     try:

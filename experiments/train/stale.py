@@ -182,9 +182,7 @@ def set_aside(path: Path, is_still: Callable[[], object]) -> Path | None:
     """Moves a finished run to RESULTS/stale, where no table reads it; returns its new place.
 
     None where another runner was quicker: it trains the run, or has already trained it anew.
-
-    Args:
-        is_still: whether there is still a reason for it, once nobody else may change the run.
+    `is_still` tells, once nobody else may change the run, whether there is still a reason for it.
     """
     folder = path.parents[2] / "stale" / path.parent.name
     with suppress(FileNotFoundError), hold(path) as lock:

@@ -32,17 +32,7 @@ def train(
     """Trains one network and writes its record; goes on from its checkpoint where there is one.
 
     On a CPU, a run that was stopped at any moment and went on ends in the same bits as one that
-    was never stopped.
-
-    Args:
-        config: what to train.
-        record: where it is written.
-        data_dir: holds the prepared data set.
-        device: a torch device.
-        watch: hears of it, and may stop it.
-
-    Raises:
-        Interrupted: `watch` stopped it.
+    was never stopped. Raises Interrupted where `watch` says that it is to stop.
     """
     began, earlier = time.perf_counter(), seconds_spent(record.path)
     record.begin()

@@ -193,7 +193,10 @@ class Training:
         self.watch.report(self.at.step, self.steps, None)
 
     def report_life_or_stop(self) -> None:
-        """Does so while the test set is read, where the checkpoint of the last epoch is there."""
+        """Reports a sign of life while the test set is read; raises Interrupted if it is to stop.
+
+        The checkpoint of the last epoch is there: nothing is lost.
+        """
         self.report_life()
         if self.is_finite and self.watch.stop():
             raise Interrupted

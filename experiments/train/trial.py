@@ -85,9 +85,7 @@ def begin(
 ) -> Iterator[Tensor]:
     """Yields the sums of each step of a training, and then its weights.
 
-    Args:
-        of: makes the loop.
-        deterministic, tf32: flags that may be other than in a run.
+    `of` makes the loop; `deterministic` and `tf32` are flags that may be other than in a run.
     """
     config = config_of(size, cell, precision)
     images = shared(arrays_of(size, config.dataset), config.recipe, torch.device(device))[0]
@@ -113,7 +111,7 @@ def _steps_of(ours: Eager | Captured, random: torch.Generator, steps: int) -> It
 
 
 def trained(size: Size, device: str, *args: Any, **options: Any) -> Trained:
-    """Collects all of `begin`, and measures how fast it goes."""
+    """Makes the training of `begin` to its end, and measures its images a second."""
     values = begin(size, device, *args, **options)
     numbers, half = [], size.steps // 2
     for _ in range(half):
@@ -143,11 +141,14 @@ def apart(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> float:
 
 
 def in_threads(size: Size, device: str, threads: int, cells: Iterable[int]) -> list[Trained]:
-    """Trains cells beside each other, as a crew does: a stream a thread, a loop for two seeds."""
+    """Trains cells beside each other, as runs that share a process: each thread has its own stream.
+
+    A thread keeps its loop for the next seed.
+    """
     one = Size(**{**vars(size), "steps": size.cell_steps})
 
     def train(cell: int) -> Trained:
-        torch.set_num_threads(1)  # of each thread, as in a crew
+        torch.set_num_threads(1)  # of each thread, as where runs share a process
         with on_own_stream(torch.device(device)):
             return trained(one, device, kept(config_of(one, cell)), cell)
 

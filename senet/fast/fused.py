@@ -123,7 +123,7 @@ class Unit:
 
 
 class Fused(nn.Module):
-    """Computes a network in these passes; see `fused`."""
+    """Computes a network on a CPU group by group, each in two passes over its maps: see `fused`."""
 
     def __init__(self, model: ResNet) -> None:
         super().__init__()

@@ -61,8 +61,7 @@ def forward(
 def backward(maps: dict[str, Any], inner: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """Returns the gradients of the weights `inner`; adds those of z and of the peak to `maps`.
 
-    Args:
-        maps: with what `forward` gave, and the gradient of the gates, which is overwritten.
+    `maps` has what `forward` gave, and the gradient of the gates, which is overwritten.
     """
     seen = [name for name in ("z", "peak") if name in maps]
     if "w1" in maps:

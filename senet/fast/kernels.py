@@ -79,11 +79,8 @@ def library() -> ctypes.CDLL | None:
 def compiled(compiler: list[str], march: str = "native") -> Path:
     """Returns the library's file, which is made once for each source, compiler and processor.
 
-    Args:
-        compiler: the words of its command.
-        march: the instructions that it may use, which decide the width of the vectors.
-
-    Raises OSError where the cache cannot be written, and SubprocessError where compiling fails.
+    `march` names the instructions that it may use, which decide the width of the vectors. Raises
+    OSError where the cache cannot be written, and SubprocessError where compiling fails.
     """
     flags = [f"-march={march}", *FLAGS]
     words = [*compiler, *flags, version(compiler)]
@@ -139,11 +136,9 @@ def fits(x: Tensor, norm: nn.BatchNorm2d | None) -> bool:
 
 
 def call(name: str, *, x: Tensor, **others: Tensor | float | None) -> None:
-    """Runs a pass over maps x (N, C, H, W).
+    """Runs a function of kernels.cpp over maps x (N, C, H, W) in channels-last memory.
 
-    Args:
-        name: of a function of kernels.cpp.
-        x, others: its arguments by their names there. Maps lie in channels-last memory.
+    `others` are its further arguments, by their names there.
     """
     n, c, h, w = x.shape
     tensors = {k: v.data_ptr() if isinstance(v, Tensor) else v for k, v in others.items()}

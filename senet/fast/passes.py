@@ -52,7 +52,7 @@ def normalised(
 
 
 class Passes(torch.autograd.Function):
-    """Computes `normalised`, and its gradients."""
+    """Computes norm, SE block, sum and ReLU in two passes, and their gradients in two more."""
 
     @staticmethod
     def forward(
@@ -67,10 +67,10 @@ class Passes(torch.autograd.Function):
         learns: bool,
         *inner: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Computes `normalised`.
+        """Computes relu(block(norm(x)) + shortcut), as `normalised` returns it.
 
-        It takes also what autograd has to see, the parameters of the norm and of the block, and
-        whether gradients will be asked for (`learns`).
+        The parameters of the norm and of the block are arguments, as autograd has to see them;
+        `learns` says whether gradients will be asked for.
         """
         ctx.set_materialize_grads(False)
         maps = measured({"x": x, "weight": weight, "bias": bias}, norm, block)
@@ -114,8 +114,7 @@ class Passes(torch.autograd.Function):
 def measured(maps: dict[str, Any], norm: Any, block: SqueezeExcite | None) -> dict[str, Any]:
     """Adds what the second pass and the block need to know of x, as kernels.cpp names it.
 
-    Args:
-        norm: a BatchNorm2d, or None; torch's types allow its statistics to be None.
+    `norm` is a BatchNorm2d or None: torch's types allow the statistics of one to be None.
     """
     x, of_channels = maps["x"], torch.zeros_like(maps["weight"])
     of_images = torch.zeros(x.shape[:2], dtype=of_channels.dtype)

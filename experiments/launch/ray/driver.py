@@ -52,13 +52,9 @@ class Ray(SlotLauncher):
 
     A context manager: at its end, the runs that are under way write checkpoints, which come back.
 
-    Args:
-        settings: of the cluster.
-        device: of each run, on its node.
-        most: runs that go at a time; None for as many as there is room for.
-        data_dir: holds the prepared data sets here, and perhaps on the nodes.
-        patience, checkpoint_every: as of `Local`.
-        say: tells the user.
+    `device` is that of each run, on its node; at `most` so many go at a time, None for as many as
+    there is room for. `data_dir` may be there on the nodes, too. What is not said here is as for
+    `Local`.
     """
 
     def __init__(

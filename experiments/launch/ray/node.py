@@ -44,10 +44,7 @@ class Report:
 class Actor:
     """Trains one run at a time, with its record in a folder of its own.
 
-    Args:
-        device: of the run.
-        data_dir: where the data sets may lie on this node, too.
-        patience, checkpoint_every: as of `Local`.
+    The data sets may lie in `data_dir` on this node, too.
     """
 
     def __init__(
@@ -72,10 +69,8 @@ class Actor:
     ) -> Report:
         """Starts a run, of whose record there are some files already, in its study's arithmetic.
 
-        Args:
-            code: its own code, if it has some.
-            digest: of the data set's file.
-            data: a reference to the content of that file, which is fetched only where it is needed.
+        `digest` is that of the data set's file, and `data` holds a reference to its content, which
+        is fetched only where it is needed.
         """
         record = Record(self.place.enter_context(scratch()), config, arithmetic)
         record.path.mkdir(parents=True)

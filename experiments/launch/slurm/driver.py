@@ -41,14 +41,8 @@ class Slurm(Launcher):
     A context manager: an exception, such as Ctrl-C, leaves the jobs in the queue; any other end
     cancels those that are open, which write checkpoints.
 
-    Args:
-        settings: of the jobs.
-        slots: the device of each run that goes at a time in a job.
-        results: RESULTS, on a disk that the nodes share.
-        data_dir: holds the prepared data sets, on such a disk, too.
-        patience, checkpoint_every: as of `Local`.
-        expected: seconds that each run takes, about.
-        say: tells the user.
+    `slots` are those of a job, and `expected` is about how many seconds each run takes. RESULTS and
+    `data_dir` lie on a disk that the nodes share. What is not said here is as for `Local`.
     """
 
     workers = 0  # how many runs go at a time is Slurm's to say

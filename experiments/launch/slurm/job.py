@@ -17,10 +17,8 @@ def pack(
 ) -> list[list[Record]]:
     """Puts the runs together, in their order, so that each part takes about so many seconds.
 
-    Args:
-        expected: seconds that each run takes alone.
-        at_once: how many go at a time in a part.
-        seconds: of a part; one that is longer has a part of its own.
+    Each run takes the `expected` seconds alone, and `at_once` of them go at a time in a part. A run
+    that takes longer than a part has one of its own.
     """
     packs: list[list[Record]] = []
     room = 0.0
@@ -38,10 +36,7 @@ def pack(
 class Pack:
     """Trains its runs when submitit calls it in a job; writes checkpoints before the job's end.
 
-    records           the runs
-    slots             the device of each run that goes at a time
-    data_dir          holds the prepared data sets
-    patience, checkpoint_every  as of `Local`
+    The fields are as for `Local`.
     """
 
     records: list[Record]
