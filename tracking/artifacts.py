@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.data.datasets import origin
 from experiments.records.files import read_sealed
-from experiments.records.origin import origin
 from experiments.records.record import SEALED, load
 from tracking.sent import run_id
 

@@ -1,12 +1,8 @@
 """Tells facts of gates that need no drawing: where they start, which classes are shown."""
 
+from experiments.data.datasets import DATASETS
 from experiments.records.gates import Block, Gates, spaced
 
-# The paper shows goldfish, pug, plane and cliff; here what is closest to them.
-CLASSES = {
-    "cifar10": ("dog", "airplane", "frog", "ship"),
-    "cifar100": ("aquarium_fish", "wolf", "rocket", "mountain"),
-}
 LOW, HIGH = 0.1, 0.9  # gates beyond them are saturated
 STARTS = {  # of a gate's function at logit 0, where a training begins
     "sigmoid": 0.5, "hard_sigmoid": 0.5, "tanh": 0.0, "relu": 0.0, "softmax_c": 1.0,
@@ -20,10 +16,11 @@ def start_of(gate: str | None, width: int) -> float | None:
 
 
 def default_classes(gates: Gates) -> tuple[str, ...]:
-    """Returns four of the data set's classes: those of CLASSES, or evenly spaced ones."""
+    """Returns four of the data set's classes: those that its row names, or evenly spaced ones."""
     names = gates.class_names
     some = tuple(names[i] for i in spaced(len(names), min(4, len(names))))
-    return next((row for row in CLASSES.values() if set(row) <= set(names)), some)
+    named = (source.shown for source in DATASETS.values() if source.shown)
+    return next((row for row in named if set(row) <= set(names)), some)
 
 
 def saturation(block: Block) -> tuple[float, float]:

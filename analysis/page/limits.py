@@ -16,7 +16,7 @@ from analysis.statistics.seeds import smallest_difference as smallest
 from analysis.statistics.verdicts import Verdict
 from analysis.study import Study
 from analysis.tables.notes import fewest, spreads
-from experiments.records.origin import origin
+from experiments.data.datasets import origin
 from experiments.records.study_file import Group
 
 BUSY = 1.25  # a run's median epoch over its fastest; less is noise

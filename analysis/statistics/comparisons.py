@@ -10,10 +10,10 @@ from analysis.statistics.contrasts import Declared, declared, own_comparison
 from analysis.statistics.pool import Pool, Weights
 from analysis.statistics.stats import Difference, diverges_more
 from analysis.study import Study
+from experiments.data.datasets import DATASETS
 from experiments.records.states import State
 
-# Points of test error within which two networks count as alike, by data set: stated before any run.
-MARGINS = {"cifar10": 0.5, "cifar100": 1.0}
+MARGINS = {name: source.margin for name, source in DATASETS.items() if source.margin}
 UNDECIDED, NO_INTERVAL = "not decided", "not decided: no interval"  # more seeds may change that
 RUNS_LOST = "not decided: runs were lost"
 CHANCE = 0.05  # of the intervals of networks that do not differ leave out 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from experiments.records.origin import origin
+from experiments.data.datasets import origin
 
 TEXT = """\
 ---

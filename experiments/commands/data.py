@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from experiments.data.datasets import DATASETS, load, path_of
+from experiments.data.datasets import DATASETS, load, origin, path_of
 from experiments.data.prepare import prepare_any
 from experiments.plan.options import DataDir, Dataset, Json
 from experiments.processes.output import remark, say
-from experiments.records.origin import origin
 from experiments.records.parsing import checked
 from experiments.records.schema import Data
 from senet.config import choose

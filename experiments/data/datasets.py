@@ -10,8 +10,8 @@ What is slow to import is imported where it is used: the command line's help nam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,14 @@ class Source:
     holdout      how many training images, the last ones, may be held out, the same for all
                  recipes; None where they are drawn
     caveat       what its numbers must not be taken for; "" for a set as it is published
+    title        as people write it; "" where that is its name
+    margin       points of test error within which two networks count as alike, stated before any
+                 run; 0 where no comparison is judged
+    shown        classes of the gates' figures: those closest to the paper's goldfish, pug, plane
+                 and cliff
+    official     the fingerprint (`Arrays.fingerprint`) of what torchvision makes of the published
+                 archive; "" where the archive was never at hand
+    copies       fingerprints of other images that are known, and what those are
     """
 
     classes: int
@@ -51,6 +59,11 @@ class Source:
     unpacked: str | None = None
     holdout: int | None = None
     caveat: str = ""
+    title: str = ""
+    margin: float = 0.0
+    shown: tuple[str, ...] = ()
+    official: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     def held_out(self, asked: int) -> int:
         """Gives how many training images are held out where a recipe asks for so many."""
@@ -70,6 +83,14 @@ DATASETS: dict[str, Source] = {
             f"{TORONTO}cifar-10-python.tar.gz",
         )),),
         unpacked="cifar-10-batches-py",
+        title="CIFAR-10",
+        margin=0.5,
+        shown=("dog", "airplane", "frog", "ship"),
+        copies={
+            "4db441c3e4de56a6": "a copy of CIFAR-10 that is NOT the official archive: 108 of its "
+            "60,000 images (85 training, 23 test) were decoded from JPEG of quality 75, all others "
+            "are exact",
+        },
     ),
     "cifar10_mini": Source(
         10, 3_500, 2_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
@@ -77,6 +98,12 @@ DATASETS: dict[str, Source] = {
         holdout=1_000,
         caveat="CIFAR-10 mini: 2,500 training, 1,000 held-out and 2,000 test images, from which "
         "nothing follows for CIFAR-10.",
+        title="CIFAR-10 mini",
+        shown=("dog", "airplane", "frog", "ship"),
+        copies={
+            "7b281971a38a4d69": "5,500 images of CIFAR-10, as they lie in this repository, all "
+            "exact",
+        },
     ),
     "cifar10.1": Source(
         10, 0, 2_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
@@ -92,6 +119,10 @@ DATASETS: dict[str, Source] = {
         (Remote("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
                 (f"{TORONTO}cifar-100-python.tar.gz",)),),
         unpacked="cifar-100-python",
+        title="CIFAR-100",
+        margin=1.0,
+        shown=("aquarium_fish", "wolf", "rocket", "mountain"),
+        official="b30be469dc7c1349",
     ),
     "svhn": Source(
         10, 73_257, 26_032, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970),
@@ -193,6 +224,18 @@ def check_trainable(name: str) -> None:
     if checked(choose, "dataset", name, {"auto": None} | DATASETS) and not DATASETS[name].train:
         others = ", ".join(other for other, source in DATASETS.items() if source.train)
         raise ConfigError(f"dataset {name!r} is a test set only: train on one of {others}")
+
+
+def origin(dataset: str, fingerprint: str) -> str:
+    """Says what the images with this fingerprint are, as the end of a sentence."""
+    source = DATASETS.get(dataset)
+    if source and fingerprint in source.copies:
+        return source.copies[fingerprint]
+    if not source or not source.official:
+        return "NOT checked against the official archive, whose fingerprint is not known here"
+    if fingerprint == source.official:
+        return "the images of the official archive, as torchvision's checksums know it"
+    return f"NOT the images of the official archive, whose fingerprint is {source.official}"
 
 
 def caveat(name: str) -> str:

@@ -12,7 +12,7 @@ from analysis.statistics.contrasts import read_contrasts
 from analysis.statistics.verdicts import judge
 from analysis.study import Study
 from analysis.tables import study as tables
-from experiments.records.origin import origin
+from experiments.data.datasets import origin
 from experiments.study.grid import PLAIN
 
 GROUP = ("cifar10", "resnet29b", "medium")

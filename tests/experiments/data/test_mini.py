@@ -9,11 +9,10 @@ import pytest
 from test_data import SILENT
 
 from experiments.data import mini
-from experiments.data.datasets import caveat, load
+from experiments.data.datasets import caveat, load, origin
 from experiments.data.holdout import held_out
 from experiments.data.prepare import prepare
 from experiments.records.config import Recipe
-from experiments.records.origin import origin
 
 PARTS = {"training": 2500, "held out": 1000, "test": 2000}
 
