@@ -6,6 +6,10 @@ import pytest
 import rooms
 from conftest import ROOT
 
+from analysis.figures.kinds import OF_A_GROUP
+from experiments.commands import COMMANDS, MODULES
+from experiments.launch.ray.connection import SENT
+
 
 @pytest.mark.parametrize("module", rooms.SOURCES)
 def test_imports_go_one_way(module):
@@ -36,6 +40,22 @@ def test_a_module_that_a_text_names_is_there(path):
         parts = name.split(".")  # of a module, of something in one, or of a part of that
         modules = [".".join(parts[:n]) for n in (len(parts), len(parts) - 1, len(parts) - 2)]
         assert rooms.is_there(name) or any(map(rooms.is_file, modules)), name
+
+
+MADE_UP = [  # names of modules that the code puts together
+    *(f"experiments.commands.{MODULES.get(name, name)}" for name in COMMANDS),
+    *(f"analysis.figures.{kind}" for kind in ("study", "gates", *OF_A_GROUP)),
+]
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_a_module_whose_name_is_put_together_is_there(name):
+    assert rooms.is_file(name)
+
+
+def test_ray_sends_its_nodes_all_that_they_run():
+    tops = {name.partition(".")[0] for name in rooms.allowed("experiments.launch")}
+    assert tops == set(SENT)
 
 
 def test_the_picture_of_the_packages_is_that_of_the_code():

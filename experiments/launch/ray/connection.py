@@ -11,6 +11,7 @@ from experiments.train.environment import ROOT
 
 # Where it is 0, a cluster of one machine listens on 127.0.0.1 alone: Ray's default on others.
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+SENT = ("experiments", "senet")  # packages that a node runs
 
 
 def connect() -> None:
@@ -25,7 +26,7 @@ def connect() -> None:
     import ray
 
     before = {number: signal.getsignal(number) for number in STOPS}
-    code = {"py_modules": [str(ROOT / name) for name in ("experiments", "senet")]}
+    code = {"py_modules": [str(ROOT / name) for name in SENT]}
     try:
         ray.init(
             address or "local",
