@@ -1,5 +1,6 @@
 """The package, installed where there is nothing of the checkout: what its user sees."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -82,6 +83,24 @@ def test_the_extras_are_the_files_that_a_checkout_installs(wheel, tmp_path):
         wanted = {(one.name, str(one.specifier)) for one in map(Requirement, filter(None, lines))}
         assert found[extra] == wanted
     assert found[""] < found["study"]
+
+
+def test_all_that_the_package_imports_is_installed_with_it(wheel, tmp_path):
+    """The environment of the other tests has the libraries of this one: they would not notice."""
+    with ZipFile(wheel) as file:
+        file.extractall(tmp_path)
+    [info] = tmp_path.glob("*.dist-info")
+    needed = map(Requirement, Distribution.at(info).requires or ())
+    installed = {one.name for one in needed if one.marker is None}
+    optional = {"timm"}  # of its blocks, where they are asked for
+    imported = {"numpy"}  # by `Tensor.numpy`
+    for path in (tmp_path / "senet").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    assert imported - sys.stdlib_module_names - {"senet", *optional} == installed
 
 
 def test_the_readmes_block_runs_elsewhere(python, tmp_path):

@@ -66,18 +66,22 @@ def test_a_setting_of_the_librarys_own_leaves_the_machine_and_the_code_out(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "level", "title", "says"),
+    [(1, "INFO", "is done", "2 done"), (2, "WARN", "ended, not whole", "2 done, 2 planned")],
+)
 def test_a_study_has_numbers_in_its_table_and_an_alert_where_it_has_just_ended(
-    some_records, no_key
+    some_records, no_key, seeds, level, title, says
 ):
     prepare(some_records)
     [asked] = read_studies(some_records)
     path = some_records / "studies" / f"{asked.name}.json"
-    path.write_text(json.dumps(asked.plain() | {"seeds": 1}))
+    path.write_text(json.dumps(asked.plain() | {"seeds": seeds}))
     tell_study(some_records, asked.name, "offline", is_live=True)
     [folder] = folders(some_records, "*analysis*")
     [alert] = (one["alert"] for one in inspect(folder) if one["type"] == "alert")
-    assert alert["title"] == "ratio: is done" and "2 done" in alert["text"]
-    assert alert["level"] == "INFO"
+    assert alert["title"] == f"ratio: {title}" and says in alert["text"]
+    assert alert["level"] == level
     [path] = (folder / "files/media/table").glob("table_*.table.json")
     table = json.loads(path.read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
