@@ -120,6 +120,26 @@ def test_a_run_that_another_process_trains_is_waited_for_and_told_of_once(
     assert len(looks) == 4 and second.state == "done"
 
 
+def test_a_run_that_another_process_ends_a_moment_before_it_begins_is_that_ones(
+    tmp_path, script, monkeypatch
+):
+    [record] = runs(tmp_path, 1)
+
+    def look(path):
+        if not record.finished:
+            record.begin()
+            record.finish({"state": "done"})
+
+    monkeypatch.setattr(launch, "holder", look)
+    monkeypatch.setattr(queue, "LOOK_EVERY", 0.0)
+    with Local(["a"], tmp_path) as local:
+        assert list(local.train([record])) == [
+            Started(record),
+            Requeued(record, Outcome("elsewhere"), "trained elsewhere"),
+            Ended(record, DONE),
+        ]
+
+
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_at_the_deadline_no_more_begin_and_those_under_way_write_checkpoints(
     tmp_path, script, is_shared
