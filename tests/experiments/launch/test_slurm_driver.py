@@ -1,10 +1,11 @@
 """The driver of Slurm's jobs without a Slurm: its answers are given, all files are real."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import tiny
+from conftest import LINUX, tiny
 
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued, Started
@@ -272,3 +273,13 @@ def test_a_job_trains_its_runs_and_says_so_in_its_log(tmp_path, data_dir, capsys
         for line in (f"started {record.name}:", f"ended {record.name}: done ")
     ]
     assert [record.state for record in records] == ["done", "done"]
+
+
+@LINUX
+def test_a_job_whose_log_takes_nothing_more_trains_its_runs(tmp_path, data_dir, monkeypatch):
+    record = Record(tmp_path, tiny())
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "stderr", sys.stderr)  # is as before then
+        Pack([record], ["cpu"], data_dir, 60, 60)()
+    assert record.state == "done"
