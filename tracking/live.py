@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -13,9 +13,14 @@ from experiments.launch.background import Message
 from experiments.launch.failures import first_line
 from experiments.processes.child import printing_into
 from experiments.processes.scratch import scratch
+from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
+from experiments.records.record import load
+from experiments.records.states import FINISHED, state
+from experiments.records.studies import read_studies
 from tracking.account import INSTALL, has_key, is_installed, prepare, usual_mode
 from tracking.mirror import Mirror, WandbError
+from tracking.sent import digest_of_run, folder_of, run_id, state_of
 from tracking.study import tell_study
 
 LOOK_EVERY = 1.0  # seconds between two looks at the records of the runs that are under way
@@ -76,6 +81,7 @@ class Follower:
         mode = usual_mode() if mode == "auto" else mode
         self.mode = "offline" if mode == "online" and not is_known else mode
         self.runs: dict[Path, Mirror | None] = {}  # None: not begun on W&B yet
+        self.telling: dict[Path, ExitStack] = {}  # gives back the right to tell a run
         self.ended: set[Path] = set()
         self.drawn: list[str] = []  # studies to be told
         self.failures, self.again = 0, 0.0  # tries in a row to reach W&B; when to try again
@@ -140,6 +146,9 @@ class Follower:
             return
         try:
             mirror = self.runs[path] = self.runs[path] or self.begin(path)
+            if mirror is None:
+                del self.runs[path]
+                return
             mirror.catch_up()
             if is_over:
                 del self.runs[path]
@@ -153,11 +162,28 @@ class Follower:
             if self.mode == "online" and not isinstance(error, ConfigError):
                 raise WandbError(first_line(error)) from error
             self.say(f"{path.parent.name}/{path.name} is not told: {first_line(error)}")
+        finally:
+            if path not in self.runs and path in self.telling:
+                self.telling.pop(path).close()
 
-    def begin(self, path: Path) -> Mirror:
-        mirror = Mirror(path, self.mode, is_live=True)
+    def begin(self, path: Path) -> Mirror | None:
+        """Begins to tell a run; None where another process tells it, or all of it was told."""
+        place = folder_of(self.results) / "telling" / path.parent.name / path.name
+        place.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            if held.enter_context(hold(place)) is None or self.was_told(path):
+                return None
+            mirror = Mirror(path, self.mode, is_live=True)
+            self.telling[path] = held.pop_all()
         self.failures = 0
         if mirror.place and mirror.place != self.place:
             self.place = mirror.place
             self.say(self.place)
         return mirror
+
+    def was_told(self, path: Path) -> bool:
+        """Tells whether a run is finished, and W&B has been told all of it."""
+        if state(path) not in FINISHED:
+            return False
+        digest = digest_of_run(path, read_studies(self.results, []))
+        return state_of(folder_of(self.results), run_id(load(path).config), digest) != "missing"

@@ -4,6 +4,7 @@ RESULTS/wandb/
     offline-run-*/, run-*/   as W&B's library writes them, with debug*.log and latest-run
     data/, cache/            what it keeps for them
     told/<id>.json           a run that has been told completely, and where that is
+    telling/<run>/lock       who tells a run now
     dashboard.json           the views and the report that were made (tracking/dashboard.py)
     log-*.txt                what the library has printed
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds
+from experiments.commands.set_aside import renew
 from experiments.commands.studies import name_runs
 from experiments.data.datasets import load
 from experiments.launch.background import BackgroundProcess
@@ -60,6 +61,7 @@ class Session:
 
     def _train_round(self, studies: list[Study], names: dict[Record, str]) -> str:
         """Trains the missing runs of all seeds so far; says why it stopped, or ""."""
+        renew(names)  # of the runs that were added, too
         results, states = self.options.results, {record: record.state for record in names}
         missing = [record for record, state in states.items() if state in MISSING]
         done = sum(state in FINISHED for state in states.values())

@@ -5,7 +5,7 @@ from functools import partial
 from experiments.plan.options import RetryOptions
 from experiments.processes.output import say
 from experiments.records.record import Record
-from experiments.records.results import what_is_lost
+from experiments.records.results import damage, what_is_lost
 from experiments.records.states import State, failure
 from experiments.train import stale
 
@@ -29,9 +29,12 @@ def forget(names: dict[Record, str], options: RetryOptions) -> None:
 
 
 def renew(names: dict[Record, str]) -> None:
-    """Sets finished runs aside that are not whole, as after a loss of power: they are missing."""
+    """Sets finished runs aside that are not whole, as after a loss of power: they are missing.
+
+    Files that are as they were when it looked last are not read again.
+    """
     for record, name in names.items():
-        if lost := what_is_lost(record.path):
+        if lost := record.finished and damage(record.path):
             place = stale.set_aside(record.path, partial(what_is_lost, record.path))
             then = f"what is left is kept in {place}" if place else "another runner sees to it"
             say(f"trained again {name}: {lost}; {then}", style="yellow")

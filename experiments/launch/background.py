@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from experiments.data.download import Say
-from experiments.launch.events import Ended, Event, Progressed, Requeued, Started
+from experiments.launch.events import (
+    Ended,
+    Event,
+    Noted,
+    Outcome,
+    Progressed,
+    Requeued,
+    Started,
+)
 from experiments.launch.failures import first_line
 from experiments.processes.child import die_with_parent
 from experiments.processes.fork_server import spawn
@@ -77,6 +85,7 @@ class BackgroundProcess:
         self.name, self.function, self.args, self.say, self.lost = name, function, args, say, lost
         self.state: Literal["idle", "running", "lost"] = "idle"
         self._messages: queue.SimpleQueue = queue.SimpleQueue()
+        self._begun: set[Path] = set()  # the runs that have started, which is not sent yet
 
     def __enter__(self) -> Self:
         return self
@@ -85,8 +94,24 @@ class BackgroundProcess:
         self.close(HURRY if kind else PATIENCE)
 
     def follow(self, event: Event) -> None:
-        """Sends what an event of a launcher means for the files of its run."""
-        if (message := _message(event)) is not None:
+        """Sends what an event of a launcher means for the files of its run.
+
+        That it has started is sent with what comes next of it: another process may be quicker to
+        take its lock, and tells of it then.
+        """
+        run = event.record.path
+        match event:
+            case Noted():
+                return
+            case Started():
+                self._begun.add(run)
+                return
+            case Requeued(outcome=Outcome(state="elsewhere")):
+                self._begun.discard(run)
+                return
+        first = [Message("started", run)] if run in self._begun else []
+        self._begun.discard(run)
+        for message in [*first, *_messages(event)]:
             if self.state == "idle":
                 self.start()
             self.send(message)
@@ -148,16 +173,14 @@ class BackgroundProcess:
                 self.say(self._outbox.recv(), style="yellow")
 
 
-def _message(event: Event) -> Message | None:
-    """Returns what a process is sent of an event; None of those that change no file."""
+def _messages(event: Event) -> list[Message]:
+    """Returns what a process is sent of an event: nothing of one that changes no file."""
     match event:
-        case Started(record):
-            return Message("started", record.path)
         case Progressed(record, row=dict()):
-            return Message("epoch", record.path)
+            return [Message("epoch", record.path)]
         case Ended(record) | Requeued(record):
-            return Message("ended", record.path)
-    return None
+            return [Message("ended", record.path)]
+    return []
 
 
 def _pass_on(messages: queue.SimpleQueue, pipe: Connection) -> None:

@@ -11,7 +11,7 @@ class Outcome:
     """Says how a run ended, this time.
 
     state        done; failed, with an error.txt; interrupted, with a checkpoint; or elsewhere:
-                 another process trains this run
+                 another process trains this run, or has finished it
     kind, reason of a failure, as in `Record.fail`
     """
 

@@ -22,10 +22,12 @@ class Queue:
     pending    those to begin next, in order
     elsewhere  those that have to wait, as another process trains them
     noted      those of which the user knows why they wait
+    all        these, and those that are under way or over
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.pending, self.elsewhere = deque(records), []
+        self.all = frozenset(self.pending)
         self.noted: set[Record] = set()
         self._looked = time.monotonic()
 

@@ -106,10 +106,8 @@ def _train(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder) as lock:
-            if lock is None:
+            if lock is None or task.record.finished:  # another runner's, or was a moment ago
                 outcome = Outcome("elsewhere")
-            elif task.record.finished:  # by another runner, a moment ago
-                outcome = Outcome("done")
             else:
                 with printing:
                     outcome = _attempt(task, lock, send, stop.is_set)

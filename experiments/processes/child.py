@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.processes.output import protect
 from experiments.records.lock import is_at
 
 
@@ -36,12 +37,14 @@ def die_with_parent() -> None:
 def printing_into(path: Path) -> Iterator[None]:
     """Sends what this process prints to a file, in C++ too, and where it was when it crashed.
 
-    SIGUSR1 writes where it is. The file goes where nothing was printed.
+    SIGUSR1 writes where it is. The file goes where nothing was printed. What Python cannot write
+    is dropped.
     """
     path.unlink(missing_ok=True)  # that of another user could not be written to
     with path.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    protect()
     faulthandler.enable(all_threads=False)
     faulthandler.register(signal.SIGUSR1, all_threads=False)
     yield

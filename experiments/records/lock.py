@@ -39,7 +39,7 @@ class Lock:
 
 
 class Moved(ConfigError):
-    """Says that a folder was moved or deleted while we had the right to write into it."""
+    """Says that a folder is no longer ours: moved, deleted, or taken over by another runner."""
 
 
 HELD: dict[Path, int] = {}  # folder -> its open lock file
@@ -53,12 +53,15 @@ def let_go() -> None:
 
 
 def confirm(folder: Path) -> None:
-    """Raises Moved where we hold a folder's lock, and the folder at this path is another one now.
+    """Raises Moved where we hold a folder's lock, and another file is at its place now.
 
     Another runner may train the run there: whatever we wrote would be mixed with its files.
     """
     if folder in HELD and not is_at(HELD[folder], folder / "lock"):
-        raise Moved(f"{folder} was moved or deleted while it was written to")
+        raise Moved(
+            f"{folder} was moved or deleted while it was written to, "
+            "or another runner has taken it over"
+        )
 
 
 def is_at(file: int, path: Path) -> bool:
@@ -111,9 +114,9 @@ def take(path: Path) -> int | None:
             os.close(file)
             return None
         if is_at(file, path):
-            if is_ours:
+            if is_ours and read(file).machine in ("", machine()):
                 return file
-            path.unlink()  # its holder has died: one of our own comes into its place
+            path.unlink()  # its holder has died, or may wake up: one of our own takes its place
         os.close(file)  # its holder has deleted it a moment ago: take the new one
 
 

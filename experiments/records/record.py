@@ -23,6 +23,7 @@ No torch here: `status` reads a thousand of these in a moment.
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -45,7 +46,7 @@ from experiments.records.files import (
     write_sealed,
     write_text,
 )
-from experiments.records.lock import hold
+from experiments.records.lock import confirm, hold
 from experiments.records.parsing import ConfigError, parse
 from experiments.records.states import State, state
 from experiments.records.study_file import UNSETTLED, Arithmetic
@@ -102,6 +103,7 @@ class Record:
         """Makes the folder and writes the config; what an earlier try left stays for a resume."""
         if self.finished:
             raise ConfigError(f"{self.path} holds a finished run, which is never trained again")
+        confirm(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         sweep(self.path)
         (self.path / "error.txt").unlink(missing_ok=True)
@@ -151,18 +153,22 @@ class Record:
         write_bytes(self.path / "gates.npz", content)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Writes the summary, with checksums of what it sums up: the run is done.
-
-        All of the run is on the disk before it, and it is when this returns: where the power fails,
-        no summary stands beside files that are not whole.
-        """
+        """Writes the summary, with checksums of what it sums up: the run is done."""
         paths = [path for name in SEALED if (path := self.path / name).exists()]
         files = {path.name: digest_of_file(path) for path in paths}
-        beside = [self.path / name for name in ("env.json", "timings.jsonl", "checkpoint.pt")]
-        for path in (*paths, *beside, self.path, *self.path.parents[:3]):
+        self.seal(lambda path: write_sealed(path, summary | {"files": files}))
+
+    def seal(self, write: Callable[[Path], None]) -> None:
+        """Lets `write` make summary.json, between what makes the run survive a loss of power.
+
+        All of the run is on the disk before it, and it is when this returns: no summary ever stands
+        beside files that are not whole.
+        """
+        names = (*SEALED, "env.json", "timings.jsonl", "checkpoint.pt")
+        for path in (*(self.path / name for name in names), self.path, *self.path.parents[:3]):
             if path.exists():
                 sync(path)
-        write_sealed(self.path / "summary.json", summary | {"files": files})
+        write(self.path / "summary.json")
         sync(self.path)
 
     def fail(self, kind: str, reason: str, details: str = "") -> None:

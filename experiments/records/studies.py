@@ -6,7 +6,7 @@ from typing import Any
 from experiments.records.files import read_maybe_sealed, write_sealed
 from experiments.records.lock import wait_for
 from experiments.records.parsing import ConfigError, parse
-from experiments.records.study_file import StudyFile
+from experiments.records.study_file import StudyFile, Tried
 
 
 def read_study(path: Path) -> StudyFile:
@@ -53,7 +53,7 @@ def write_study(results: Path, study: StudyFile) -> None:
 
 
 def joined(study: StudyFile, path: Path) -> StudyFile:
-    """Returns a study with the seeds, looks and arithmetic that its file has, too.
+    """Returns a study with the pilots, seeds, looks and arithmetic that its file has, too.
 
     Raises ConfigError where that was begun with another arithmetic.
     """
@@ -64,6 +64,7 @@ def joined(study: StudyFile, path: Path) -> StudyFile:
             f"{path}: another machine has begun this study at the same moment, with "
             f"{first.precision} and {first.step}: the same command joins it"
         )
+    study = _as_far_tuned(study, before)
     more = {row.cell: row.seeds for row in before.rows if row.seeds}
     found: dict[str, Any] = {
         "seeds": max(study.seeds, before.seeds),
@@ -78,3 +79,29 @@ def joined(study: StudyFile, path: Path) -> StudyFile:
     }
     known = {key: value for key, value in found.items() if value}
     return study.model_copy(update=(before.model_extra or {}) | known)
+
+
+def _as_far_tuned(study: StudyFile, before: StudyFile) -> StudyFile:
+    """Returns a study whose rows are tuned as far as in its file, each with the cell of then.
+
+    Another command may have come further since this one has made the study. Where the file lacks
+    pilots of a row, these are other ones, or there are values that it has not tried.
+    """
+    if study.tune is None or before.tune is None or study.tune.key != before.tune.key:
+        return study
+    old = before.tune.rows
+    kept = {
+        label: old[label]
+        for label, row in study.tune.rows.items()
+        if label in old and set(old[label].runs) >= set(row.runs) and _rank(old[label]) > _rank(row)
+    }
+    cells = {row.label: row.cell for row in before.rows if row.label in kept}
+    rows = [row.model_copy(update={"cell": cells.get(row.label, row.cell)}) for row in study.rows]
+    tune = study.tune.model_copy(update={"rows": study.tune.rows | kept})
+    return study.model_copy(update={"rows": tuple(rows), "tune": tune})
+
+
+def _rank(row: Tried) -> tuple[bool, int, int]:
+    """Ranks how far a row is tuned: whether it is over, how many were tried, how many are known."""
+    known = sum(error is not None for _, error in row.tried)
+    return row.chosen is not None, len(row.tried), known

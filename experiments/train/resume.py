@@ -10,6 +10,7 @@ from torch import Tensor
 
 from experiments.records.config import RunConfig
 from experiments.records.files import unused
+from experiments.records.lock import confirm
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.study_file import Arithmetic
@@ -148,6 +149,7 @@ def find_checkpoint(
         except Exception as error:  # of a later version: its checksum fits, and nothing else
             fault = f"is not what this version writes: {type(error).__name__}"
         reason = f"{path} {fault}"
+    confirm(record.path)  # else it is that of another runner
     aside = unused(path.parent, "checkpoint.old", ".pt")
     path.replace(aside)
     note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")

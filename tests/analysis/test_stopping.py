@@ -252,6 +252,14 @@ def test_real_runs_end_by_themselves_and_go_on_after_a_kill(tmp_path, data_dir):
     assert f"{sum(counts.values())} of {sum(counts.values())} runs are there" in again.stdout
     assert read_studies(whole) == [study]
 
+    [added] = whole.glob(f"runs/{study.rows[1].cell}/seed3")  # by --decide, and then damaged
+    written = (added / "metrics.jsonl").read_bytes()
+    (added / "metrics.jsonl").write_bytes(b"")
+    renewed = call(*words, RESULTS=str(whole), **there)
+    assert renewed.returncode == 0, renewed.stdout + renewed.stderr
+    assert renewed.stdout.count("trained again 4, seed 3: ") == 1
+    assert (added / "metrics.jsonl").read_bytes() == written and read_studies(whole) == [study]
+
     for run in whole.glob("runs/*/seed[012]"):  # the first round, which is not killed
         shutil.copytree(run, killed / run.relative_to(whole))
     runner = start(*words, RESULTS=str(killed), **there)

@@ -16,12 +16,12 @@ from experiments.data.datasets import path_of
 from experiments.data.download import Say
 from experiments.launch.cluster import RaySettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued
-from experiments.launch.failures import first_line
+from experiments.launch.failures import first_line, kind_of
 from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.ray.connection import connect
 from experiments.launch.ray.files import keep, put, to_send
 from experiments.launch.ray.node import Actor, Report
-from experiments.records.lock import Lock, hold, holder
+from experiments.records.lock import Lock, Moved, hold, holder
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.signs import Signs
@@ -102,9 +102,13 @@ class Ray(SlotLauncher):
             while last and (left := deadline - time.monotonic()) > 0:
                 for ref in ray.wait(list(last), timeout=left)[0]:
                     before, run = last.pop(ref)  # what it had still to answer, and this
-                    with suppress(RayError):
+                    try:
                         for report in ray.get([before, ref]):
                             keep(run.record, report.files)
+                    except (OSError, ConfigError) as error:  # the others' may be kept
+                        self.say(f"{run.record.name}: {first_line(error)}")
+                    except RayError:
+                        pass  # it was lost before: its last checkpoint is here
         finally:
             for run in self.active.values():
                 run.held.close()
@@ -166,33 +170,42 @@ class Ray(SlotLauncher):
         try:
             report: Report = ray.get(answer)
         except RayTaskError as error:  # of the actor itself: of what it was given
-            ray.kill(run.actor)
-            cause = error.cause or error
-            del self.active[answer]
-            yield self.end(run, Outcome("failed", type(cause).__name__, first_line(cause)))
+            yield self._end_alone(answer, error.cause or error)
             return
         except RayError as error:
             del self.active[answer]
             yield self.lose(run, error)
             return
         run.has_begun = True
-        keep(run.record, report.files)
-        outcome = None
-        for event in report.events:
-            match event:
-                case Progressed():
-                    yield self.progress(run, event, report)
-                case Noted():
-                    yield replace(event, record=run.record)
-                case Ended():
-                    outcome = event.outcome
-        if outcome is None:
+        try:
+            keep(run.record, report.files)
+            told = [self._translate(run, event, report) for event in report.events]
+        except (OSError, ConfigError) as error:  # its folder is gone, or the disk is full
+            yield self._end_alone(answer, error)
+            return
+        yield from (event for event in told if isinstance(event, Progressed | Noted))
+        outcomes = [event.outcome for event in told if isinstance(event, Ended)]
+        if not outcomes:
             again = run.actor.advance.remote()
             self.active[again] = self.active.pop(answer)
         else:
             del self.active[answer]
             self.free.append(run.actor)
-            yield self.end(run, outcome)
+            yield self.end(run, outcomes[-1])
+
+    def _end_alone(self, answer: Any, error: Exception) -> Ended:
+        """Ends a run that cannot go on, and its actor; the others go on."""
+        import ray
+
+        run = self.active.pop(answer)
+        ray.kill(run.actor)
+        return self.end(run, Outcome("failed", kind_of(error), first_line(error)))
+
+    def _translate(self, run: RemoteRun, event: Event, report: Report) -> Event:
+        """Returns an event of a node's record as one of ours."""
+        if isinstance(event, Progressed):
+            return self.progress(run, event, report)
+        return replace(event, record=run.record)
 
     def progress(self, run: RemoteRun, event: Progressed, report: Report) -> Progressed:
         """Passes on how far a run is, also to whom reads its lock."""
@@ -210,8 +223,7 @@ class Ray(SlotLauncher):
         times = self.losses[run.record] = self.losses.get(run.record, 0) + 1
         if times > self.settings.restarts:
             reason = f"its node or its process there was lost {times} times"
-            run.record.fail(KILLED, reason, str(error))
-            return self.end(run, Outcome("failed", KILLED, reason))
+            return self.end(run, Outcome("failed", KILLED, reason), str(error))
         run.held.close()
         has = "its last" if run.record.checkpoint.exists() else "no"
         sentence = f"its node was lost, or its process there: again, with {has} checkpoint"
@@ -220,9 +232,10 @@ class Ray(SlotLauncher):
         self.queue.pending.appendleft(run.record)
         return Requeued(run.record, Outcome("interrupted"), sentence)
 
-    def end(self, run: RemoteRun, outcome: Outcome) -> Ended:
+    def end(self, run: RemoteRun, outcome: Outcome, details: str = "") -> Ended:
         """Gives the run's lock back; a failure that the node could not write is written here."""
         if outcome.state == "failed" and not (run.record.path / "error.txt").exists():
-            run.record.fail(outcome.kind, outcome.reason)
+            with suppress(OSError, Moved):  # a full disk: the user is told all the same
+                run.record.fail(outcome.kind, outcome.reason, details)
         run.held.close()
         return Ended(run.record, outcome)

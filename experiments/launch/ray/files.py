@@ -1,11 +1,12 @@
 """Sends the files of a run between the driver and a node of Ray. No torch here."""
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from experiments.records.files import digest_of_file, read_sealed, write_bytes, write_sealed
+from experiments.records.lock import confirm
 from experiments.records.record import Record
 from experiments.train.environment import checkout
 
@@ -20,11 +21,18 @@ def to_send(folder: Path) -> dict[str, bytes]:
 
 
 def keep(record: Record, files: Files) -> None:
-    """Writes what has come back of a run; what is None was deleted there."""
+    """Writes what has come back of a run; what is None was deleted there.
+
+    Raises Moved where its folder is not ours any more, OSError where it cannot be written, and
+    ConfigError where what has come is damaged.
+    """
+    confirm(record.path)
     for name in sorted(files, key=lambda name: name == _LAST):
         path, content = record.path / name, files[name]
         if content is None:
             path.unlink(missing_ok=True)
+        elif name == _LAST:
+            record.seal(partial(write_bytes, content=content))
         else:
             write_bytes(path, content)
         if name == "env.json" and content is not None:

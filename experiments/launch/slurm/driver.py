@@ -7,10 +7,9 @@ looks on; it may be stopped, killed and started again, here or on another machin
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from shutil import rmtree
 from typing import Self
 
 from experiments.data.download import Say
@@ -19,27 +18,28 @@ from experiments.launch.events import Ended, Event, Outcome, Progressed, Requeue
 from experiments.launch.failures import failed
 from experiments.launch.queue import Launcher, outcome_of
 from experiments.launch.slurm import squeue
+from experiments.launch.slurm.claims import Claims
+from experiments.launch.slurm.ends import explain
 from experiments.launch.slurm.job import Pack, pack
-from experiments.launch.slurm.squeue import GONE, Job
+from experiments.launch.slurm.squeue import GONE, Asker, Job
 from experiments.launch.slurm.submit import submit_array
-from experiments.records.lock import hold, holder
+from experiments.records.lock import holder, wait_for
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.signs import Signs
-from experiments.records.states import CANCELLED, KILLED, failure
+from experiments.records.states import failure
 
 LOOK_EVERY = 2.0  # seconds between two looks at the files of runs in jobs
 PAUSE = (2.0, 30.0)  # seconds between two questions to Slurm: a tenth of the time so far, within
 LATE = 15.0  # seconds that a shared disk may take to show what a job has written
 LEAVING = 60.0  # seconds for cancelled jobs to write their checkpoints in
-LOG_LINES = 30  # of a job's log, in the error.txt of a run that it has left without a word
 
 
 class Slurm(Launcher):
     """Trains runs in jobs of Slurm; they outlive it.
 
     A context manager: an exception, such as Ctrl-C, leaves the jobs in the queue; any other end
-    cancels those that are open, which write checkpoints.
+    cancels those that are open and that no other command needs, which write checkpoints.
 
     `slots` are those of a job, and `expected` is about how many seconds each run takes. RESULTS and
     `data_dir` lie on a disk that the nodes share. What is not said here is as for `Local`.
@@ -60,13 +60,12 @@ class Slurm(Launcher):
     ) -> None:
         super().__init__()
         self.settings, self.slots, self.results, self.say = settings, list(slots), results, say
-        self.where = (data_dir.absolute(), patience, checkpoint_every)
-        self.expected = expected
-        self.folder = squeue.folder_of(results)
+        self.where, self.expected = (data_dir.absolute(), patience, checkpoint_every), expected
+        self.claims, self.slurm = Claims(results), Asker(say)
+        self.folder = self.claims.folder
         self.active: dict[Record, Job] = {}  # the runs in jobs
         self.epochs: dict[Record, int] = {}  # of those that have started, how many are done
         self.quiet: dict[Record, float] = {}  # since when nobody trains a run, in a job that began
-        self.does_answer = True  # Slurm did when we asked last
         self.held: set[tuple[str, str]] = set()  # arrays, and why, that the user knows of
         self.began = self.asked = time.monotonic()
 
@@ -75,44 +74,67 @@ class Slurm(Launcher):
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, /, *_: object) -> None:
-        if not (jobs := squeue.together(job.id for job in self.active.values())):
-            self._forget()
-            return
-        runs, numbers = f"{len(self.active)} runs", shlex.join(jobs)
-        if kind:
-            found = "`status` looks at them, and the same command finds them again"
-            self.say(f"{runs} stay with Slurm: `scancel {numbers}` ends them, {found}")
-            return
-        self.say(f"stopping: scancel {numbers} ({runs}), which write checkpoints")
-        squeue.cancel(jobs)
+        try:
+            if not self.active:
+                self.claims.forget()
+            elif kind:
+                self._say_that_they_stay([job.id for job in self.active.values()], "with Slurm")
+            else:
+                self._cancel()
+        finally:
+            self.claims.hold(())
+
+    def _cancel(self) -> None:
+        """Cancels the jobs that no other command needs, and waits until they are over."""
+        with wait_for(self.folder):  # a second driver has taken them up before this, or does not
+            self._cancel_ours()
+            self.claims.hold(())
         deadline = time.monotonic() + LEAVING
-        while time.monotonic() < deadline and any(job.is_live for job in self.jobs().values()):
-            time.sleep(1.0)
+        while self.active and time.monotonic() < deadline:
+            self.active = {record: job for record, job in self.jobs().items() if job.is_live}
+            if self.active:
+                time.sleep(1.0)
+
+    def _cancel_ours(self) -> None:
+        """Cancels those jobs; only their runs are active then."""
+        jobs = {job.id for job in self.active.values()}
+        asked = {record.name for record in (*self.queue.all, *self.active)}
+        ours, others, why = [], jobs, "which does not answer `squeue`"
+        if (queue := squeue.ask()) is not None:
+            self.claims.hold(record.name for record in self.active)
+            ours, others = self.claims.divide(queue, jobs, asked)
+            why = "as others need their jobs"
+        if others:
+            self._say_that_they_stay(others, f"with Slurm, {why}")
+        self.active = {record: job for record, job in self.active.items() if job.id in ours}
+        if numbers := squeue.together(ours):
+            n = len(self.active)
+            self.say(f"stopping: scancel {shlex.join(numbers)} ({n} runs), which write checkpoints")
+            squeue.cancel(numbers)
+
+    def _say_that_they_stay(self, jobs: Collection[str], where: str) -> None:
+        n = sum(job.id in jobs for job in self.active.values())
+        self.say(f"{n} runs stay {where}: `scancel {shlex.join(squeue.together(jobs))}` ends them, "
+                 "`status` looks at them, and the same command finds them again")  # fmt: skip
 
     def jobs(self) -> dict[Record, Job]:
         """Returns the jobs of the active runs as Slurm sees them now, or saw them last."""
-        queue, did_answer = squeue.ask(), self.does_answer
-        self.does_answer = queue is not None
-        if self.does_answer != did_answer:
-            silent = "Slurm does not answer `squeue`: waiting for it"
-            self.say("Slurm answers again" if self.does_answer else silent, style="yellow")
-        if queue is None:
+        if (queue := self.slurm.ask()) is None:
             return self.active
         by_path = squeue.jobs_of(self.results, queue)
         return {record: by_path.get(record.path, GONE) for record in self.active}
 
     def begin(self) -> Iterator[Event]:
         """Gives Slurm the pending runs that are not with it yet, and takes up those that are."""
-        while self.queue.pending:
-            with hold(self.folder) as lock:  # a second driver finds what the first one has sent
-                if lock is not None:
-                    yield from self._begin_alone()
-                    return
-            time.sleep(0.5)
+        if self.queue.pending:
+            with wait_for(self.folder):  # a second driver finds what the first one has sent
+                yield from self._begin_alone()
 
     def _begin_alone(self) -> Iterator[Event]:
-        if (queue := squeue.ask()) is None:
-            raise ConfigError("Slurm does not answer `squeue`: is this one of its hosts?")
+        if (queue := self.slurm.ask()) is None:
+            self.queue.elsewhere += self.queue.pending  # until it answers again
+            self.queue.pending.clear()
+            return
         known = squeue.jobs_of(self.results, queue)
         fresh, adopted = [], Counter()
         while self.queue.pending:
@@ -130,6 +152,7 @@ class Slurm(Launcher):
         for array, runs in adopted.items():
             self.say(f"{runs} runs are in job {array} already")
         self._submit_all(pack(fresh, self.expected, len(self.slots), 60.0 * self.settings.pack))
+        self.claims.hold(record.name for record in self.active)
 
     def _submit_all(self, packs: list[list[Record]]) -> None:
         """Sends the packs in arrays; what Slurm has no room for waits as if it were elsewhere.
@@ -172,7 +195,8 @@ class Slurm(Launcher):
                     sentence = f"job {job.id} is in the queue again"
                     yield Requeued(record, Outcome("interrupted"), sentence)
                 self.active[record] = job
-            if self.does_answer:
+            self.claims.hold(record.name for record in self.active)
+            if self.slurm.does_answer:
                 self.queue.retry()
                 yield from self.begin()
         for record, job in list(self.active.items()):
@@ -206,7 +230,7 @@ class Slurm(Launcher):
             if has_failed and seconds > 0:  # for want of memory it may be tried again at once
                 yield self._end(record, failed(record))
             elif not job.is_live and (job.state == "CANCELLED" or seconds > LATE):
-                yield self._end(record, self._explain(record, job))
+                yield self._end(record, explain(record, job, self.folder))
 
     def _progress(self, record: Record, who: Signs) -> Progressed:
         row = None
@@ -218,25 +242,3 @@ class Slurm(Launcher):
     def _end(self, record: Record, outcome: Outcome) -> Ended:
         del self.active[record]
         return Ended(record, outcome)
-
-    def _explain(self, record: Record, job: Job) -> Outcome:
-        """Returns why a job is over and has left a run unfinished; writes its error.txt."""
-        record.path.mkdir(parents=True, exist_ok=True)
-        if job.state == "CANCELLED":
-            reason = f"job {job.id} was cancelled"
-            record.fail(CANCELLED, reason)
-            return Outcome("interrupted", reason=reason)
-        reason = f"job {job.id} ended: {job.state}" if job is not GONE else "its job is gone"
-        logs = self.folder.glob(f"se-*/{job.id}_0_log.out") if job.id else ()
-        texts = (log.read_text(encoding="utf-8", errors="replace") for log in logs)
-        lines = [line for text in texts for line in text.splitlines()]
-        record.fail(KILLED, reason, "\n".join(lines[-LOG_LINES:]))
-        return Outcome("failed", KILLED, reason)
-
-    def _forget(self) -> None:
-        """Deletes what was kept of arrays whose runs are all finished."""
-        for name, packs in squeue.sent(self.results).items():
-            runs = (self.results / "runs" / run for some in packs for run in some)
-            if all((run / "summary.json").exists() for run in runs):
-                rmtree(self.folder / name, ignore_errors=True)
-                (self.folder / f"{name}.json").unlink(missing_ok=True)

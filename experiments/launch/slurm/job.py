@@ -8,6 +8,7 @@ from pathlib import Path
 from experiments.launch.events import Ended, Event, Noted, Progressed, Requeued
 from experiments.launch.local import Local
 from experiments.launch.slurm import squeue
+from experiments.processes.output import protect
 from experiments.records.record import Record
 from experiments.train.environment import use
 
@@ -46,6 +47,7 @@ class Pack:
     checkpoint_every: float
 
     def __call__(self) -> None:
+        protect()  # a disk without room for the job's log is no reason to end its runs
         use()
         slots = self.slots[: len(self.records)]
         with Local(slots, self.data_dir, self.patience, self.checkpoint_every) as self.local:

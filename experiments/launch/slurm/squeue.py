@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from experiments.data.download import Say
 from experiments.records.files import read_json
 from experiments.records.parsing import ConfigError
 
@@ -65,6 +66,28 @@ def ask() -> Queue | None:
     """Returns our jobs of the last minutes, or None where Slurm does not answer."""
     said = answer("--me", "--array", "--states=all", f"--format={FORMAT}")
     return None if said is None else read(said)
+
+
+class Asker:
+    """Asks Slurm, and tells the user where it falls silent, or answers again.
+
+    does_answer  whether it did when it was asked last
+    """
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.does_answer, self.has_answered = say, True, False
+
+    def ask(self) -> Queue | None:
+        """Returns what `ask` does. Raises ConfigError where Slurm has never answered."""
+        queue, did_answer = ask(), self.does_answer
+        self.does_answer = queue is not None
+        self.has_answered |= self.does_answer
+        if not self.has_answered:
+            raise ConfigError("Slurm does not answer `squeue`: is this one of its hosts?")
+        if self.does_answer != did_answer:
+            silent = "Slurm does not answer `squeue`: waiting for it"
+            self.say("Slurm answers again" if self.does_answer else silent, style="yellow")
+        return queue
 
 
 def answer(*words: str) -> str | None:

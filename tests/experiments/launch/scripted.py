@@ -20,8 +20,8 @@ DONE = Outcome("done")
 
 
 def train_in_process(*args) -> None:
-    """As it is, and Python's standard error is descriptor 2 again, which pytest has changed."""
-    sys.stderr = sys.__stderr__
+    """As it is, and what Python prints goes to descriptors 1 and 2 again, not to pytest."""
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     worker.train_in_process(*args)
 
 

@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import tiny
 
 from experiments.launch.background import BackgroundProcess, Message
+from experiments.launch.events import Ended, Noted, Outcome, Progressed, Requeued, Started
+from experiments.records.record import Record
 
 
 def dies(inbox, tell) -> None:
@@ -42,6 +45,42 @@ def test_whatever_happens_beside_the_training_is_said_and_no_more(function, pati
             process.send(Message("epoch", Path("x" * 100)))
         process.close(patience)
     assert [line for line in heard if "last of it" not in line] == said
+
+
+def repeats(inbox, tell) -> None:
+    while (message := inbox.get()) is not None:
+        tell(f"{message.kind} {message.run.name}")
+
+
+ELSEWHERE, AGAIN = Outcome("elsewhere"), Outcome("interrupted")
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ([Started, (Progressed, 1, 9)], ["started"]),
+        ([Started, (Progressed, 1, 9, {"epoch": 1}), (Progressed, 9, 9)], ["started", "epoch"]),
+        ([Started, (Ended, Outcome("failed"))], ["started", "ended"]),
+        ([Started, (Noted, "it is so")], []),
+        # Between a look at the lock and the worker's try another process has taken it.
+        ([Started, (Requeued, ELSEWHERE, ""), (Ended, Outcome("done"))], ["ended"]),
+        ([Started, (Requeued, ELSEWHERE, ""), Started, (Progressed, 1, 9)], ["started"]),
+        (
+            [Started, (Requeued, AGAIN, ""), Started, (Ended, Outcome("done"))],
+            ["started", "ended", "started", "ended"],
+        ),
+    ],
+)
+def test_a_run_is_told_once_it_is_known_to_be_ours(tmp_path, what, said):
+    record, heard = Record(tmp_path, tiny()), []
+    words = {"say": lambda text, **_: heard.append(text), "lost": "lost"}
+    with BackgroundProcess("it", repeats, **words) as process:
+        for event in what:
+            kind, *facts = event if isinstance(event, tuple) else (event,)
+            process.follow(kind(record, *facts))
+        process.close(600.0)
+    told = [line for line in heard if "last of it" not in line]
+    assert told == [f"{kind} seed0" for kind in said]
 
 
 class Slow:

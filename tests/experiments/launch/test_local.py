@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import signal
 import time
 from contextlib import ExitStack
@@ -118,6 +119,42 @@ def test_a_run_that_another_process_trains_is_waited_for_and_told_of_once(
         Ended(first, DONE),
     ]
     assert len(looks) == 4 and second.state == "done"
+
+
+def test_a_run_that_another_process_ends_a_moment_before_it_begins_is_that_ones(
+    tmp_path, script, monkeypatch
+):
+    [record] = runs(tmp_path, 1)
+
+    def look(path):
+        if not record.finished:
+            record.begin()
+            record.finish({"state": "done"})
+
+    monkeypatch.setattr(launch, "holder", look)
+    monkeypatch.setattr(queue, "LOOK_EVERY", 0.0)
+    with Local(["a"], tmp_path) as local:
+        assert list(local.train([record])) == [
+            Started(record),
+            Requeued(record, Outcome("elsewhere"), "trained elsewhere"),
+            Ended(record, DONE),
+        ]
+
+
+@pytest.mark.parametrize("characters", [5_000, 100_000], ids=["in the end", "at once"])
+def test_what_a_run_prints_onto_a_full_disk_ends_nothing(tmp_path, script, characters):
+    """No file gets more than 4 kB: the log has more, and the record has not."""
+
+    def prints(record, watch):
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most))
+        print("." * characters)
+
+    script[0] = prints
+    [record] = runs(tmp_path, 1)
+    with Local(["a"], tmp_path) as local:
+        assert list(local.train([record])) == [Started(record), Ended(record, DONE)]
+    assert record.state == "done" and (record.path / "log.txt").stat().st_size <= 4096
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

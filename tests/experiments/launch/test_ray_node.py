@@ -1,21 +1,28 @@
 """Both ends of a run on a Ray cluster, without one: its place on a node, and the driver."""
 
 import json
+import os
+import resource
+import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from conftest import kept_data, tiny
+from conftest import LINUX, kept_data, tiny
 
 from experiments.launch.cluster import RaySettings
 from experiments.launch.events import Ended, Outcome, Progressed, Requeued
 from experiments.launch.ray.driver import Ray, RemoteRun
 from experiments.launch.ray.files import keep, to_send
 from experiments.launch.ray.node import Actor, Report
+from experiments.records import files
 from experiments.records.files import digest_of_file, read_sealed
-from experiments.records.lock import hold, holder
+from experiments.records.lock import Moved, hold, holder
 from experiments.records.record import Record
-from experiments.records.states import failure
+from experiments.records.states import DISK_FULL, failure
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import checkout
 from experiments.train.train import train
@@ -67,10 +74,14 @@ def active(tmp_path) -> tuple[Ray, RemoteRun]:
     record = Record(tmp_path / "results", tiny())
     record.path.mkdir(parents=True)
     driver = Ray(RaySettings(restarts=2), "cpu", 1, tmp_path, 60, 60, print)
-    held = ExitStack()
-    with held:
-        lock = held.enter_context(hold(record.path))
-        yield driver, RemoteRun(record, None, lock, held, has_begun=True)
+    with (run := remote(record)).held:
+        yield driver, run
+
+
+def remote(record: Record) -> RemoteRun:
+    held, stop = ExitStack(), SimpleNamespace(remote=lambda: f"stop {record.name}")
+    lock = held.enter_context(hold(record.path))
+    return RemoteRun(record, SimpleNamespace(stop=stop), lock, held, has_begun=True)
 
 
 def test_what_comes_back_is_kept_and_what_is_gone_is_deleted(tmp_path, active):
@@ -89,6 +100,30 @@ def test_what_comes_back_is_kept_and_what_is_gone_is_deleted(tmp_path, active):
     assert env["resumed"] == [{"step": 3}, {"step": 5}]  # where "clean" was as before
     (path / "error.txt").touch(), (path / ".part").touch()
     assert to_send(path).keys() == {"config.json", "env.json"}
+
+
+def test_what_comes_back_does_not_come_into_a_folder_of_another_runner(active):
+    _, run = active
+    path = run.record.path
+    path.rename(path.parent / "away")
+    path.mkdir()
+    (path / "log.txt").write_text("theirs")
+    with pytest.raises(Moved):
+        keep(run.record, {"log.txt": None})
+    assert (path / "log.txt").read_text() == "theirs"
+
+
+@LINUX
+def test_what_comes_back_is_on_the_disk_before_the_seal(active, monkeypatch):
+    order, record = [], active[1].record
+    sync, replace = os.fsync, os.replace
+    name = lambda file: Path(os.readlink(f"/proc/self/fd/{file}")).name  # noqa: E731
+    monkeypatch.setattr(files.os, "fsync", lambda file: order.append(name(file)) or sync(file))
+    monkeypatch.setattr(files.os, "replace", lambda a, b: order.append(b.name) or replace(a, b))
+    keep(record, {"summary.json": b"{}", "metrics.jsonl": b""})
+    seal = order.index("summary.json")
+    assert order.index("metrics.jsonl") < order.index("seed0") < seal
+    assert {record.path.parent.name, "runs"} <= set(order[:seal]) and order[seal + 1 :] == ["seed0"]
 
 
 def test_the_driver_tells_how_far_a_run_on_a_node_is(tmp_path, active):
@@ -115,6 +150,62 @@ def test_a_stop_while_a_report_is_taken_leaves_the_run_active(tmp_path, active, 
     with pytest.raises(KeyboardInterrupt):
         events.throw(KeyboardInterrupt())
     assert list(driver.active.values()) == [run]
+
+
+@contextmanager
+def small_disk() -> Iterator[None]:
+    """As if a disk were full: no file gets more than a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+KINDS = {"deleted": "Moved", "full": DISK_FULL, "damaged": "ConfigError"}
+
+
+@pytest.fixture(params=KINDS)
+def spoiled(request, active, monkeypatch) -> Iterator[tuple[str, Report, RemoteRun]]:
+    """The driver's run cannot be kept: the kind of that failure, its report, and another run."""
+    ray = pytest.importorskip("ray", reason="`make cluster-tools` installs Ray")
+    driver, run = active
+    monkeypatch.setattr(ray, "wait", lambda refs, timeout: (refs, []))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    way, other = request.param, Record(run.record.results, tiny(seed=1))
+    other.path.mkdir(parents=True)
+    driver.active = {"its": run, "theirs": remote(other)}
+    if way == "deleted":
+        shutil.rmtree(run.record.path)
+    come = {"env.json": b"{"} if way == "damaged" else {"checkpoint.pt": b"x" * 1000}
+    with small_disk() if way == "full" else ExitStack():
+        yield KINDS[way], Report(files=come), driver.active["theirs"]
+
+
+def test_a_run_that_cannot_be_kept_ends_alone(active, spoiled, monkeypatch):
+    import ray
+
+    (driver, run), (kind, report, other), killed = active, spoiled, []
+    monkeypatch.setattr(ray, "get", lambda answer: report)
+    monkeypatch.setattr(ray, "kill", killed.append)
+    [event] = driver._receive("its")
+    assert isinstance(event, Ended) and event.record == run.record
+    assert (event.outcome.state, event.outcome.kind) == ("failed", kind)
+    assert killed == [run.actor] and list(driver.active.values()) == [other]
+
+
+def test_a_run_that_cannot_be_kept_takes_no_checkpoint_of_the_others(active, spoiled, monkeypatch):
+    import ray
+
+    (driver, run), (_, report, other), said = active, spoiled, []
+    last = {f"stop {run.record.name}": report}  # by what is asked for
+    theirs = Report(files={"checkpoint.pt": b"last"})
+    monkeypatch.setattr(ray, "get", lambda refs: [Report(), last.get(refs[1], theirs)])
+    monkeypatch.setattr(driver, "say", said.append)
+    driver.__exit__()
+    assert (other.record.path / "checkpoint.pt").read_bytes() == b"last"
+    assert [text.startswith(f"{run.record.name}: ") for text in said] == [False, True]
 
 
 @pytest.mark.parametrize(

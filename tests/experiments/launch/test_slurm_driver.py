@@ -1,10 +1,11 @@
 """The driver of Slurm's jobs without a Slurm: its answers are given, all files are real."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import tiny
+from conftest import LINUX, tiny
 
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued, Started
@@ -32,12 +33,18 @@ class Cluster:
         self.heard: list[str] = []
         self.folder = squeue.folder_of(results)
         (self.folder / NAME).mkdir(parents=True)
-        write_json(self.folder / f"{NAME}.json", {"jobs": [[r.name] for r in self.records]})
-        self.driver = Slurm(
-            SlurmSettings(), ["cpu"], results, results, 60, 60, {}, lambda text, **_: self.say(text)
-        )
+        self.note([[record] for record in self.records])
+        self.driver, self.other = self.new_driver(results), self.new_driver(results)
 
-    def say(self, text: str) -> None:
+    def new_driver(self, results: Path) -> Slurm:
+        return Slurm(SlurmSettings(), ["cpu"], results, results, 60, 60, {}, self.say)
+
+    def note(self, packs: list[list[Record]]) -> None:
+        """Writes which runs the array's jobs have."""
+        jobs = [[record.name for record in pack] for pack in packs]
+        write_json(self.folder / f"{NAME}.json", {"jobs": jobs})
+
+    def say(self, text: str, **_: str) -> None:
         self.heard.append(text)
 
     def ask(self) -> squeue.Queue | None:
@@ -46,7 +53,8 @@ class Cluster:
         return {(NAME, k): Job(f"7_{k}", *facts) for k, facts in enumerate(self.jobs)}
 
     def cancel(self, numbers: list[str]) -> None:
-        for number in {"7_[0-4]": range(5), "7_1": [1]}[" ".join(numbers)]:
+        indices = {"7_[0-4]": range(5), "7_1": [1], "7_[0-1]": range(2)}
+        for number in indices[" ".join(numbers)]:
             self.jobs[number] = ("CANCELLED", "None")
 
 
@@ -150,6 +158,58 @@ def test_an_end_leaves_the_jobs_of_other_commands_alone(cluster):
     assert [state for state, _ in cluster.jobs].count("CANCELLED") == 1
 
 
+def test_a_job_in_which_another_command_has_a_run_stays(cluster):
+    """Of that command, which may be gone, only the run is known: this one was not asked for it."""
+    first, theirs, last, *_ = cluster.records
+    cluster.note([[first, theirs], [last]])
+    stays = "1 runs stay with Slurm, as others need their jobs: `scancel 7_0` ends them"
+    for is_over in (False, True):
+        if is_over:
+            theirs.begin(), theirs.fail("ValueError", "it was so")
+        with cluster.driver as driver:
+            driver.queue = Queue([first, last])
+            list(driver.begin())
+        assert (cluster.jobs[0][0] == "CANCELLED") == is_over == (stays not in cluster.heard[-2])
+        assert cluster.jobs[1][0] == "CANCELLED"
+        cluster.jobs[:2] = [("RUNNING", "None")] * 2
+    assert cluster.heard[-1].startswith("stopping: scancel '7_[0-1]' (2 runs)")
+
+
+def test_jobs_that_another_driver_follows_are_cancelled_by_the_last_one(cluster):
+    with cluster.other as other:
+        with cluster.driver as driver:
+            for one in (driver, other):
+                one.queue = Queue(cluster.records)
+                list(one.begin())
+        assert cluster.heard[-1].startswith("5 runs stay with Slurm, as others need their jobs")
+        assert cluster.jobs[0][0] == "RUNNING"
+    assert cluster.heard[-1].startswith("stopping: scancel '7_[0-4]' (5 runs)")
+    assert cluster.jobs[0][0] == "CANCELLED"
+
+
+def test_a_driver_whose_runs_of_an_array_are_over_is_in_nobodys_way(cluster):
+    with cluster.other as other:
+        for one in (cluster.driver, other):
+            one.queue = Queue(cluster.records)
+            list(one.begin())
+        for record in cluster.records:
+            del other.active[record]
+        list(other.look())
+        with cluster.driver:
+            pass
+        assert cluster.jobs[0][0] == "CANCELLED"
+
+
+def test_nothing_is_cancelled_while_slurm_is_silent(cluster, monkeypatch):
+    monkeypatch.setattr(squeue, "cancel", lambda numbers: pytest.fail("it might be another's"))
+    with cluster.driver as driver:
+        driver.queue = Queue(cluster.records)
+        list(driver.begin())
+        cluster.jobs = None
+    why = "5 runs stay with Slurm, which does not answer `squeue`: `scancel '7_[0-4]'` ends them"
+    assert cluster.heard[-1].startswith(why)
+
+
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
@@ -181,9 +241,26 @@ def test_what_slurm_refuses_waits_for_room_or_is_an_error(cluster, monkeypatch):
         driver.queue.retry()
         with pytest.raises(ConfigError, match="too many"):
             list(driver.begin())
+
+
+def test_a_slurm_that_falls_silent_is_waited_for(cluster):
+    with cluster.driver as driver:
+        driver.jobs()
         cluster.jobs, driver.queue = None, Queue(cluster.records)
-        with pytest.raises(ConfigError, match="is this one of its hosts"):
-            list(driver.begin())
+        assert list(driver.begin()) == [] and driver.queue.elsewhere == cluster.records
+        cluster.jobs = [("RUNNING", "None")] * 5
+        driver.queue.retry()
+        assert list(driver.begin()) == [] and list(driver.active) == cluster.records
+    assert cluster.heard[:2] == [
+        "Slurm does not answer `squeue`: waiting for it", "Slurm answers again",
+    ]  # fmt: skip
+
+
+def test_a_slurm_that_never_answers_is_none(cluster):
+    cluster.jobs, cluster.driver.queue = None, Queue(cluster.records)
+    with pytest.raises(ConfigError, match="is this one of its hosts"), cluster.driver as driver:
+        list(driver.begin())
+    assert cluster.heard == []
 
 
 def test_a_job_trains_its_runs_and_says_so_in_its_log(tmp_path, data_dir, capsys):
@@ -196,3 +273,13 @@ def test_a_job_trains_its_runs_and_says_so_in_its_log(tmp_path, data_dir, capsys
         for line in (f"started {record.name}:", f"ended {record.name}: done ")
     ]
     assert [record.state for record in records] == ["done", "done"]
+
+
+@LINUX
+def test_a_job_whose_log_takes_nothing_more_trains_its_runs(tmp_path, data_dir, monkeypatch):
+    record = Record(tmp_path, tiny())
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "stderr", sys.stderr)  # is as before then
+        Pack([record], ["cpu"], data_dir, 60, 60)()
+    assert record.state == "done"

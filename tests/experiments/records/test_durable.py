@@ -23,6 +23,7 @@ from experiments.records.lock import Moved, hold, holder
 from experiments.records.record import Record, delete
 from experiments.records.results import read_result
 from experiments.records.states import state
+from experiments.train.resume import find_checkpoint
 from experiments.train.train import train
 
 ENV = {"precision": "fp32", "data": "abc", "fingerprint": {"losses": [1.0], "on": "x"}}
@@ -125,7 +126,8 @@ def test_a_folder_that_was_moved_is_not_written_to_any_more(tmp_path):
         ours.append("metrics.jsonl", {"epoch": 1})
         (tmp_path / "runs").rename(tmp_path / "away")
         ours.path.mkdir(parents=True)
-        theirs = dict.fromkeys(("lock", "config.json", "metrics.jsonl"), b"theirs")
+        names = ("lock", "config.json", "metrics.jsonl", "error.txt", "checkpoint.pt")
+        theirs = dict.fromkeys(names, b"theirs")
         for name, content in theirs.items():
             (ours.path / name).write_bytes(content)
         for write in (
@@ -134,6 +136,8 @@ def test_a_folder_that_was_moved_is_not_written_to_any_more(tmp_path):
             lambda: ours.write_environment({}),
             lambda: ours.fail("X", "y"),
             lambda: ours.finish(SUMMARY),
+            lambda: ours.begin(),
+            lambda: find_checkpoint(ours, "cpu", {}, lambda how: {}, print),
         ):
             with pytest.raises(Moved, match="was moved or deleted"):
                 write()

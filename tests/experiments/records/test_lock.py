@@ -16,7 +16,7 @@ from conftest import ROOT
 from waiting import wait_for
 
 from experiments.records import lock
-from experiments.records.lock import hold, holder
+from experiments.records.lock import Moved, confirm, hold, holder
 from experiments.records.signs import SIZE
 
 HOLDER = """
@@ -158,6 +158,20 @@ def test_another_machine_that_fell_silent_holds_nothing(tmp_path):
     long_ago = time.time() - 3 * lock.BEAT
     os.utime(path, (long_ago, long_ago))
     assert holder(tmp_path) is None
+
+
+def test_another_machine_that_wakes_up_is_told_that_its_run_is_ours(tmp_path, monkeypatch):
+    """A disk that does not pass locks on: it has its file open, and was silent for too long."""
+    monkeypatch.setattr(lock, "BEAT", 0.01)
+    (path := tmp_path / "lock").write_bytes(foreign(7))
+    with path.open("r+b") as theirs, hold(tmp_path) as ours:
+        assert ours is not None
+        confirm(tmp_path)
+        with monkeypatch.context() as there:
+            there.setitem(lock.HELD, tmp_path, theirs.fileno())  # as in its process
+            with pytest.raises(Moved, match="or another runner has taken it over"):
+                confirm(tmp_path)
+    assert not path.exists()
 
 
 def test_signs_of_life_are_left_at_once_and_then_at_every_beat(tmp_path, monkeypatch):

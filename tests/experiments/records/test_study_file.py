@@ -207,6 +207,44 @@ def test_processes_that_write_a_study_at_once_lose_nothing_of_each_other(tmp_pat
     assert [path.name for path in (tmp_path / "studies").iterdir()] == ["s.json"]
 
 
+OPEN = {"tried": [[0.1, None], [0.2, None]], "chosen": None, "runs": ["A/seed1", "B/seed1"]}
+HALF = OPEN | {"tried": [[0.1, 9.0], [0.2, None]]}
+WIDER = OPEN | {"tried": [*OPEN["tried"], [0.4, None]], "runs": [*OPEN["runs"], "C/seed1"]}
+CHOSEN = OPEN | {"tried": [[0.1, 9.0], [0.2, 8.0]], "chosen": 0.2}
+ANEW = OPEN | {"runs": ["D/seed1", "E/seed1"]}  # the row was changed under its name
+
+
+def tuned(row: dict, cell: str, key: str = "recipe.lr", seeds: int = 0) -> StudyFile:
+    """A study whose row "a" has come so far, and whose row "b" is open."""
+    rows = [ROWS[0] | {"cell": cell} | ({"seeds": seeds} if seeds else {}), ROWS[1]]
+    return study(rows=rows, tune={"key": key, "rows": {"a": row, "b": OPEN}})
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "is_kept"),
+    [
+        (HALF, OPEN, True), (WIDER, HALF, True), (CHOSEN, HALF, True), (CHOSEN, OPEN, True),
+        (OPEN, HALF, False), (HALF, WIDER, False), (OPEN, CHOSEN, False), (CHOSEN, ANEW, False),
+        (CHOSEN, WIDER, False),
+    ],
+)  # fmt: skip
+def test_what_another_command_has_tuned_meanwhile_is_kept(tmp_path, first, then, is_kept):
+    """The second one has made its study before the first one came so far."""
+    write_study(tmp_path, tuned(first, "A-first", seeds=4))
+    write_study(tmp_path, tuned(then, "A-then"))
+    [found] = read_studies(tmp_path)
+    assert found.tune == tuned(first if is_kept else then, "A").tune
+    assert [row.cell for row in found.rows] == ["A-first" if is_kept else "A-then", "B"]
+    assert found.rows[0].seeds == (4 if is_kept else 0)
+
+
+def test_what_was_tuned_of_another_setting_is_not_kept(tmp_path):
+    write_study(tmp_path, tuned(CHOSEN, "A-first", key="recipe.momentum"))
+    write_study(tmp_path, tuned(OPEN, "A-then"))
+    [found] = read_studies(tmp_path)
+    assert found == tuned(OPEN, "A-then")
+
+
 def test_what_a_later_version_has_added_is_kept_and_each_file_has_its_order(tmp_path):
     later = {"colour": {"of": ["x"]}, "rows": [ROWS[0] | {"mark": "o"}, ROWS[1]]}
     tried = {"tried": [[0.1, 3], [0.2, None]], "chosen": 0.1, "runs": ["A/seed10000"], "why": "w"}
