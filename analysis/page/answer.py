@@ -158,20 +158,21 @@ REPLACED = {"another": "the gates of another image", "mean": "the mean gates of 
 
 def of_claims(verdicts: Sequence[Verdict]) -> str:
     """Counts the paper's statements by verdict, and names our own apart from them."""
-    if not verdicts:
+    known = [v for v in verdicts if v.word in WORDS]
+    if not known:
         return "No claim of the paper is judged by these runs."
-    paper = [v for v in verdicts if not v.claim.is_ours]
+    paper = [v for v in known if not v.claim.is_ours]
     total = sum(not claim.is_ours for claim in list_claims())
     text = (
         f"Of {total} statements of the paper these runs bear on {len(paper)}: "
         f"{', '.join(f'{sum(v.word == word for v in paper)} {word}' for word in WORDS)}."
     )
-    ours = [f"{QUOTED.format(v.claim.says)}, {v.word}" for v in verdicts if v.claim.is_ours]
+    ours = [f"{QUOTED.format(v.claim.says)}, {v.word}" for v in known if v.claim.is_ours]
     return f"{text} Of our own: {'; '.join(ours)}." if ours else text
 
 
 QUOTED = "“{}”"
-WORDS = ("confirmed", "contradicted", "not decided")
+WORDS = ("confirmed", "contradicted", "not decided")  # of a claim that the runs bear on
 
 
 def unfinished(studies: Sequence[Study]) -> list[str]:
@@ -193,7 +194,8 @@ def words(verdicts: Sequence[Verdict]) -> str:
 
 
 def word(verdict: Verdict) -> str:
-    return verdict.word if verdict.word == "not decided" else f"**{verdict.word}**"
+    is_decided = verdict.word in ("confirmed", "contradicted")
+    return f"**{verdict.word}**" if is_decided else verdict.word
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

@@ -1,8 +1,9 @@
-"""Judges the paper's claims by the records: confirmed, contradicted, or not decided.
+"""Judges the paper's claims by the records: confirmed, contradicted, not decided, or no record.
 
 A claim has parts, each a comparison. It is confirmed where all of its parts are, each with its 95 %
 interval: an intersection-union test, which needs no correction. It is contradicted where one of
-its k parts is, with an interval of 1 - 0.05 / k.
+its k parts is, with an interval of 1 - 0.05 / k. One of whose parts no run has recorded anything has
+no record.
 """
 
 import math
@@ -77,12 +78,16 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
             if not any(part.study(by_grid, group[0]) for part in parts):
                 continue
             found = tuple(check(part, by_grid, group[0], len(parts), pools) for part in parts)
-            words = {finding.word for finding in found}
-            word = "contradicted" if "contradicted" in words else "not decided"
-            verdicts.append(
-                Verdict(claim, group, "confirmed" if words == {"confirmed"} else word, found)
-            )
+            verdicts.append(Verdict(claim, group, of_parts(found), found))
     return verdicts
+
+
+def of_parts(findings: Sequence[Finding]) -> Word:
+    """Returns the verdict on a claim from those on its parts."""
+    words = {finding.word for finding in findings}
+    if len(words) == 1:
+        return words.pop()
+    return "contradicted" if "contradicted" in words else "not decided"
 
 
 def pool_by(studies: Sequence[Study], measure: str) -> Pool:
@@ -102,11 +107,11 @@ def check(
     """Judges one part of a claim that has so many."""
     study = part.study(by_grid, dataset)
     if study is None or not set(part.labels) <= set(study.rows):
-        return Finding(part, "not decided")
+        return Finding(part, "no record")
     weights, margin = part.of_cells(study.cells), MARGINS[dataset] / part.steps
     pool = pools(part.measure)
     if not all(pool.values[cell] for cell in weights):
-        return Finding(part, "not decided")
+        return Finding(part, "no record")
     counts = tuple(len(pool.values[cell]) for cell in weights)
     if part.measure in COUNTED:
         row, other = (pool.values[study.cells[one[0]]][0] for one in (part.rows, part.minus))

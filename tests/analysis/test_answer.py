@@ -154,7 +154,7 @@ def test_nothing_finished_is_no_answer():
     study.runs[["state", "test_error"]] = ["missing", float("nan")]
     first, second, third = said([study])
     assert first.endswith("no run is finished yet.")
-    assert "3 not decided" in second and "0 of" in third
+    assert second == "No claim of the paper is judged by these runs." and "0 of" in third
     assert limits(GROUP, [study], judge([study])) == []
 
 
@@ -165,6 +165,19 @@ def test_what_a_claim_came_to_is_named():
     table = answer.table(judge([made("gate", errors)]))
     assert "| **confirmed** |" in table and "(paper -0.72)" not in table
     assert answer.table([]) == ""
+
+
+def test_a_claim_whose_records_lack_its_measure_is_not_among_those_judged():
+    """The runs of `stage` are there, and none of them has kept its gates."""
+    studies = [made("stage", {})]
+    judged = judge(studies)
+    [first, *_] = [v for v in judged if v.claim.number == "8, classes"]
+    assert first.word == answer.word(first) == "no record"
+    known = [v for v in judged if v.word != "no record"]
+    assert 0 < len(known) < len(judged)
+    [text] = [text for text in said(studies) if text.startswith("Of ")]
+    assert f"bear on {len(known)}: " in text and f", {len(known)} not decided." in text
+    assert first.claim.says in dict(limits(GROUP, studies, judged))["Not asked"]
 
 
 def test_what_these_runs_cannot_show_is_counted():
