@@ -10,7 +10,7 @@ from analysis.figures.compared import lines
 from analysis.figures.gate_facts import start_of
 from analysis.figures.kinds import CAPTION
 from analysis.statistics.comparisons import against_reference, shown
-from analysis.statistics.interventions import WORDS, rises
+from analysis.statistics.interventions import WORDS, everywhere, written
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.study import Study
 from experiments.records.gates import Gates
@@ -208,17 +208,16 @@ def walk(runs: list[Gates], gate: str | None) -> Caption:
 
 
 def interventions(study: Study, row: str) -> Caption:
-    table = rises(study)
-    table = table[(table.row == row) & (table["where"] == "all")].set_index("how")
-    texts = [f"{WORDS[how]} {table.rise[how]:+z.2f}" for how in WORDS if how in table.index]
+    table = everywhere(study, row)
+    by = {how: written(table.rise[how], table.half_width[how]) for how in table.index}
+    texts = [f"{WORDS[how]} {by[how]}" for how in WORDS if how in by]
     alt = (
         f"Rise of the error, in points, with the gates of all blocks replaced: {'; '.join(texts)}."
     )
-    if "mean" not in table.index:
+    if "mean" not in by:
         return Caption(alt, "")
-    rise = table.rise["mean"]
-    text = f"With each gate at its mean over images the error rises by {rise:+z.2f} points"
-    rest = f", with all gates at 1 by {table.rise['one']:+z.1f}" if "one" in table.index else ""
+    text = f"With each gate at its mean over images the error changes by {by['mean']} points"
+    rest = f", with all gates at 1 by {by['one']}" if "one" in by else ""
     return Caption(
         alt, f"{text}{rest}: what the trained network depends on, not what its training gained."
     )

@@ -2,8 +2,8 @@
 
 A claim has parts, each a comparison. It is confirmed where all of its parts are, each with its 95 %
 interval: an intersection-union test, which needs no correction. It is contradicted where one of
-its k parts is, with an interval of 1 - 0.05 / k. One of whose parts no run has recorded anything has
-no record.
+its k parts is, with an interval of 1 - 0.05 / k. It has no record where no run has recorded what any
+of its parts compares.
 """
 
 import math
