@@ -1,11 +1,11 @@
 """Writes the finding in plain sentences, and the verdicts in one table, both from the records."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from analysis.groups import FIRST, by_group
 from analysis.page.opening import first_of
-from analysis.statistics.claims import list_claims
+from analysis.statistics.claims import Part, list_claims
 from analysis.statistics.comparisons import (
     MARGINS,
     Answer,
@@ -68,18 +68,30 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
     return [*text, of_claims(verdicts), *unfinished(studies)]
 
 
-def found(study: Study, every: bool = False) -> str:
-    """Says in plain sentences what a study found, from its records; `every` as for `answers`."""
+def found(study: Study, every: bool = False, verdicts: Sequence[Verdict] = ()) -> str:
+    """Says in plain sentences what a study found, from its records.
+
+    Args:
+        every: as for `answers`; where nothing else is said, they are all taken anyway.
+        verdicts: on claims; those with a part in this study come first, as they are what it asks.
+    """
     if not is_judged(study):
         return "Nothing that holds: demonstrations and CIFAR-10 mini are not judged."
-    declared = answers(study, every) or answers(study, every=True)
+    claims = [f"{v.brief}." for v in verdicts if any(map(part_of(study), v.claim.parts))]
+    declared = answers(study, every) or ([] if claims else answers(study, every=True))
     known = [one for one in declared if not math.isnan(one.found.estimate)]
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
     rest = "" if study.asked.grid == CONTROL else by_chance(study, is_named=True)
-    said = [*texts, *([rest] if rest else []), *dependence(study)]
+    said = [*claims, *texts, *([rest] if rest else []), *dependence(study)]
     return " ".join(said) or "No two networks that are compared have a result yet."
+
+
+def part_of(study: Study) -> Callable[[Part], bool]:
+    """Returns what tells whether a part of a claim is of this study."""
+    asked = study.asked
+    return lambda part: part.study({asked.grid: study}, asked.dataset) is study
 
 
 def sentence(study: Study, one: Answer) -> str:

@@ -113,7 +113,7 @@ def chapter(
             note for note in tables_of(studies[0], known)[studies[0].name][2] if note in common
         ],
         margin=MARGINS.get(dataset, 0.0),
-        sections=[section(study, figures, known, common) for study in studies],
+        sections=[section(study, figures, known, common, judged) for study in studies],
         gates=gate_pictures(studies, figures, pictured),
         linked={
             f"{title}: {row}": pictures.links(path)
@@ -127,11 +127,23 @@ def chapter(
     )
 
 
-def section(study: Study, figures: dict[str, Path], known: Known, common: set[str]) -> Section:
+def section(
+    study: Study,
+    figures: dict[str, Path],
+    known: Known,
+    common: set[str],
+    judged: Sequence[Verdict] = (),
+) -> Section:
+    """Gathers what the page shows of a study.
+
+    Args:
+        common: notes that stand elsewhere on the page.
+        judged: the verdicts on the claims of its group.
+    """
     asked = {
         "Asked": study.asked.about,
         "Expected": study.asked.expected,
-        "Found": found(study),
+        "Found": found(study, verdicts=judged),
         "Command": study.asked.command,
     }
     paths = {kind: figures.get(f"{study.name}-{kind}") for kind in KINDS}

@@ -102,6 +102,33 @@ def test_what_a_network_depends_on_is_apart_from_what_it_gains(another, mean, st
     assert f"by {mean + 0.1:+.2f} ± 0.25 points" in said.text and "± 0.25" in said.alt
 
 
+@pytest.mark.parametrize(
+    ("grid", "start"),
+    [("squeeze", "With the average as its squeeze SE lowers the error: "),
+     ("gate", "Sigmoid is a better gate than tanh: "),
+     ("position", "Before the branch (pre) SE is as good as at its end: "),
+     ("nosqueeze", "Without the squeeze the error is higher: "),
+     ("control", "With SE and with the plain network the test error is the same within"),
+     ("stage", "SE in a single stage lowers the error, on the mean of the stages: not"),
+     ("ratio", "From r = 2 to r = 16 the error hardly depends on r: confirmed, +0.00 ["),
+     ("depth", "SE lowers the error at every depth: not decided, 0 of 5 parts confirmed. SE "),
+     ("start", "With SE and with the plain network the test error")],
+)  # fmt: skip
+def test_what_a_study_found_answers_what_it_asked(grid, start):
+    study = made(grid, {"NoSqueeze": around(9.6), "max": around(9.7)})
+    text = answer.found(study, verdicts=judge([study]))
+    assert text.startswith(start)
+    if grid == "squeeze":
+        assert "The average is no worse a squeeze than the maximum: confirmed, -0.70 [" in text
+        assert "plain network" not in text  # that is what `control` asks
+    assert (
+        "gates separate classes more in the last stage than in the first: no record." in text
+    ) == (grid == "stage")
+    assert ("] a doubling. " in text) == (grid == "ratio")
+    if grid == "nosqueeze":
+        assert "SE costs more operations: confirmed, 1.004 times." in text
+
+
 def test_the_opening_has_five_rows():
     lines = opening.in_markdown([made("control", {PLAIN: around(12.0)})]).splitlines()
     assert len(lines) == 7 and lines[-1].startswith("| Squeeze-and-Excitation | 9.00 ± ")
