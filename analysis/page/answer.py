@@ -149,7 +149,7 @@ def dependence(study: Study) -> list[str]:
         return []
     found = {one.Index: one for one in everywhere(study, "SE").itertuples()}
     return [
-        f"{yes if one.rise > one.half_width else undecided}: with {gates} its error changes by "
+        f"{yes if one.rise > one.half_width else undecided}: with {gates} the error changes by "
         f"{written(one.rise, one.half_width)} points ({one.images:,} test images)."
         for how, (yes, undecided, gates) in REPLACED.items()
         if (one := found.get(how))
@@ -160,12 +160,12 @@ REPLACED = {  # said where these gates raise the error, where that is not decide
     "another": (
         "A trained SE network depends on which image its gates come from",
         "Whether a trained SE network depends on which image its gates come from is not decided",
-        "the gates of another image",
+        "those of another",
     ),
     "mean": (
-        "The mean gates of all images would not do",
-        "Whether the mean gates of all images would do is not decided",
-        "these",
+        "Their mean over all images would not do",
+        "Whether their mean over all images would do is not decided",
+        "it",
     ),
 }
 
@@ -204,7 +204,10 @@ NOT_DONE = (State.MISSING, State.DIVERGED, *REFUSED)
 
 def words(verdicts: Sequence[Verdict]) -> str:
     """Writes one line of Markdown per claim: what it says, and the verdict; "" for none."""
-    return "\n".join(f"- {v.claim.says} ({v.claim.source}): {word(v)}" for v in verdicts)
+    marks = [f" ({v.claim.source})" if v.claim.is_ours else "" for v in verdicts]
+    return "\n".join(
+        f"- {v.claim.says}{mark}: {word(v)}" for v, mark in zip(verdicts, marks, strict=True)
+    )
 
 
 def word(verdict: Verdict) -> str:
@@ -217,7 +220,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
     A comparison's own verdict follows it where it is not that of the claim.
     """
-    lines = ["| the paper's claim | verdict | measured, and the paper's |", "|---|---|---|"]
+    lines = ["| claim | verdict | measured, and the paper's |", "|---|---|---|"]
     for v in verdicts:
         evidence = "<br>".join(said(v, finding) for finding in v.findings)
         lines.append(f"| {v.claim.says} ({v.claim.source}) | {word(v)} | {evidence} |")

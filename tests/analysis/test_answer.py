@@ -79,9 +79,9 @@ def test_a_verdict_by_divergence_speaks_of_that_and_of_no_error():
 @pytest.mark.parametrize(
     ("another", "mean", "starts"),
     [(2.0, 0.0, ("A trained SE network depends on which image its gates come from",
-                 "Whether the mean gates of all images would do is not decided")),
+                 "Whether their mean over all images would do is not decided")),
      (0.0, 2.0, ("Whether a trained SE network depends on which image its gates come from is not "
-                 "decided", "The mean gates of all images would not do"))],
+                 "decided", "Their mean over all images would not do"))],
 )  # fmt: skip
 def test_what_a_network_depends_on_is_apart_from_what_it_gains(another, mean, starts):
     """Each replacement has a sentence of its own: one of them decides nothing for the other."""
@@ -92,10 +92,10 @@ def test_what_a_network_depends_on_is_apart_from_what_it_gains(another, mean, st
                 for k in range(3)]  # fmt: skip
     study.runs["interventions"] = [replaced[seed] for seed in study.runs.seed]
     assert answer.dependence(study) == [
-        f"{start}: with {what} its error changes by {rise + 0.1:+.2f} ± 0.25 points "
+        f"{start}: with {what} the error changes by {rise + 0.1:+.2f} ± 0.25 points "
         "(1,000 test images)."
         for start, what, rise in zip(
-            starts, ("the gates of another image", "these"), (another, mean), strict=True
+            starts, ("those of another", "it"), (another, mean), strict=True
         )
     ]
     said = captions.interventions(study, "SE")
@@ -132,7 +132,7 @@ def test_what_a_study_found_answers_what_it_asked(grid, start):
 def test_the_opening_has_five_rows():
     lines = opening.in_markdown([made("control", {PLAIN: around(12.0)})]).splitlines()
     assert len(lines) == 7 and lines[-1].startswith("| Squeeze-and-Excitation | 9.00 ± ")
-    assert lines[-1].endswith("better |") and opening.in_markdown([made("gate", {})]) == ""
+    assert lines[-1].endswith("] |") and opening.in_markdown([made("gate", {})]) == ""
 
 
 @pytest.mark.parametrize(
