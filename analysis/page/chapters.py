@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.figures.kinds import KINDS, MAIN, OF_A_GROUP, TITLES
 from analysis.figures.subjects import subjects
-from analysis.page import captions, explore, pictures
+from analysis.page import captions, explore, gate_captions, pictures
 from analysis.page.answer import NAMES, found, sentences
 from analysis.page.limits import Limit, limits
 from analysis.page.opening import opening
@@ -32,6 +32,7 @@ class Section:
 
     main      its one figure
     charts    what the page can draw of it, its main figure first
+    seen      chart -> what is seen in it
     others    further figures, in folds
     links     kind of figure -> its files beside the page
     by_epoch  the curves as numbers
@@ -44,6 +45,7 @@ class Section:
     tables: list[Table]
     main: Picture | None
     charts: list[str]
+    seen: dict[str, str]
     others: list[Picture]
     links: dict[str, list[str]]
     by_epoch: pd.DataFrame
@@ -163,6 +165,7 @@ def section(
         tables=tables,
         main=main,
         charts=charts if main and main.kind in charts else [],
+        seen=captions.seen(study),
         others=list(drawn.values()),
         links={kind: pictures.links(path) for kind, path in there.items()},
         by_epoch=explore.by_epoch(study),
@@ -184,7 +187,7 @@ def gate_pictures(
         gate = study.gate(row)
         for kind in kinds:
             if path := figures.get(f"{cell}-{kind}"):
-                words = captions.of_gates(kind, study, row, gate)
+                words = gate_captions.of_gates(kind, study, row, gate)
                 found.append(pictures.read(kind, path, words, f"{TITLES[kind]}: {row}"))
     return found
 

@@ -4,7 +4,7 @@ import pytest
 from made import across, around, made
 
 from analysis.groups import by_group
-from analysis.page import answer, captions, opening, readme
+from analysis.page import answer, gate_captions, opening, readme
 from analysis.page.limits import limits
 from analysis.statistics import lengths
 from analysis.statistics.claims import list_claims
@@ -98,7 +98,7 @@ def test_what_a_network_depends_on_is_apart_from_what_it_gains(another, mean, st
             starts, ("those of another", "it"), (another, mean), strict=True
         )
     ]
-    said = captions.interventions(study, "SE")
+    said = gate_captions.interventions(study, "SE")
     assert f"by {mean + 0.1:+.2f} ± 0.25 points" in said.text and "± 0.25" in said.alt
 
 

@@ -167,6 +167,30 @@ def test_the_legend_hides_rows_and_the_address_keeps_the_view(opened, page):
     assert opened.run(f"{pressed}.getAttribute('aria-pressed')") == "false"
 
 
+@pytest.mark.parametrize(
+    ("chart", "study", "starts", "ends"),
+    [("errors", CONTROL, "Dot plot of the test error of 9 networks", "no SE, width x 1.25"),
+     ("ratio", RATIO, "Test error against the reduction ratio r: r = 2 26.16 %", "gate fixed at 1/2"),
+     ("cost", CONTROL, "Test error, with 95 % intervals, against millions of", "SE 25.97 % at 0.3"),
+     ("curves", CONTROL, "Error by epoch, on a logarithmic scale", "63.2 % (1) to 23.4 % (6)."),
+     ("forest", "", "Forest plot of", "softmax +22.86 [+21.98, +23.74]"),
+     ("gates", "", "Mean gate of each channel of SE_4_3", "SE")],
+)  # fmt: skip
+def test_a_chart_is_one_picture_for_a_screen_reader(opened, chart, study, starts, ends):
+    """It says what is in the chart, which has not all that the still picture has."""
+    selector = f".chart[data-chart={chart}]" + (f"[data-study='{study}']" if study else "")
+    found = f'document.querySelector("{selector}")'
+    opened.run(f"{found}.closest('details')?.setAttribute('open', '')")
+    opened.run(f"{found}.scrollIntoView()")
+    opened.wait(f"{found}.querySelector('svg') && report.isDrawn()")
+    role, label = opened.run(
+        f"(e => [e.getAttribute('role'), e.ariaLabel])({found}.querySelector('.canvas'))"
+    )
+    assert role == "img" and label.startswith(starts) and ends in label
+    assert ("paper" in label) == ("var(--paper)" in opened.run(f"{found}.innerHTML"))
+    assert opened.run(f"{found}.querySelectorAll('svg [aria-label]').length") == 0
+
+
 def drawn(tab: Tab) -> list[dict]:
     """What the explorer's chart is made of."""
     tab.wait("report.isDrawn()")
@@ -197,6 +221,13 @@ def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
         step = np.ptp(block.class_mean) / gate_data.STEPS
         assert np.abs(np.array(line) - mean).max() <= 0.5001 * step + 1e-6
     assert "gates.block=SE_4_3" in opened.run("location.hash")
+
+
+def test_the_explorer_opens_the_block_that_the_caption_names(opened):
+    explorer = "document.querySelector('form.explorer')"
+    caption = f"{explorer}.parentElement.querySelector('figcaption').textContent"
+    [named] = re.findall(r"Classes lie farthest apart in (\w+):", opened.run(caption))
+    assert opened.run(f"{explorer}.elements.block.selectedOptions[0].textContent") == named
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

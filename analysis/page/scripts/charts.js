@@ -1,7 +1,7 @@
 // -- charts ----------------------------------------------------------------------------------------
 
 const config = {
-  background: null, font: "system-ui, sans-serif", view: { stroke: null },
+  aria: false, background: null, font: "system-ui, sans-serif", view: { stroke: null },
   axis: { labelColor: "var(--ink)", titleColor: "var(--ink)", gridColor: "var(--line)", domainColor: "var(--quiet)",
     tickColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelOverlap: true },
   text: { fontSize: 12 }, point: { strokeWidth: 1.5 },
@@ -40,10 +40,12 @@ async function draw(element, rows = rowsOf(element)) {
   waiting += 1;
   views.get(element)?.finalize();
   const target = element.querySelector(".canvas") ?? element.appendChild(make("div", { class: "canvas" }));
-  const spec = { ...specOf(element), datasets: { rows }, description: element.dataset.alt, config };
+  const spec = { ...specOf(element), datasets: { rows }, config };
   const tooltip = (handler, event, item, value) =>
     (value ? showTip(value, event.clientX, event.clientY) : hideTip());
   const found = await vegaEmbed(target, spec, { actions: false, renderer: "svg", tooltip });
+  target.setAttribute("role", "img"); // Vega has set others
+  target.setAttribute("aria-label", element.dataset.alt);
   found.view.addEventListener("click", (event, item) => item?.datum?.cell && openRecord(item.datum.cell));
   views.set(element, found);
   element.closest("figure")?.classList.add("is-live");

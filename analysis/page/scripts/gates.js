@@ -50,7 +50,7 @@ function explorer(form) {
       make("label", {}, make("input", { type: "checkbox", name: "class", value: at }), swatch({ shape: "square",
         color: `var(--${INKS[at % INKS.length]})`, dash: [1, 0] }), name)));
     const place = network().blocks.findIndex((block) => block.name === before);
-    field("block").value = place >= 0 ? place : widest(network());
+    field("block").value = place >= 0 ? place : network().widest;
     field("deviation").disabled = network().blocks[0].start == null;
   }
 
@@ -102,10 +102,4 @@ function explorer(form) {
   form.querySelector("[data-view='7']").addEventListener("click", () => preset(2, true));
   restore();
   show(false);
-}
-
-// The block whose classes lie farthest apart: there is most to see.
-function widest(network) {
-  const apart = network.blocks.map((block) => 255 * block.mean_step);
-  return apart.indexOf(Math.max(...apart));
 }
