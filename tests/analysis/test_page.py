@@ -3,58 +3,25 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-from browser import IN_BROWSER, Tab, chromium
-from conftest import RECORDS, ROOT
+from browser import IN_BROWSER, Tab
+from conftest import RECORDS
+from opened import CONTROL, HOME, opened, page, tab
 from page import Page
 
-from analysis.groups import by_group
-from analysis.page import gate_data, report
+from analysis.page import report
 from analysis.read import find_studies
-from experiments.records.gates import unpack
+from analysis.statistics.claims import list_claims
+from analysis.statistics.verdicts import judge
 
 pytestmark = IN_BROWSER
-HOME = ROOT / "results" / "published"
 LIMIT = 3 * 1024 * 1024  # bytes of the page
 EVIL = "</script><script>document.title='owned'</script>"
-CONTROL, RATIO = (f"{name}-cifar10-resnet29b-short" for name in ("control", "ratio"))
 TABLE = f"table[data-name='{CONTROL}']"
 FIRST = f'[...document.querySelectorAll("{TABLE} tbody tr:not([hidden])")].map(r => r.dataset.row)'
 WIDTHS = "[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with chromium(tmp_path_factory.mktemp("browser") / "profile") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
-    """The published study's page, from its records and the figures that are there."""
-    studies = find_studies(HOME)
-    figures = report.figures_there(studies, HOME)
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(report.render(studies, figures), encoding="utf-8")
-    is_same = report.render(studies, figures) == path.read_text(encoding="utf-8")
-    assert is_same  # the same bits every time
-    return path
-
-
-@pytest.fixture
-def opened(tab, page) -> Tab:
-    """The page on a screen of 1,440 pixels, as a reader finds it."""
-    tab.size(1440, 900)
-    tab.media()
-    tab.errors.clear(), tab.requests.clear()
-    tab.go(page)
-    yield tab
-    assert tab.errors == []
-    assert {url.split(":")[0] for url in tab.requests} <= {"file", "data", "about"}
+__all__ = ["opened", "page", "tab"]  # fixtures
 
 
 def shown(tab: Tab) -> str:
@@ -167,67 +134,26 @@ def test_the_legend_hides_rows_and_the_address_keeps_the_view(opened, page):
     assert opened.run(f"{pressed}.getAttribute('aria-pressed')") == "false"
 
 
-@pytest.mark.parametrize(
-    ("chart", "study", "starts", "ends"),
-    [("errors", CONTROL, "Dot plot of the test error of 9 networks", "no SE, width x 1.25"),
-     ("ratio", RATIO, "Test error against the reduction ratio r: r = 2 26.16 %", "gate fixed at 1/2"),
-     ("cost", CONTROL, "Test error, with 95 % intervals, against millions of", "SE 25.97 % at 0.3"),
-     ("curves", CONTROL, "Error by epoch, on a logarithmic scale", "63.2 % (1) to 23.4 % (6)."),
-     ("forest", "", "Forest plot of", "softmax +22.86 [+21.98, +23.74]"),
-     ("gates", "", "Mean gate of each channel of SE_4_3", "SE")],
-)  # fmt: skip
-def test_a_chart_is_one_picture_for_a_screen_reader(opened, chart, study, starts, ends):
-    """It says what is in the chart, which has not all that the still picture has."""
-    selector = f".chart[data-chart={chart}]" + (f"[data-study='{study}']" if study else "")
-    found = f'document.querySelector("{selector}")'
-    opened.run(f"{found}.closest('details')?.setAttribute('open', '')")
-    opened.run(f"{found}.scrollIntoView()")
-    opened.wait(f"{found}.querySelector('svg') && report.isDrawn()")
-    role, label = opened.run(
-        f"(e => [e.getAttribute('role'), e.ariaLabel])({found}.querySelector('.canvas'))"
-    )
-    assert role == "img" and label.startswith(starts) and ends in label
-    assert ("paper" in label) == ("var(--paper)" in opened.run(f"{found}.innerHTML"))
-    assert opened.run(f"{found}.querySelectorAll('svg [aria-label]').length") == 0
+def test_the_strip_names_each_claim_in_a_few_words(opened):
+    chips = "[...document.querySelectorAll('.strip a')].map(a => a.firstChild.textContent)"
+    judged = {verdict.claim.short for verdict in judge(find_studies(HOME))}
+    assert set(opened.run(chips)) == judged and all(re.search("[a-z]{2}", one) for one in judged)
+    assert len({claim.short for claim in list_claims()}) == len(list_claims())
 
 
-def drawn(tab: Tab) -> list[dict]:
-    """What the explorer's chart is made of."""
-    tab.wait("report.isDrawn()")
-    rows = "[...report.views].find(([e]) => e.dataset.chart === 'gates')[1].view.data('rows')"
-    return tab.run(f"{rows}.map(({{name, place, mean, low}}) => ({{name, place, mean, low}}))")
+@pytest.mark.parametrize(("width", "is_open"), [(1440, True), (375, False)])
+def test_the_contents_are_open_where_there_is_room_beside_the_page(tab, page, width, is_open):
+    tab.size(width, 900)
+    tab.go(page)
+    assert tab.run("document.querySelector('nav.contents details').open") == is_open
 
 
-def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
-    groups = by_group(find_studies(HOME)).values()
-    networks = gate_data.networks([study for studies in groups for study in studies])
-    chosen = opened.run("document.querySelector('form.explorer [name=network]').value")
-    network = networks[int(chosen)]
-    opened.click("[data-view='6']")
-    [_, *classes] = dict.fromkeys(row["name"] for row in drawn(opened))
-    assert classes == ["airplane", "dog", "frog", "ship"]
-    opened.click("[data-view='7']")
-    rows = drawn(opened)
-    assert {row["name"] for row in rows} == {"dog", "airplane"} and rows[0]["low"] is not None
-    opened.click("form.explorer [name=sorted]")
-    opened.click("form.explorer [name=deviation]")
-    block = "document.querySelector('form.explorer [name=block]')"
-    opened.run(f"{block}.value = 8; {block}.dispatchEvent(new Event('change', {{bubbles: true}}))")
-    gates = unpack(HOME / "runs" / network["cell"] / f"seed{network['seed']}" / "gates.npz")
-    block = gates.blocks["SE_4_3"]
-    for name in ("dog", "airplane"):
-        line = [row["mean"] for row in drawn(opened) if row["name"] == name]
-        mean = block.class_mean[gates.class_names.index(name)]
-        step = np.ptp(block.class_mean) / gate_data.STEPS
-        assert np.abs(np.array(line) - mean).max() <= 0.5001 * step + 1e-6
-    assert "gates.block=SE_4_3" in opened.run("location.hash")
-
-
-def test_the_explorer_opens_the_block_that_the_caption_names(opened):
-    explorer = "document.querySelector('form.explorer')"
-    caption = f"{explorer}.parentElement.querySelector('figcaption').textContent"
-    [named] = re.findall(r"Classes lie farthest apart in (\w+):", opened.run(caption))
-    assert opened.run(f"{explorer}.elements.block.selectedOptions[0].textContent") == named
+def test_only_tables_of_numbers_are_sorted_and_an_arrow_stays_with_its_word(opened):
+    tables = "[...document.querySelectorAll('table')].filter(t => t.querySelector('button.sort'))"
+    heads = opened.run(f"{tables}.map(t => t.tHead.textContent)")
+    assert len(heads) > 10 and "whatvalue" not in heads
+    after = f"getComputedStyle({tables}[0].querySelector('button'), '::after').content"
+    assert opened.run(after) == '"\xa0↕"'
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -271,7 +197,8 @@ def test_without_scripts_and_on_paper_it_is_read(tab, page):
     tab.media(kind="print")
     tab.wait("report.isDrawn()")
     assert tab.run("[...document.images].every(i => getComputedStyle(i).display != 'none')")
-    assert not tab.run("[...document.querySelectorAll('.chart')].some(e => e.offsetWidth)")
+    hidden = "[...document.querySelectorAll('.chart, .needs-scripts')].some(e => e.offsetWidth)"
+    assert not tab.run(hidden)
 
 
 def test_a_script_in_a_label_stays_text(tab, tmp_path):
