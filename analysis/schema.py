@@ -9,7 +9,7 @@ from typing import Literal
 from experiments.records.parsing import Strict
 from experiments.records.schema import Printed
 
-Word = Literal["confirmed", "contradicted", "not decided"]
+Word = Literal["confirmed", "contradicted", "not decided", "no record"]
 Source = Literal["records", "recipe", "given"]
 
 
@@ -21,7 +21,8 @@ class JudgedPart(Strict):
     estimate  the difference, or the quotient of a cost; low and high end its 95 % interval
     seeds     of each row that is compared
     paper     the paper's difference in points of its test error
-    about     why it is not decided, where that is not for its interval; ""
+    about     why it is not decided, where that is not for its interval; "no result" where no run
+              has recorded the measure, which is the verdict "no record"; ""
     """
 
     name: str

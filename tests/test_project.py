@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
+from analysis.page.report import NAME
+from analysis.statistics.claims import list_claims
 from experiments.plan.measure import check
+from experiments.plan.options import PlanOptions
 from experiments.records.recipes import recipes
 from experiments.records.studies import read_studies, write_study
 from experiments.study.grid import list_grids
@@ -121,6 +125,30 @@ def test_the_readme_is_short_and_leads_to_every_page():
     assert len(README.split()) <= 900 and len(README) <= 8 * 1024
     names = [f"docs/{path.name}" for path in PAGES if path.parent == ROOT / "docs"]
     assert [name for name in names if name not in README] == []
+
+
+def test_the_readme_says_what_its_first_command_gives_and_where():
+    begin = README.split("## Begin")[1].split("##")[0]
+    options = PlanOptions(grids=["ratio"])
+    assert "a demonstration: with one seed nothing can be ranked" in " ".join(begin.split())
+    assert f"`{options.results}/tables`" in begin and f"`{options.results}/{NAME}`" in begin
+
+
+def test_the_readme_marks_the_claims_that_are_ours():
+    lines = README.split("<!-- claims -->")[1].split("<!-- end of claims -->")[0].splitlines()
+    ours = [claim.says for claim in list_claims() if claim.is_ours]
+    assert [line[2:].split(" (ours)")[0] for line in lines if "(ours)" in line] == ours
+    assert len(ours) == 1 and "The paper's claims, and one of ours, in these runs:" in README
+
+
+def test_the_paper_is_cited_alike_in_both_places():
+    [cited] = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    bibtex = dict(re.findall(r"^  (\w+) += \{(.*)\}", README, re.M))
+    people = [f"{one['family-names']}, {one['given-names']}" for one in cited["authors"]]
+    assert bibtex["author"].split(" and ") == people
+    assert (bibtex["title"], bibtex["year"]) == (cited["title"], f"{cited['year']}")
+    assert f"{cited['year']}squeeze" in README
+    assert bibtex["journal"].removeprefix("arXiv:") in cited["url"]
 
 
 def test_requirements_are_ranges_and_the_lock_is_exact_for_linux_and_macos():

@@ -4,7 +4,7 @@ It does not import matplotlib.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from analysis.study import Study
 from experiments.records.states import State
 
 FEWEST_POINTS = 1.5  # of the axis, to each side
+Ends = tuple[float, float]  # of an axis
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,25 @@ def line(study: Study, row: str) -> Line:
     return Line(study, row, found, paper, word, seeds)
 
 
-def reach(found: list[Line]) -> float:
-    """Returns how far the axis goes: enough for most; single large differences are written out."""
-    ends = [abs(x) for f in found for x in (f.found.low, f.found.high, f.found.estimate, f.paper)]
-    ends = [end for end in ends if not math.isnan(end)]
-    return max(FEWEST_POINTS, 1.1 * float(np.quantile(ends or [0.0], 0.85)))
+def reach(values: Iterable[float], fewest: float = FEWEST_POINTS) -> Ends:
+    """Returns both ends of an axis: enough for most values; single large ones are written out.
+
+    No side is longer than its values need, nor shorter than `fewest`.
+    """
+    known = [value for value in values if not math.isnan(value)] or [0.0]
+    most = max(fewest, 1.1 * float(np.quantile(np.abs(known), 0.85)))
+    low, high = (
+        min(most, max(fewest, 0.1 * most, 1.1 * max(sign * value for value in known)))
+        for sign in (-1, 1)
+    )
+    return -low, high
+
+
+def ends_of(found: Difference) -> tuple[float, float, float]:
+    return found.low, found.estimate, found.high
+
+
+def beyond(value: float, ends: Ends) -> int:
+    """Tells on which side of an axis a value lies: -1, 1, or 0 for one on it and for NaN."""
+    low, high = ends
+    return int(value > high) - int(value < low)

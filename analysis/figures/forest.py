@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.compared import Line, lines, reach
+from analysis.figures.compared import Ends, Line, beyond, ends_of, lines, reach
 from analysis.figures.looks import INK, PAPER
 from analysis.figures.style import STYLE, marks, write
 from analysis.statistics.comparisons import MARGINS, shown
@@ -26,12 +26,12 @@ def forest(studies: Sequence[Study]) -> Figure:
     figure = Figure(figsize=(7.2, 1.5 + 0.21 * (1.25 * len(blocks) + len(every))))
     ax = figure.subplots()
     margin = MARGINS.get(studies[0].asked.dataset, 0.0)
-    limit = reach(every)
+    ends = reach(x for line in every for x in (*ends_of(line.found), line.paper))
     ax.axvspan(-margin, margin, color="0.92", zorder=0)
     ax.axvline(0, color="0.4", lw=1, zorder=1)
     for place, line in zip(label_rows(ax, blocks), every, strict=True):
-        draw(line, ax, place, limit)
-    ax.set_xlim(-limit, limit)
+        draw(line, ax, place, ends)
+    ax.set_xlim(ends)
     ax.set_xlabel("test error minus that of the reference (points); left is better")
     asked = studies[0].asked
     network = next((s.asked.network for s in studies if s.asked.network != "all"), "")
@@ -63,17 +63,17 @@ def label_rows(ax: Axes, blocks: dict[str, list[Line]]) -> list[float]:
     return list(ticks)
 
 
-def draw_interval(found: Difference, ax: Axes, place: float, limit: float, digits: int = 1) -> None:
+def draw_interval(found: Difference, ax: Axes, place: float, ends: Ends, digits: int = 1) -> None:
     """Draws a difference with its interval; one beyond the axis as an arrow with its numbers."""
-    if abs(found.estimate) > 0.97 * limit:
-        side = math.copysign(1, found.estimate)
-        inner = found.low if side > 0 else found.high
-        if abs(inner) < 0.97 * limit:  # the part of the interval that is on the axis
-            ax.plot([inner, side * 0.97 * limit], [place, place], "-", color=INK, lw=1.5)
-        ax.plot(side * 0.97 * limit, place, ">" if side > 0 else "<", color=INK, ms=6)
+    room = 0.015 * (ends[1] - ends[0])  # for an arrow
+    inside = (ends[0] + room, ends[1] - room)
+    if side := beyond(found.estimate, inside):
+        edge, inner = (inside[1], found.low) if side > 0 else (inside[0], found.high)
+        at = edge if math.isnan(inner) or beyond(inner, inside) else inner
+        ax.plot([at, edge], [place, place], "-", color=INK, lw=1.5)  # what is on the axis
+        ax.plot(edge, place, ">" if side > 0 else "<", color=INK, ms=6)
         # panels of other outcomes have no room for an interval
         text = shown(found if digits == 1 else Difference(found.estimate), digits)
-        at = inner if abs(inner) < 0.97 * limit else side * 0.97 * limit
         ax.annotate(text, (at, place), (-side * 6, 0),
                     textcoords="offset points", ha="right" if side > 0 else "left", va="center",
                     fontsize=8, color=INK)  # fmt: skip
@@ -81,14 +81,14 @@ def draw_interval(found: Difference, ax: Axes, place: float, limit: float, digit
     known = not math.isnan(found.low)
     half = [[found.estimate - found.low], [found.high - found.estimate]] if known else None
     ax.errorbar(found.estimate, place, xerr=half, fmt="D", color=INK, ms=4, capsize=2)
-    for end, sign in ((found.low, "<"), (found.high, ">")):
-        if abs(end) > limit:  # the interval goes on
-            ax.plot(math.copysign(0.99 * limit, end), place, sign, color=INK, ms=4)
+    for end in (found.low, found.high):
+        if side := beyond(end, ends):  # the interval goes on
+            ax.plot(inside[side > 0], place, "<>"[side > 0], color=INK, ms=4)
 
 
-def draw(line: Line, ax: Axes, place: float, limit: float) -> None:
+def draw(line: Line, ax: Axes, place: float, ends: Ends) -> None:
     found = line.found
-    draw_interval(found, ax, place, limit)
+    draw_interval(found, ax, place, ends)
     ax.plot(line.paper, place, "D", mfc="none", mec=PAPER, ms=5.5, zorder=3)
     words = f"{line.verdict}, n = {line.seeds}".removeprefix(", ")
     if math.isnan(found.estimate):

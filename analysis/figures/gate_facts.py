@@ -1,5 +1,7 @@
 """Tells facts of gates that need no drawing: where they start, which classes are shown."""
 
+import numpy as np
+
 from experiments.data.datasets import DATASETS
 from experiments.records.gates import Block, Gates, spaced
 
@@ -13,6 +15,16 @@ STARTS = {  # of a gate's function at logit 0, where a training begins
 def start_of(gate: str | None, width: int) -> float | None:
     """Returns the gate at logit 0 in a block of `width` channels; None where it is unknown."""
     return 1 / width if gate == "softmax" else STARTS.get(gate or "")
+
+
+def class_range(block: Block) -> float:
+    """Returns how far the classes lie apart in a block: most minus least open, the mean channel."""
+    return float(np.ptp(block.class_mean, axis=0).mean())
+
+
+def widest(gates: Gates) -> str:
+    """Names the block whose classes lie farthest apart."""
+    return max(gates.blocks, key=lambda name: class_range(gates.blocks[name]))
 
 
 def default_classes(gates: Gates) -> tuple[str, ...]:

@@ -1,14 +1,12 @@
 """Draws the secondary outcomes as one figure: every variant's differences from its reference."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.compared import lines
+from analysis.figures.compared import ends_of, lines, reach
 from analysis.figures.forest import draw_interval, label_rows
 from analysis.figures.style import STYLE, marks, write
 from analysis.statistics.secondary import DIGITS, TITLES, compared_in, difference
@@ -27,13 +25,11 @@ def outcomes(studies: Sequence[Study]) -> Figure:
     places = label_rows(axes[0], blocks)
     for ax, name in zip(axes, names, strict=True):
         found = [difference(line.study, line.label, name) for line in every]
-        ends = [abs(x) for one in found for x in (one.low, one.high, one.estimate)]
-        ends = [end for end in ends if not math.isnan(end)]
-        limit = 1.1 * float(np.quantile(ends, 0.85))  # single large ones are named instead
+        ends = reach((x for one in found for x in ends_of(one)), fewest=0.0)
         ax.axvline(0, color="0.4", lw=1, zorder=1)
         for place, one in zip(places, found, strict=True):
-            draw_interval(one, ax, place, limit, DIGITS[name])
-        ax.set_xlim(-limit, limit)
+            draw_interval(one, ax, place, ends, DIGITS[name])
+        ax.set_xlim(ends)
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(TITLES[name])
     figure.suptitle(f"Secondary outcomes, minus the reference · {marks(studies[0])}")

@@ -1,11 +1,11 @@
 """Writes the finding in plain sentences, and the verdicts in one table, both from the records."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from analysis.groups import FIRST, by_group
 from analysis.page.opening import first_of
-from analysis.statistics.claims import list_claims
+from analysis.statistics.claims import Part, list_claims
 from analysis.statistics.comparisons import (
     MARGINS,
     Answer,
@@ -16,14 +16,15 @@ from analysis.statistics.comparisons import (
     shown,
 )
 from analysis.statistics.contrasts import read_contrasts, standing
-from analysis.statistics.interventions import rises
+from analysis.statistics.interventions import everywhere, written
 from analysis.statistics.verdicts import Verdict
 from analysis.study import Study
 from analysis.tables.claims import said
+from experiments.data.datasets import DATASETS
 from experiments.records.states import REFUSED, State
 from experiments.records.study_file import Group
 
-NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10_mini": "CIFAR-10 mini"}
+NAMES = {name: source.title for name, source in DATASETS.items() if source.title}
 CONTROL = "control"
 
 
@@ -65,18 +66,30 @@ def sentences(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict
     return [*text, of_claims(verdicts), *unfinished(studies)]
 
 
-def found(study: Study, every: bool = False) -> str:
-    """Says in plain sentences what a study found, from its records; `every` as for `answers`."""
+def found(study: Study, every: bool = False, verdicts: Sequence[Verdict] = ()) -> str:
+    """Says in plain sentences what a study found, from its records.
+
+    Args:
+        every: as for `answers`; where nothing else is said, they are all taken anyway.
+        verdicts: on claims; those with a part in this study come first, as they are what it asks.
+    """
     if not is_judged(study):
         return "Nothing that holds: demonstrations and CIFAR-10 mini are not judged."
-    declared = answers(study, every) or answers(study, every=True)
+    claims = [f"{v.brief}." for v in verdicts if any(map(part_of(study), v.claim.parts))]
+    declared = answers(study, every) or ([] if claims else answers(study, every=True))
     known = [one for one in declared if not math.isnan(one.found.estimate)]
     texts = [sentence(study, one) for one in known]
     if not any(map(len, map(study.errors, study.rows))):
         return "No run is finished yet."
     rest = "" if study.asked.grid == CONTROL else by_chance(study, is_named=True)
-    said = [*texts, *([rest] if rest else []), *dependence(study)]
+    said = [*claims, *texts, *([rest] if rest else []), *dependence(study)]
     return " ".join(said) or "No two networks that are compared have a result yet."
+
+
+def part_of(study: Study) -> Callable[[Part], bool]:
+    """Returns what tells whether a part of a claim is of this study."""
+    asked = study.asked
+    return lambda part: part.study({asked.grid: study}, asked.dataset) is study
 
 
 def sentence(study: Study, one: Answer) -> str:
@@ -130,45 +143,48 @@ def undecided(one: Answer) -> str:
 
 def dependence(study: Study) -> list[str]:
     """Says what the trained network needs of its gates, which is not what its training gained."""
-    table = rises(study)
-    is_whole = (table.row == "SE") & (table["where"] == "all") & table.how.isin(REPLACED)
-    lost = {one["how"]: one for one in table.loc[is_whole].to_dict("records")}
-    if study.asked.grid != CONTROL or set(lost) != set(REPLACED):
+    if study.asked.grid != CONTROL or "SE" not in study.rows:
         return []
-    ends = {how: f"{one['rise']:+z.2f}" for how, one in lost.items()} | {
-        how: f"{one['rise']:+z.2f} ± {one['half_width']:.2f}"
-        for how, one in lost.items()
-        if not math.isnan(one["half_width"])
-    }
-    depends = any(one["rise"] > one["half_width"] for one in lost.values())
-    start = (
-        "A trained SE network does depend on its gates"
-        if depends
-        else "Whether a trained SE network depends on its gates is not decided"
-    )
-    changes = " and by ".join(f"{ends[how]} points with {what}" for how, what in REPLACED.items())
-    return [f"{start}: its error changes by {changes}."]
+    found = {one.Index: one for one in everywhere(study, "SE").itertuples()}
+    return [
+        f"{yes if one.rise > one.half_width else undecided}: with {gates} the error changes by "
+        f"{written(one.rise, one.half_width)} points ({one.images:,} test images)."
+        for how, (yes, undecided, gates) in REPLACED.items()
+        if (one := found.get(how))
+    ]
 
 
-REPLACED = {"another": "the gates of another image", "mean": "the mean gates of all images"}
+REPLACED = {  # said where these gates raise the error, where that is not decided, and of them
+    "another": (
+        "A trained SE network depends on which image its gates come from",
+        "Whether a trained SE network depends on which image its gates come from is not decided",
+        "those of another",
+    ),
+    "mean": (
+        "Their mean over all images would not do",
+        "Whether their mean over all images would do is not decided",
+        "it",
+    ),
+}
 
 
 def of_claims(verdicts: Sequence[Verdict]) -> str:
     """Counts the paper's statements by verdict, and names our own apart from them."""
-    if not verdicts:
+    known = [v for v in verdicts if v.word in WORDS]
+    if not known:
         return "No claim of the paper is judged by these runs."
-    paper = [v for v in verdicts if not v.claim.is_ours]
+    paper = [v for v in known if not v.claim.is_ours]
     total = sum(not claim.is_ours for claim in list_claims())
     text = (
         f"Of {total} statements of the paper these runs bear on {len(paper)}: "
         f"{', '.join(f'{sum(v.word == word for v in paper)} {word}' for word in WORDS)}."
     )
-    ours = [f"{QUOTED.format(v.claim.says)}, {v.word}" for v in verdicts if v.claim.is_ours]
+    ours = [f"{QUOTED.format(v.claim.says)}, {v.word}" for v in known if v.claim.is_ours]
     return f"{text} Of our own: {'; '.join(ours)}." if ours else text
 
 
 QUOTED = "“{}”"
-WORDS = ("confirmed", "contradicted", "not decided")
+WORDS = ("confirmed", "contradicted", "not decided")  # of a claim that the runs bear on
 
 
 def unfinished(studies: Sequence[Study]) -> list[str]:
@@ -186,11 +202,15 @@ NOT_DONE = (State.MISSING, State.DIVERGED, *REFUSED)
 
 def words(verdicts: Sequence[Verdict]) -> str:
     """Writes one line of Markdown per claim: what it says, and the verdict; "" for none."""
-    return "\n".join(f"- {v.claim.says} ({v.claim.source}): {word(v)}" for v in verdicts)
+    marks = [f" ({v.claim.source})" if v.claim.is_ours else "" for v in verdicts]
+    return "\n".join(
+        f"- {v.claim.says}{mark}: {word(v)}" for v, mark in zip(verdicts, marks, strict=True)
+    )
 
 
 def word(verdict: Verdict) -> str:
-    return verdict.word if verdict.word == "not decided" else f"**{verdict.word}**"
+    is_decided = verdict.word in ("confirmed", "contradicted")
+    return f"**{verdict.word}**" if is_decided else verdict.word
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
@@ -198,7 +218,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
     A comparison's own verdict follows it where it is not that of the claim.
     """
-    lines = ["| the paper's claim | verdict | measured, and the paper's |", "|---|---|---|"]
+    lines = ["| claim | verdict | measured, and the paper's |", "|---|---|---|"]
     for v in verdicts:
         evidence = "<br>".join(said(v, finding) for finding in v.findings)
         lines.append(f"| {v.claim.says} ({v.claim.source}) | {word(v)} | {evidence} |")

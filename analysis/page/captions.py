@@ -1,19 +1,16 @@
 """Writes what a figure shows, for those who cannot see it, and what follows, for everybody."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import pandas as pd
 
 from analysis.figures.compared import lines
-from analysis.figures.gate_facts import start_of
 from analysis.figures.kinds import CAPTION
 from analysis.statistics.comparisons import against_reference, shown
-from analysis.statistics.interventions import WORDS, rises
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.study import Study
-from experiments.records.gates import Gates
 
 
 @dataclass(frozen=True)
@@ -25,24 +22,29 @@ class Caption:
 
 
 def of_study(kind: str, study: Study) -> Caption:
+    """Writes the caption of a figure of a study."""
     found = STUDIES.get(kind)
     return found(study) if found else Caption(f"{kind} of {study.asked.title}", "")
 
 
 def errors(study: Study) -> Caption:
-    known = [(study.pool.mean(study.cells[row])[0], row) for row in study.rows if study.errors(row)]
+    known = means(study, study.rows)
     if not known:
         return Caption(f"{study.asked.title}: no result yet.", "No run is finished yet.")
-    texts = [f"{row} {error:.2f} %" for error, row in known]
-    alt = (
-        f"Dot plot of the test error of {len(known)} networks, with the seeds and 95 % intervals, "
-        f"{study.asked.dataset}. From top to bottom: {'; '.join(texts)}."
-    )
-    (least, best), (most, worst) = min(known), max(known)
+    paper = study.paper.top1.dropna()
+    texts = [f"{row} {error:.2f} %" for row, error in paper.items()]
+    rest = f" Beside them the paper's, on its own data: {'; '.join(texts)}." if texts else ""
+    ordered = sorted((error, row) for row, error in known.items())
+    (least, best), (most, worst) = ordered[0], ordered[-1]
     text = f"{best} has the lowest mean error, {least:.2f} %; {worst} the highest, {most:.2f} %."
     if len(known) == 1:
         text = f"{best} has a mean error of {least:.2f} %."
-    return Caption(alt, f"{text} {against(study)}".strip())
+    return Caption(f"{seen_errors(study)}{rest}", f"{text} {against(study)}".strip())
+
+
+def means(study: Study, rows: Iterable[str]) -> dict[str, float]:
+    """Maps each of some rows that has a result to its mean error."""
+    return {row: study.pool.mean(study.cells[row])[0] for row in rows if study.errors(row)}
 
 
 def against(study: Study) -> str:
@@ -57,25 +59,18 @@ def against(study: Study) -> str:
         return f"No interval of a difference from {name} leaves out 0."
     return (
         f"{len(apart)} of {len(known)} differences from {name} have an interval that leaves out 0: "
-        f"{', '.join(apart)}."
+        f"{'; '.join(apart)}."
     )
 
 
 def ratio(study: Study) -> Caption:
-    rows = [row for row in study.varied if study.errors(row)]
-    if not rows:
+    if not (known := means(study, study.varied)):
         return errors(study)
-    means = {row: study.pool.mean(study.cells[row])[0] for row in rows}
-    texts = [f"{row} {mean:.2f} %" for row, mean in means.items()]
-    levels = [f"{row} {study.pool.mean(study.cells[row])[0]:.2f} %" for row in study.rows
-              if row not in rows and study.errors(row)]  # fmt: skip
-    alt = (
-        "Test error, and beside it parameters, against the reduction ratio r, the paper's below: "
-        f"{'; '.join(texts)}. Level lines: {'; '.join(levels) or 'none'}."
-    )
-    spread = max(means.values()) - min(means.values())
-    text = f"From {rows[0]} to {rows[-1]} the mean error moves by {spread:.2f} points in all."
-    return Caption(alt, f"{text} {against(study)}".strip())
+    first, last = min(known, key=study.rows.index), max(known, key=study.rows.index)
+    spread = max(known.values()) - min(known.values())
+    text = f"From {first} to {last} the mean error moves by {spread:.2f} points in all."
+    rest = " Beside it the parameters, and below both the paper's, on its own data."
+    return Caption(f"{seen_ratio(study)}{rest}", f"{text} {against(study)}".strip())
 
 
 def budget(study: Study) -> Caption:
@@ -114,7 +109,8 @@ def forest(studies: Sequence[Study]) -> Caption:
     better = [one for one in apart if one.found.estimate < 0]
     texts = [f"{one.label} {shown(one.found)}" for one in known]
     alt = (
-        f"Forest plot of {len(known)} differences from a reference, in points. {'; '.join(texts)}."
+        f"Forest plot of {len(known)} differences from a reference, in points, with the paper's "
+        f"beside them. {'; '.join(texts)}."
     )
     if all(math.isnan(one.found.low) for one in known):
         return Caption(alt, "No difference has an interval: for that rows need more than one seed. "
@@ -128,95 +124,57 @@ def forest(studies: Sequence[Study]) -> Caption:
     return Caption(alt, f"{text} {CAPTION} An arrow is beyond the axis.")
 
 
-def of_gates(kind: str, study: Study, row: str, gate: str | None) -> Caption:
-    runs = list(study.gates(row).values())
-    if kind == "interventions":
-        return interventions(study, row)
-    if not runs:
-        return Caption(kind, "")
-    return {"figure6": figure6, "figure7": figure7, "specificity": specificity, "walk": walk}[kind](
-        runs, gate
+def seen(study: Study) -> dict[str, str]:
+    """Maps each chart that the page draws of a study to what is seen in it.
+
+    That is less than in its still picture, which also has what the paper prints.
+    """
+    charts = {"errors": seen_errors, "ratio": seen_ratio, "cost": seen_cost, "curves": seen_curves}
+    return {kind: describe(study) for kind, describe in charts.items()}
+
+
+def seen_errors(study: Study) -> str:
+    texts = [f"{row} {error:.2f} %" for row, error in means(study, study.rows).items()]
+    return (
+        f"Dot plot of the test error of {len(texts)} networks, with the seeds and 95 % intervals, "
+        f"{study.asked.dataset}. From top to bottom: {'; '.join(texts) or 'no result yet'}."
     )
 
 
-def figure6(runs: list[Gates], gate: str | None) -> Caption:
-    blocks = runs[0].blocks
-    away = {n: np.abs(b.mean - (start_of(gate, len(b.mean)) or 0.0)) for n, b in blocks.items()}
-    apart = {n: float(np.ptp(b.class_mean, axis=0).mean()) for n, b in blocks.items()}
-    texts = [f"{n} {b.mean.min():.3f} to {b.mean.max():.3f}" for n, b in blocks.items()]
-    alt = f"Mean gate of each channel by class, a panel a block. Over channels: {'; '.join(texts)}."
-    most = max(apart, key=lambda name: apart[name])
-    start = " of where they start" if gate else ""
-    nine = float(np.quantile(np.concatenate(list(away.values())), 0.9))
-    return Caption(
-        alt,
-        f"Nine tenths of the channels have a mean gate within {nine:.3f}{start}. Classes lie "
-        f"farthest apart in {most}: by {apart[most]:.3f} in the mean channel.",
+def seen_ratio(study: Study) -> str:
+    rows = (study.varied, [row for row in study.rows if row not in study.varied])
+    points, levels = (
+        "; ".join(f"{row} {error:.2f} %" for row, error in means(study, some).items()) or "none"
+        for some in rows
+    )
+    return f"Test error against the reduction ratio r: {points}. Level lines: {levels}."
+
+
+def seen_cost(study: Study) -> str:
+    texts = [
+        f"{row} {error:.2f} % at {study.of(row).parameters.iloc[0] / 1e6:.2f}"
+        for row, error in means(study, study.rows).items()
+    ]
+    return (
+        "Test error, with 95 % intervals, against millions of parameters, a mark a network: "
+        f"{'; '.join(texts) or 'no result yet'}."
     )
 
 
-def figure7(runs: list[Gates], gate: str | None) -> Caption:
-    blocks = runs[0].blocks
-    within = {n: float(b.class_std.mean()) for n, b in blocks.items()}
-    texts = [f"{n} ± {x:.3f}" for n, x in within.items()]
-    alt = f"Mean gate and its deviation within two classes, a panel a block: {'; '.join(texts)}."
-    most = max(within, key=lambda name: within[name])
-    return Caption(
-        alt,
-        f"Within a class gates vary most in {most}, by {within[most]:.3f} (standard deviation, in "
-        "the mean channel). Where bands overlap the gates do not tell the classes apart.",
+def seen_curves(study: Study) -> str:
+    """Says where each network's held-out error begins and ends."""
+    curves, texts = study.sound_curves, []
+    for row in study.rows if "val_error" in curves else []:
+        by_epoch = curves[curves.row == row].groupby("epoch").val_error.mean().dropna()
+        if len(by_epoch):
+            texts.append(f"{row} {ends(by_epoch)}")
+    return (
+        "Error by epoch, on a logarithmic scale, a strong line for held-out images and a faint one "
+        f"for training images. Held-out error: {'; '.join(texts) or 'none yet'}."
     )
 
 
-def specificity(runs: list[Gates], gate: str | None) -> Caption:
-    by_block = {n: b.class_share() for n, b in runs[0].blocks.items()}
-    medians = {n: float(np.median(s)) for n, s in by_block.items() if len(s)}
-    if not medians:
-        return Caption("No gate varies.", "No gate varies over images.")
-    texts = [f"{n} {100 * x:.0f} %" for n, x in medians.items()]
-    alt = (
-        "Share of a gate's variance that lies between classes, by block, median channel: "
-        f"{'; '.join(texts)}."
-    )
-    names, shares = zip(*medians.items(), strict=True)
-    ends = [f"{100 * share:.0f}" for share in (shares[0], shares[-1])]
-    text = "share of the variance over images that lies between classes"
-    if len(names) == 1:
-        return Caption(alt, f"The {text} is {ends[0]} % in {names[0]}, in the median channel.")
-    return Caption(
-        alt,
-        f"From {names[0]} to {names[-1]} the {text} goes from {ends[0]} to {ends[1]} %, in the "
-        "median channel.",
-    )
-
-
-def walk(runs: list[Gates], gate: str | None) -> Caption:
-    found = next(one for one in runs if one.walk is not None)
-    seen, spread = found.walk, {n: float(b.std.mean()) for n, b in found.blocks.items()}
-    most = max(spread, key=lambda name: spread[name])
-    ends = f"{seen.s.min():.2f} to {seen.s.max():.2f}"
-    alt = (
-        f"One image of class {found.class_names[seen.label]} through {seen.block}: the image, some "
-        f"maps, one number a map, one gate a map ({ends}), and the maps times their gates."
-    )
-    text = f"For this image the gates of {seen.block} lie between {ends.replace(' to ', ' and ')}."
-    if most != seen.block:
-        text += f" Over all images gates vary most in {most}; the record kept this block's maps."
-    return Caption(alt, text)
-
-
-def interventions(study: Study, row: str) -> Caption:
-    table = rises(study)
-    table = table[(table.row == row) & (table["where"] == "all")].set_index("how")
-    texts = [f"{WORDS[how]} {table.rise[how]:+z.2f}" for how in WORDS if how in table.index]
-    alt = (
-        f"Rise of the error, in points, with the gates of all blocks replaced: {'; '.join(texts)}."
-    )
-    if "mean" not in table.index:
-        return Caption(alt, "")
-    rise = table.rise["mean"]
-    text = f"With each gate at its mean over images the error rises by {rise:+z.2f} points"
-    rest = f", with all gates at 1 by {table.rise['one']:+z.1f}" if "one" in table.index else ""
-    return Caption(
-        alt, f"{text}{rest}: what the trained network depends on, not what its training gained."
-    )
+def ends(by_epoch: pd.Series) -> str:
+    """Writes the first and the last error, with their epochs: `60.1 % (1) to 27.3 % (6)`."""
+    first, last = (f"{by_epoch.iloc[at]:.1f} % ({by_epoch.index[at]})" for at in (0, -1))
+    return first if len(by_epoch) == 1 else f"{first} to {last}"

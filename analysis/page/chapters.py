@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.figures.kinds import KINDS, MAIN, OF_A_GROUP, TITLES
 from analysis.figures.subjects import subjects
-from analysis.page import captions, explore, pictures
+from analysis.page import captions, explore, gate_captions, pictures
 from analysis.page.answer import NAMES, found, sentences
 from analysis.page.limits import Limit, limits
 from analysis.page.opening import opening
@@ -32,6 +32,7 @@ class Section:
 
     main      its one figure
     charts    what the page can draw of it, its main figure first
+    seen      chart -> what is seen in it
     others    further figures, in folds
     links     kind of figure -> its files beside the page
     by_epoch  the curves as numbers
@@ -44,6 +45,7 @@ class Section:
     tables: list[Table]
     main: Picture | None
     charts: list[str]
+    seen: dict[str, str]
     others: list[Picture]
     links: dict[str, list[str]]
     by_epoch: pd.DataFrame
@@ -112,7 +114,7 @@ def chapter(
             note for note in tables_of(studies[0], known)[studies[0].name][2] if note in common
         ],
         margin=MARGINS.get(dataset, 0.0),
-        sections=[section(study, figures, known, common) for study in studies],
+        sections=[section(study, figures, known, common, judged) for study in studies],
         gates=gate_pictures(studies, figures, pictured),
         linked={
             f"{title}: {row}": pictures.links(path)
@@ -126,11 +128,23 @@ def chapter(
     )
 
 
-def section(study: Study, figures: dict[str, Path], known: Known, common: set[str]) -> Section:
+def section(
+    study: Study,
+    figures: dict[str, Path],
+    known: Known,
+    common: set[str],
+    judged: Sequence[Verdict] = (),
+) -> Section:
+    """Gathers what the page shows of a study.
+
+    Args:
+        common: notes that stand elsewhere on the page.
+        judged: the verdicts on the claims of its group.
+    """
     asked = {
         "Asked": study.asked.about,
         "Expected": study.asked.expected,
-        "Found": found(study),
+        "Found": found(study, verdicts=judged),
         "Command": study.asked.command,
     }
     paths = {kind: figures.get(f"{study.name}-{kind}") for kind in KINDS}
@@ -150,6 +164,7 @@ def section(study: Study, figures: dict[str, Path], known: Known, common: set[st
         tables=tables,
         main=main,
         charts=charts if main and main.kind in charts else [],
+        seen=captions.seen(study),
         others=list(drawn.values()),
         links={kind: pictures.links(path) for kind, path in there.items()},
         by_epoch=explore.by_epoch(study),
@@ -171,7 +186,7 @@ def gate_pictures(
         gate = study.gate(row)
         for kind in kinds:
             if path := figures.get(f"{cell}-{kind}"):
-                words = captions.of_gates(kind, study, row, gate)
+                words = gate_captions.of_gates(kind, study, row, gate)
                 found.append(pictures.read(kind, path, words, f"{TITLES[kind]}: {row}"))
     return found
 

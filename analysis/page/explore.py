@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.compared import Line, lines, reach
+from analysis.figures.compared import Ends, Line, beyond, ends_of, lines, reach
 from analysis.figures.looks import Style, looks
 from analysis.statistics.comparisons import MARGINS, shown
 from analysis.study import Study
@@ -101,20 +101,27 @@ def by_epoch(study: Study) -> pd.DataFrame:
 def forest(studies: Sequence[Study]) -> Json:
     """Returns the forest plot of every variant against its reference, with a heading per study."""
     blocks = lines(studies)
-    limit, rows = reach([one for some in blocks.values() for one in some]), []
+    every = [one for some in blocks.values() for one in some]
+    ends = reach(x for one in every for x in (*ends_of(one.found), one.paper))
+    rows: list[Json] = []
     for name, some in blocks.items():
         rows.append({"key": f"{name}|", "head": True})
-        rows += [place(one, f"{name}|{one.label}", limit) for one in some]
+        rows += [place(one, f"{name}|{one.label}", ends) for one in some]
+    low, high = (round(end, 3) for end in ends)
     margin = MARGINS.get(studies[0].asked.dataset, 0.0)
-    return {"rows": rows, "limit": round(limit, 3), "margin": margin}
+    return {"rows": rows, "low": low, "high": high, "margin": margin}
 
 
-def place(one: Line, key: str, limit: float) -> Json:
-    """Returns a line of the forest plot; what lies beyond the axis is put at its end."""
+def place(one: Line, key: str, ends: Ends) -> Json:
+    """Returns a line of the forest plot; what lies beyond the axis is put at its end.
+
+    There an arrow stands for it, with its numbers beside it, which end where its interval begins.
+    """
     found, is_known = one.found, not math.isnan(one.found.estimate)
     low, high = (end if not math.isnan(end) else found.estimate for end in (found.low, found.high))
-    at = within(found.estimate, limit)
-    beyond = math.copysign(1, at) if is_known and at != found.estimate else 0.0
+    side = beyond(found.estimate, ends)
+    low, at, high = (min(max(x, ends[0]), ends[1]) for x in (low, found.estimate, high))
+    numbers = shown(found) if is_known else ""
     return {
         "key": key,
         "head": False,
@@ -122,17 +129,15 @@ def place(one: Line, key: str, limit: float) -> Json:
         "study": one.study.name,
         "cell": one.study.cells[one.label],
         "at": number(at),
-        "low": number(within(low, limit)),
-        "high": number(within(high, limit)),
-        "shape": {1.0: "triangle-right", -1.0: "triangle-left"}.get(beyond, "diamond"),
-        "paper": number(one.paper) if abs(one.paper) <= limit else None,
-        "difference": f"{shown(found) if is_known else ''} {one.verdict}".strip(),
+        "low": number(low),
+        "high": number(high),
+        "shape": {1: "triangle-right", -1: "triangle-left"}.get(side, "diamond"),
+        "side": side,
+        "beside": numbers if side else "",
+        "inner": number(low if side > 0 else high),
+        "paper": None if beyond(one.paper, ends) else number(one.paper),
+        "difference": one.verdict if side else f"{numbers} {one.verdict}".strip(),
     }
-
-
-def within(x: float, limit: float) -> float:
-    """Returns the place of a number on an axis that ends at `limit`; NaN stays NaN."""
-    return min(max(x, -limit), limit)
 
 
 def records(studies: Sequence[Study]) -> dict[str, Json]:

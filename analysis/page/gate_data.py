@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures.gate_facts import default_classes, start_of
+from analysis.figures.gate_facts import default_classes, start_of, widest
 from analysis.study import Study
 from experiments.records.gates import Block, Gates, unpack
 
@@ -52,6 +52,7 @@ def network(study: Study, row: str, seed: int, gates: Gates) -> dict[str, Any]:
         "classes": gates.class_names,
         "images": gates.images.tolist(),
         "first": list(default_classes(gates)),
+        "widest": list(gates.blocks).index(widest(gates)),
         "blocks": [
             {"name": name, "width": len(block.mean), "start": start_of(gate, len(block.mean))}
             | packed(block)

@@ -167,6 +167,6 @@ def paper(group: Group, studies: Sequence[Study]) -> Limit:
 
 def open_claims(verdicts: Sequence[Verdict]) -> list[Limit]:
     """Names the claims that no run bears on; [] where there are none."""
-    known = {verdict.claim.number for verdict in verdicts}
+    known = {verdict.claim.number for verdict in verdicts if verdict.word != "no record"}
     missing = [claim.says for claim in list_claims() if claim.number not in known]
     return [("Not asked", f"No run bears on: {'; '.join(missing)}.")] if missing else []

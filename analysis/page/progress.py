@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.groups import with_pools
-from analysis.page import explore, report
+from analysis.page import captions, explore, report
 from analysis.read import load_study, mark_other_data
 from analysis.study import Study
 from analysis.write import Known, Table, tables_of
@@ -52,6 +52,7 @@ class Progress:
     seeds: int
     rows: dict[str, list[Run]]
     chart: dict[str, Any]
+    seen: str
     by_epoch: pd.DataFrame
     table: Table | None
 
@@ -183,6 +184,7 @@ class Page:
             seeds=int(of_row.size().max()),
             rows={row: [runs[path] for path in of_row.get_group(row)] for row in study.rows},
             chart=self.attempt(explore.chart, so_far) or EMPTY,
+            seen=self.attempt(captions.seen_curves, so_far) or "",
             by_epoch=explore.by_epoch(so_far),
             table=tables.get(study.name),
         )

@@ -52,9 +52,13 @@ class Part(Comparison):
 
 
 class Claim(Strict):
-    """Holds one statement, its number in our list and where the paper makes it; `ours` if we do."""
+    """Holds one statement, its number in our list and where the paper makes it; `ours` if we do.
+
+    short  a name for it where there is room for two or three words
+    """
 
     number: str
+    short: str
     says: str
     source: str
     parts: tuple[Part, ...]

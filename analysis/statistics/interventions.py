@@ -38,11 +38,21 @@ def rises(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "rise", "half_width", "seeds", "images"])
 
 
+def written(rise: float, half_width: float) -> str:
+    """Returns a rise as text: `+2.00 ± 1.74`, or `+2.00` of one seed."""
+    return f"{rise:+z.2f}" + ("" if math.isnan(half_width) else f" ± {half_width:.2f}")
+
+
+def everywhere(study: Study, row: str) -> pd.DataFrame:
+    """Returns the rises of one network with all of its gates replaced, by replacement."""
+    table = rises(study)
+    return table[(table.row == row) & (table["where"] == "all")].set_index("how")
+
+
 def cells(study: Study, rises: pd.DataFrame) -> pd.DataFrame:
     """Returns the rises as text: a row a network and place, a column a replacement."""
     texts = {
-        (r["row"], r["where"], r["how"]): f"{r['rise']:+z.2f}"
-        + ("" if math.isnan(r["half_width"]) else f" ± {r['half_width']:.2f}")
+        (r["row"], r["where"], r["how"]): written(r["rise"], r["half_width"])
         for r in rises.to_dict("records")
     }
     order = list(dict.fromkeys((row, where) for row, where, _ in texts))

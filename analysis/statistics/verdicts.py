@@ -1,8 +1,9 @@
-"""Judges the paper's claims by the records: confirmed, contradicted, or not decided.
+"""Judges the paper's claims by the records: confirmed, contradicted, not decided, or no record.
 
 A claim has parts, each a comparison. It is confirmed where all of its parts are, each with its 95 %
 interval: an intersection-union test, which needs no correction. It is contradicted where one of
-its k parts is, with an interval of 1 - 0.05 / k.
+its k parts is, with an interval of 1 - 0.05 / k. It has no record where no run has recorded what
+its parts compare.
 """
 
 import math
@@ -40,15 +41,23 @@ class Finding:
     about: str = ""
 
     @property
+    def numbers(self) -> str:
+        """Returns what was found as text: `+0.05 [-0.10, +0.20]`, or `1.103` of a cost."""
+        if self.found is None:
+            return "no result"
+        is_cost = self.part.measure in COUNTED
+        return f"{self.found.estimate:.3f}" if is_cost else shown(self.found)
+
+    @property
     def evidence(self) -> str:
         """Returns text: `r = 2 minus r = 16: +0.05 [-0.10, +0.20], n = 5 and 5 (paper +0.01)`."""
         part = self.part
         if self.found is None:
-            return f"{part.what}: no result"
+            return f"{part.what}: {self.numbers}"
         if part.measure in COUNTED:
             what = f"{part.rows[0]} over {part.minus[0]}, {MEASURES[part.measure][0]}"
-            return f"{what}: {self.found.estimate:.3f}"
-        text = f"{part.what}: {shown(self.found)}, n = {counted(self.counts)}"
+            return f"{what}: {self.numbers}"
+        text = f"{part.what}: {self.numbers}, n = {counted(self.counts)}"
         if not math.isnan(self.paper):
             text += f" (paper {self.paper:+z.2f})"
         return f"{text}; {self.about}" if self.about else text
@@ -60,6 +69,18 @@ class Verdict:
     group: Group
     word: Word
     findings: tuple[Finding, ...]
+
+    @property
+    def brief(self) -> str:
+        """Returns text: `Softmax is a poor gate: confirmed, +22.86 [+21.98, +23.74]`."""
+        text, (first, *others) = f"{self.claim.says}: {self.word}", self.findings
+        if self.word == "no record":
+            return text
+        if others:
+            confirmed = sum(finding.word == "confirmed" for finding in self.findings)
+            return f"{text}, {confirmed} of {len(self.findings)} parts confirmed"
+        unit = " times" if first.part.measure in COUNTED else " a doubling" * bool(first.part.over)
+        return f"{text}, {first.numbers}{unit}"
 
 
 def judge(studies: Sequence[Study]) -> list[Verdict]:
@@ -77,12 +98,16 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
             if not any(part.study(by_grid, group[0]) for part in parts):
                 continue
             found = tuple(check(part, by_grid, group[0], len(parts), pools) for part in parts)
-            words = {finding.word for finding in found}
-            word = "contradicted" if "contradicted" in words else "not decided"
-            verdicts.append(
-                Verdict(claim, group, "confirmed" if words == {"confirmed"} else word, found)
-            )
+            verdicts.append(Verdict(claim, group, of_parts(found), found))
     return verdicts
+
+
+def of_parts(findings: Sequence[Finding]) -> Word:
+    """Returns the verdict on a claim from those on its parts."""
+    words = {finding.word for finding in findings}
+    if len(words) == 1:
+        return words.pop()
+    return "contradicted" if "contradicted" in words else "not decided"
 
 
 def pool_by(studies: Sequence[Study], measure: str) -> Pool:
@@ -102,11 +127,11 @@ def check(
     """Judges one part of a claim that has so many."""
     study = part.study(by_grid, dataset)
     if study is None or not set(part.labels) <= set(study.rows):
-        return Finding(part, "not decided")
+        return Finding(part, "no record")
     weights, margin = part.of_cells(study.cells), MARGINS[dataset] / part.steps
     pool = pools(part.measure)
     if not all(pool.values[cell] for cell in weights):
-        return Finding(part, "not decided")
+        return Finding(part, "no record")
     counts = tuple(len(pool.values[cell]) for cell in weights)
     if part.measure in COUNTED:
         row, other = (pool.values[study.cells[one[0]]][0] for one in (part.rows, part.minus))

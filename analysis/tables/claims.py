@@ -37,7 +37,8 @@ def cells(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 def said(verdict: Verdict, finding: Finding) -> str:
     """Returns the figures behind a part, and its own word where that is not the claim's."""
-    own = "" if finding.word == verdict.word else f": {finding.word}"
+    is_known = finding.word in (verdict.word, "no record")  # "no result" says the same
+    own = "" if is_known else f": {finding.word}"
     return f"{finding.evidence}{own}"
 
 

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from analysis.figures import activations, replacements, walk
 from analysis.figures.style import METADATA
-from analysis.page import captions
+from analysis.page import gate_captions
 from experiments.records.gates import pack, spaced, unpack
 from experiments.records.parsing import ConfigError
 
@@ -222,11 +222,11 @@ def test_specificity_of_gates_that_do_not_vary_says_so():
     found = gates(low=0.5, high=0.5)
     [left] = drawn(activations.specificity([found]))
     assert [text.get_text() for text in left.texts] == ["no gate varies"]
-    assert "No gate varies" in captions.specificity([found], None).text
+    assert "No gate varies" in gate_captions.specificity([found], None).text
 
 
 def test_the_caption_of_a_network_with_one_block_names_it():
-    said = captions.specificity([gates(names=["SE_2_1"])], None).text
+    said = gate_captions.specificity([gates(names=["SE_2_1"])], None).text
     assert re.fullmatch(r"The share .* is \d+ % in SE_2_1, in the median channel\.", said)
 
 

@@ -4,7 +4,7 @@ import pytest
 from made import across, around, made
 
 from analysis.groups import by_group
-from analysis.page import answer, opening, readme
+from analysis.page import answer, gate_captions, opening, readme
 from analysis.page.limits import limits
 from analysis.statistics import lengths
 from analysis.statistics.claims import list_claims
@@ -77,26 +77,62 @@ def test_a_verdict_by_divergence_speaks_of_that_and_of_no_error():
 
 
 @pytest.mark.parametrize(
-    ("rise", "start"),
-    [(2.0, "A trained SE network does depend on its gates: "),
-     (0.0, "Whether a trained SE network depends on its gates is not decided: ")],
+    ("another", "mean", "starts"),
+    [(2.0, 0.0, ("A trained SE network depends on which image its gates come from",
+                 "Whether their mean over all images would do is not decided")),
+     (0.0, 2.0, ("Whether a trained SE network depends on which image its gates come from is not "
+                 "decided", "Their mean over all images would not do"))],
 )  # fmt: skip
-def test_what_a_network_depends_on_is_apart_from_what_it_gains(rise, start):
+def test_what_a_network_depends_on_is_apart_from_what_it_gains(another, mean, starts):
+    """Each replacement has a sentence of its own: one of them decides nothing for the other."""
     study = made("control", {})
+    rises = {"mean": mean, "another": another, "half": 0.0, "one": 0.0}
     replaced = [{"intact": 9.0, "images": 1000, "stages": {},
-                 "all": dict.fromkeys(("mean", "another", "half", "one"), 9.0 + rise + 0.1 * k)}
+                 "all": {how: 9.0 + rise + 0.1 * k for how, rise in rises.items()}}
                 for k in range(3)]  # fmt: skip
     study.runs["interventions"] = [replaced[seed] for seed in study.runs.seed]
-    [found] = answer.dependence(study)
-    change = f"{rise + 0.1:+.2f} ± 0.25 points"
-    assert found == (f"{start}its error changes by {change} with the gates of another image and by "
-                     f"{change} with the mean gates of all images.")  # fmt: skip
+    assert answer.dependence(study) == [
+        f"{start}: with {what} the error changes by {rise + 0.1:+.2f} ± 0.25 points "
+        "(1,000 test images)."
+        for start, what, rise in zip(
+            starts, ("those of another", "it"), (another, mean), strict=True
+        )
+    ]
+    said = gate_captions.interventions(study, "SE")
+    assert f"by {mean + 0.1:+.2f} ± 0.25 points" in said.text and "± 0.25" in said.alt
+
+
+@pytest.mark.parametrize(
+    ("grid", "start"),
+    [("squeeze", "With the average as its squeeze SE lowers the error: "),
+     ("gate", "Sigmoid is a better gate than tanh: "),
+     ("position", "Before the branch (pre) SE is as good as at its end: "),
+     ("nosqueeze", "Without the squeeze the error is higher: "),
+     ("control", "With SE and with the plain network the test error is the same within"),
+     ("stage", "SE in a single stage lowers the error, on the mean of the stages: not"),
+     ("ratio", "From r = 2 to r = 16 the error hardly depends on r: confirmed, +0.00 ["),
+     ("depth", "SE lowers the error at every depth: not decided, 0 of 5 parts confirmed. SE "),
+     ("start", "With SE and with the plain network the test error")],
+)  # fmt: skip
+def test_what_a_study_found_answers_what_it_asked(grid, start):
+    study = made(grid, {"NoSqueeze": around(9.6), "max": around(9.7)})
+    text = answer.found(study, verdicts=judge([study]))
+    assert text.startswith(start)
+    if grid == "squeeze":
+        assert "The average is no worse a squeeze than the maximum: confirmed, -0.70 [" in text
+        assert "plain network" not in text  # that is what `control` asks
+    assert (
+        "gates separate classes more in the last stage than in the first: no record." in text
+    ) == (grid == "stage")
+    assert ("] a doubling. " in text) == (grid == "ratio")
+    if grid == "nosqueeze":
+        assert "SE costs more operations: confirmed, 1.004 times." in text
 
 
 def test_the_opening_has_five_rows():
     lines = opening.in_markdown([made("control", {PLAIN: around(12.0)})]).splitlines()
     assert len(lines) == 7 and lines[-1].startswith("| Squeeze-and-Excitation | 9.00 ± ")
-    assert lines[-1].endswith("better |") and opening.in_markdown([made("gate", {})]) == ""
+    assert lines[-1].endswith("] |") and opening.in_markdown([made("gate", {})]) == ""
 
 
 @pytest.mark.parametrize(
@@ -154,7 +190,7 @@ def test_nothing_finished_is_no_answer():
     study.runs[["state", "test_error"]] = ["missing", float("nan")]
     first, second, third = said([study])
     assert first.endswith("no run is finished yet.")
-    assert "3 not decided" in second and "0 of" in third
+    assert second == "No claim of the paper is judged by these runs." and "0 of" in third
     assert limits(GROUP, [study], judge([study])) == []
 
 
@@ -165,6 +201,19 @@ def test_what_a_claim_came_to_is_named():
     table = answer.table(judge([made("gate", errors)]))
     assert "| **confirmed** |" in table and "(paper -0.72)" not in table
     assert answer.table([]) == ""
+
+
+def test_a_claim_whose_records_lack_its_measure_is_not_among_those_judged():
+    """The runs of `stage` are there, and none of them has kept its gates."""
+    studies = [made("stage", {})]
+    judged = judge(studies)
+    [first, *_] = [v for v in judged if v.claim.number == "8, classes"]
+    assert first.word == answer.word(first) == "no record"
+    known = [v for v in judged if v.word != "no record"]
+    assert 0 < len(known) < len(judged)
+    [text] = [text for text in said(studies) if text.startswith("Of ")]
+    assert f"bear on {len(known)}: " in text and f", {len(known)} not decided." in text
+    assert first.claim.says in dict(limits(GROUP, studies, judged))["Not asked"]
 
 
 def test_what_these_runs_cannot_show_is_counted():

@@ -285,7 +285,7 @@ def test_class_specificity_is_that_of_the_gates_beyond_what_they_look_at():
     """Also in the first stage; records without it decide nothing."""
     study = made("stage", {})
     [before] = [v for v in judge([study]) if v.claim.number == "8, classes"]
-    assert before.word == "not decided" and before.findings[0].evidence.endswith(": no result")
+    assert before.word == "no record" and before.findings[0].evidence.endswith(": no result")
     shares = [
         {"gates": {"SE_2_1": 0.1, "SE_4_1": 0.5 + more, "SE_4_2": 0.7 + more},
          "squeezed": {"SE_2_1": 0.2, "SE_4_1": 0.3, "SE_4_2": 0.5}}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from by_hand import ERRORS, study
 from conftest import with_changes
-from made import across
+from made import across, around, made
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -32,6 +32,12 @@ def test_a_plot_without_intervals_says_so(tmp_path):
     study(tmp_path, 1)
     said = captions.forest(find_studies(tmp_path, [])).text
     assert "No difference has an interval" in said and "leaves out 0" not in said
+
+
+def test_labels_that_hold_commas_are_told_apart():
+    errors = {f"no SE, width x {width}": around(12.0) for width in ("0.5", "1.5")}
+    said = captions.errors(made("control", errors)).text
+    assert said.endswith(": no SE, width x 0.5; no SE, width x 1.5.")
 
 
 def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):

@@ -3,58 +3,25 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-from browser import IN_BROWSER, Tab, chromium
-from conftest import RECORDS, ROOT
+from browser import IN_BROWSER, Tab
+from conftest import RECORDS
+from opened import CONTROL, HOME, opened, page, tab
 from page import Page
 
-from analysis.groups import by_group
-from analysis.page import gate_data, report
+from analysis.page import report
 from analysis.read import find_studies
-from experiments.records.gates import unpack
+from analysis.statistics.claims import list_claims
+from analysis.statistics.verdicts import judge
 
 pytestmark = IN_BROWSER
-HOME = ROOT / "results" / "published"
 LIMIT = 3 * 1024 * 1024  # bytes of the page
 EVIL = "</script><script>document.title='owned'</script>"
-CONTROL, RATIO = (f"{name}-cifar10-resnet29b-short" for name in ("control", "ratio"))
 TABLE = f"table[data-name='{CONTROL}']"
 FIRST = f'[...document.querySelectorAll("{TABLE} tbody tr:not([hidden])")].map(r => r.dataset.row)'
 WIDTHS = "[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with chromium(tmp_path_factory.mktemp("browser") / "profile") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
-    """The published study's page, from its records and the figures that are there."""
-    studies = find_studies(HOME)
-    figures = report.figures_there(studies, HOME)
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(report.render(studies, figures), encoding="utf-8")
-    is_same = report.render(studies, figures) == path.read_text(encoding="utf-8")
-    assert is_same  # the same bits every time
-    return path
-
-
-@pytest.fixture
-def opened(tab, page) -> Tab:
-    """The page on a screen of 1,440 pixels, as a reader finds it."""
-    tab.size(1440, 900)
-    tab.media()
-    tab.errors.clear(), tab.requests.clear()
-    tab.go(page)
-    yield tab
-    assert tab.errors == []
-    assert {url.split(":")[0] for url in tab.requests} <= {"file", "data", "about"}
+__all__ = ["opened", "page", "tab"]  # fixtures
 
 
 def shown(tab: Tab) -> str:
@@ -167,36 +134,26 @@ def test_the_legend_hides_rows_and_the_address_keeps_the_view(opened, page):
     assert opened.run(f"{pressed}.getAttribute('aria-pressed')") == "false"
 
 
-def drawn(tab: Tab) -> list[dict]:
-    """What the explorer's chart is made of."""
-    tab.wait("report.isDrawn()")
-    rows = "[...report.views].find(([e]) => e.dataset.chart === 'gates')[1].view.data('rows')"
-    return tab.run(f"{rows}.map(({{name, place, mean, low}}) => ({{name, place, mean, low}}))")
+def test_the_strip_names_each_claim_in_a_few_words(opened):
+    chips = "[...document.querySelectorAll('.strip a')].map(a => a.firstChild.textContent)"
+    judged = {verdict.claim.short for verdict in judge(find_studies(HOME))}
+    assert set(opened.run(chips)) == judged and all(re.search("[a-z]{2}", one) for one in judged)
+    assert len({claim.short for claim in list_claims()}) == len(list_claims())
 
 
-def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
-    groups = by_group(find_studies(HOME)).values()
-    networks = gate_data.networks([study for studies in groups for study in studies])
-    chosen = opened.run("document.querySelector('form.explorer [name=network]').value")
-    network = networks[int(chosen)]
-    opened.click("[data-view='6']")
-    [_, *classes] = dict.fromkeys(row["name"] for row in drawn(opened))
-    assert classes == ["airplane", "dog", "frog", "ship"]
-    opened.click("[data-view='7']")
-    rows = drawn(opened)
-    assert {row["name"] for row in rows} == {"dog", "airplane"} and rows[0]["low"] is not None
-    opened.click("form.explorer [name=sorted]")
-    opened.click("form.explorer [name=deviation]")
-    block = "document.querySelector('form.explorer [name=block]')"
-    opened.run(f"{block}.value = 8; {block}.dispatchEvent(new Event('change', {{bubbles: true}}))")
-    gates = unpack(HOME / "runs" / network["cell"] / f"seed{network['seed']}" / "gates.npz")
-    block = gates.blocks["SE_4_3"]
-    for name in ("dog", "airplane"):
-        line = [row["mean"] for row in drawn(opened) if row["name"] == name]
-        mean = block.class_mean[gates.class_names.index(name)]
-        step = np.ptp(block.class_mean) / gate_data.STEPS
-        assert np.abs(np.array(line) - mean).max() <= 0.5001 * step + 1e-6
-    assert "gates.block=SE_4_3" in opened.run("location.hash")
+@pytest.mark.parametrize(("width", "is_open"), [(1440, True), (375, False)])
+def test_the_contents_are_open_where_there_is_room_beside_the_page(tab, page, width, is_open):
+    tab.size(width, 900)
+    tab.go(page)
+    assert tab.run("document.querySelector('nav.contents details').open") == is_open
+
+
+def test_only_tables_of_numbers_are_sorted_and_an_arrow_stays_with_its_word(opened):
+    tables = "[...document.querySelectorAll('table')].filter(t => t.querySelector('button.sort'))"
+    heads = opened.run(f"{tables}.map(t => t.tHead.textContent)")
+    assert len(heads) > 10 and "whatvalue" not in heads
+    after = f"getComputedStyle({tables}[0].querySelector('button'), '::after').content"
+    assert opened.run(after) == '"\xa0↕"'
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -240,7 +197,8 @@ def test_without_scripts_and_on_paper_it_is_read(tab, page):
     tab.media(kind="print")
     tab.wait("report.isDrawn()")
     assert tab.run("[...document.images].every(i => getComputedStyle(i).display != 'none')")
-    assert not tab.run("[...document.querySelectorAll('.chart')].some(e => e.offsetWidth)")
+    hidden = "[...document.querySelectorAll('.chart, .needs-scripts')].some(e => e.offsetWidth)"
+    assert not tab.run(hidden)
 
 
 def test_a_script_in_a_label_stays_text(tab, tmp_path):

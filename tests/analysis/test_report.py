@@ -101,7 +101,13 @@ def test_the_report_needs_no_other_file_and_says_everything(rebuilt):
         find_studies(rebuilt, [])
     ).values():  # ours in no count of theirs
         words = Counter(v.word for v in verdicts if not v.claim.is_ours)
-        counts = [f"{words[word]} {word}" for word in ("confirmed", "contradicted", "not decided")]
+        shown = (
+            "confirmed",
+            "contradicted",
+            "not decided",
+            *(["no record"] * ("no record" in words)),
+        )
+        counts = [f"{words[word]} {word}" for word in shown]
         assert f"The paper's: {', '.join(counts)}." in said
     commit = find_studies(rebuilt, ["ratio"])[0].runs["env.commit"].iloc[0]
     assert commit in said and "4db441c3e4de56a6" in said  # the data's fingerprint

@@ -50,8 +50,10 @@ def test_what_is_not_known_is_null_and_says_why():
     assert (softmax.verdict, softmax.about) == ("not decided", "1 runs were lost")
     assert softmax.seeds == (2, 3) and softmax.paper is None
     [stage] = printed(judge([made("stage", {})])).groups
-    [classes] = [part for c in stage.claims if c.number == "8, classes" for part in c.parts]
+    [claim] = [c for c in stage.claims if c.number == "8, classes"]
+    [classes] = claim.parts
     assert (classes.estimate, classes.low, classes.about) == (None, None, "no result")
+    assert claim.verdict == classes.verdict == "no record"
 
 
 @pytest.mark.parametrize("words", [["--spread", "0.2"], ["ratio"]], ids=["given", "records"])

@@ -1,7 +1,7 @@
 // -- charts ----------------------------------------------------------------------------------------
 
 const config = {
-  background: null, font: "system-ui, sans-serif", view: { stroke: null },
+  aria: false, background: null, font: "system-ui, sans-serif", view: { stroke: null },
   axis: { labelColor: "var(--ink)", titleColor: "var(--ink)", gridColor: "var(--line)", domainColor: "var(--quiet)",
     tickColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelOverlap: true },
   text: { fontSize: 12 }, point: { strokeWidth: 1.5 },
@@ -24,10 +24,15 @@ function specOf(element) {
   const spec = structuredClone(specs[element.dataset.chart]);
   if (element.dataset.chart === "forest") {
     const isWide = element.clientWidth > 640;
-    const { rows, limit, margin } = data.forests[element.dataset.group];
+    const labels = isWide ? 180 : 156;
+    const { rows, low, high, margin } = data.forests[element.dataset.group];
+    const title = ["test error minus that of the", "reference (points); left is better"];
     spec.encoding.y.scale = { domain: rows.map((row) => row.key) };
-    spec.params = Object.entries({ limit, margin, isWide }).map(([name, value]) => ({ name, value }));
-    spec.padding = { left: 0, top: 5, bottom: 5, right: isWide ? 200 : 12 };
+    Object.assign(spec.encoding.y.axis, { minExtent: labels, maxExtent: labels });
+    spec.layer[3].layer[0].encoding.x.title = isWide ? title.join(" ") : title;
+    spec.params = Object.entries({ low, high, margin, isWide, labels }).map(([name, value]) => ({ name, value }));
+    spec.height = { step: isWide ? 19 : 24 }; // numbers stand beside an arrow, or below it
+    spec.padding = { left: 0, top: 5, bottom: 5, right: 12 };
   }
   if (element.dataset.chart === "gates") {
     spec.encoding.x.title = element.dataset.along;
@@ -40,10 +45,12 @@ async function draw(element, rows = rowsOf(element)) {
   waiting += 1;
   views.get(element)?.finalize();
   const target = element.querySelector(".canvas") ?? element.appendChild(make("div", { class: "canvas" }));
-  const spec = { ...specOf(element), datasets: { rows }, description: element.dataset.alt, config };
+  const spec = { ...specOf(element), datasets: { rows }, config };
   const tooltip = (handler, event, item, value) =>
     (value ? showTip(value, event.clientX, event.clientY) : hideTip());
   const found = await vegaEmbed(target, spec, { actions: false, renderer: "svg", tooltip });
+  target.setAttribute("role", "img"); // Vega has set others
+  target.setAttribute("aria-label", element.dataset.alt);
   found.view.addEventListener("click", (event, item) => item?.datum?.cell && openRecord(item.datum.cell));
   views.set(element, found);
   element.closest("figure")?.classList.add("is-live");
@@ -62,14 +69,15 @@ function redraw(study) {
 
 // -- the legend hides rows --------------------------------------------------------------------------
 
-function swatch(row) {
+function swatch(row, width = 20) {
   const paths = { circle: "M10 2a4 4 0 1 0 .01 0z", square: "M6 2h8v8H6z", diamond: "M10 1l5 5-5 5-5-5z",
     "triangle-up": "M10 1l5 9H5z", "triangle-down": "M10 11l5-9H5z", cross: "M8 1h4v3h3v4h-3v3H8V8H5V4h3z",
     "triangle-left": "M5 6l9-5v10z", "triangle-right": "M15 6L6 1v10z" };
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 20 12");
+  svg.setAttribute("class", "swatch");
+  svg.setAttribute("viewBox", `0 0 ${width} 12`);
   svg.setAttribute("aria-hidden", "true");
-  svg.innerHTML = `<path fill="none" stroke-width="1.6" d="M0 6h20"/><path d="${paths[row.shape] ?? paths.circle}"/>`;
+  svg.innerHTML = `<path fill="none" stroke-width="1.6" d="M0 6h${width}"/><path d="${paths[row.shape] ?? ""}"/>`;
   svg.style.color = row.color;
   svg.firstChild.setAttribute("stroke-dasharray", row.dash[1] ? row.dash.join(" ") : "none");
   return svg;

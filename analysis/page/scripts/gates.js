@@ -1,7 +1,9 @@
 // -- the gates ---------------------------------------------------------------------------------------
 
-const INKS = ["se", "v1", "v0", "paper", "v2", "v3", "v4", "v5", "v6", "half"];
-const DASHES = [[1, 0], [7, 3], [8, 2, 2, 2], [2, 2], [10, 3], [4, 2], [1, 2], [6, 2, 1, 2], [12, 2], [3, 3]];
+// Of a class, the same in its swatch and its line: 7 colours, which mean nothing else, and 10 dashes.
+const INKS = ["v0", "v1", "v2", "v3", "v4", "v5", "v6"];
+const DASHES = [[1, 0], [9, 3], [2, 2], [9, 3, 2, 3], [5, 5], [14, 3], [1, 4], [5, 2, 1, 2, 1, 2], [14, 3, 4, 3], [3, 1]];
+const lookOf = (c) => ({ color: `var(--${INKS[c % INKS.length]})`, dash: DASHES[c % DASHES.length] });
 
 function unpack(block, name, at) {
   block.bytes ??= {};
@@ -18,17 +20,17 @@ function gateRows(network, block, classes, { spread, sorted, deviation }) {
   const order = [...overall.keys()];
   if (sorted) order.sort((a, b) => overall[b] - overall[a]);
   const less = deviation && block.start != null ? block.start : 0;
-  const line = (name, color, dash, value, deviationOf) => order.map((channel, place) => {
+  const line = (name, look, value, deviationOf) => order.map((channel, place) => {
     const number = block.channels?.[channel] ?? channel;
     const std = deviationOf?.(channel);
-    return { name, color: `var(--${color})`, dash, place, mean: value(channel) - less,
+    return { name, ...look, place, mean: value(channel) - less,
       ...(std == null ? {} : { low: value(channel) - less - std, high: value(channel) - less + std }),
       facts: [["channel", String(number)], ["mean gate", value(channel).toFixed(4)],
         ...(std == null ? [] : [["deviation within the class", std.toFixed(4)]])] };
   });
   return [
-    ...(spread ? [] : line("all classes", "ink", [1, 0], (channel) => overall[channel])),
-    ...classes.flatMap((c, at) => line(network.classes[c], INKS[c % INKS.length], DASHES[at % DASHES.length],
+    ...(spread ? [] : line("all classes", { color: "var(--ink)", dash: [1, 0] }, (channel) => overall[channel])),
+    ...classes.flatMap((c) => line(network.classes[c], lookOf(c),
       (channel) => mean(c, channel), spread ? (channel) => unpack(block, "std", c * k + channel) : undefined)),
   ];
 }
@@ -47,10 +49,9 @@ function explorer(form) {
     const before = network().blocks[field("block").value]?.name;
     fill(field("block"), network().blocks.map((block) => block.name));
     field("classes").replaceChildren(make("legend", {}, "Classes"), ...network().classes.map((name, at) =>
-      make("label", {}, make("input", { type: "checkbox", name: "class", value: at }), swatch({ shape: "square",
-        color: `var(--${INKS[at % INKS.length]})`, dash: [1, 0] }), name)));
+      make("label", {}, make("input", { type: "checkbox", name: "class", value: at }), swatch(lookOf(at), 40), name)));
     const place = network().blocks.findIndex((block) => block.name === before);
-    field("block").value = place >= 0 ? place : widest(network());
+    field("block").value = place >= 0 ? place : network().widest;
     field("deviation").disabled = network().blocks[0].start == null;
   }
 
@@ -102,10 +103,4 @@ function explorer(form) {
   form.querySelector("[data-view='7']").addEventListener("click", () => preset(2, true));
   restore();
   show(false);
-}
-
-// The block whose classes lie farthest apart: there is most to see.
-function widest(network) {
-  const apart = network.blocks.map((block) => 255 * block.mean_step);
-  return apart.indexOf(Math.max(...apart));
 }

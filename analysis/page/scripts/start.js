@@ -17,6 +17,10 @@ function goTo(id) {
 }
 
 document.documentElement.classList.add("has-scripts");
+const hasRoom = matchMedia("(min-width: 75rem)"); // beside the page, as in the style sheet
+const fitContents = () => { document.querySelector("nav.contents details").open = hasRoom.matches; };
+hasRoom.addEventListener("change", fitContents);
+fitContents();
 all("table.data").forEach(enhanceTable);
 all(".legend").forEach(addLegend);
 all("details[id]").forEach(enhanceFold);
