@@ -36,9 +36,7 @@ class WandbError(Exception):
     """Says that W&B does not answer, refuses, or does not take what it is sent."""
 
 
-def begin(
-    results: Path, mode: Any, is_live: bool, commit: str | None, **what: Any
-) -> "wandb.Run":
+def begin(results: Path, mode: Any, is_live: bool, commit: str | None, **what: Any) -> "wandb.Run":
     """Begins a run of W&B, in the place of the one with the same id, if there is one.
 
     Args:
