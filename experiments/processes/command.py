@@ -1,5 +1,6 @@
 """Runs a command line and sets its exit status: for ours and that of `analysis`."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -21,6 +22,7 @@ def run(app: typer.Typer, last_words: Callable[[], str] = str) -> None:
     Args:
         last_words: gives what to tell a user who has stopped it, if there is something.
     """
+    os.environ.pop("MPLBACKEND", None)  # nothing here opens a window, and a wrong one is refused
     protect()
     stop.handle_stops()
     try:

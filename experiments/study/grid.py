@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
-from experiments.records.study_file import MOST_ROWS
+from experiments.records.study_file import MOST_ROWS, Line
 from experiments.study.settings import refuse_own
 from senet.config import choose
 
@@ -83,7 +83,7 @@ class Grid(Strict):
     dataset: str | None = None
     seeds: int | None = None
     controls: tuple[Literal["plain", "half", "constant", "place"], ...] = ("plain", "constant")
-    code: str | None = None
+    code: Line | None = None
     reference: str | None = None
     tune: dict[str, Bracket] = Field({}, max_length=1)
     pilots: int = Field(1, ge=1, le=10)
