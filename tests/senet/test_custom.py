@@ -102,7 +102,7 @@ def test_what_is_no_file_is_refused(tmp_path, make):
 def test_a_name_that_no_file_can_have_is_one_sentence(tmp_path, name):
     path = write(tmp_path, "g")
     path.write_text(path.read_text().replace("my_block.py", f'"{name}"'))
-    with pytest.raises(ConfigError, match="my_grid|code") as error:
+    with pytest.raises(ConfigError, match=r"my_grid|code") as error:
         expand(str(path), **ON)
     assert "\n" not in str(error.value) and len(str(error.value)) < 9000
 
