@@ -98,8 +98,8 @@ check-grids: $(READY) ## train every row of every grid but budget for a moment (
 soak: $(READY) ## kill a grid again and again for MINUTES=5, and compare it with one left alone
 	@MINUTES=$(or $(MINUTES),5) $(PYTHON) -m pytest -s tests/system/test_soak.py
 
-fuzz: $(READY) ## damage records, studies, grids and data in EXAMPLES=5000 ways of each kind
-	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTHON) -m pytest tests/system/test_fuzz.py --timeout 0
+fuzz: $(READY) ## damage records, studies, grids, data and notes in EXAMPLES=5000 ways of each kind
+	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTHON) -m pytest tests/system/test_fuzz*.py --timeout 0
 
 bench: $(READY) ## time our loop against the usual one, in ten minutes: benchmarks/RESULTS.md (BENCH=full for more)
 	@$(PYTHON) -m benchmarks

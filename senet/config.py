@@ -1,5 +1,6 @@
 """Describes an SE block in words. No torch here: plans and tables read the same names."""
 
+import errno
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ def nearest(name: str, table: Iterable[str]) -> str | None:
 
 def digest_of(path: Path) -> str:
     """Returns a short checksum of a source file's content."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import rooms
-from conftest import ROOT, call, tiny, tiny_words, wrong
+from conftest import ROOT, call, tiny, tiny_words, with_changes, wrong
 
 from analysis.tables.study import csv, markdown
 from experiments.commands.studies import make_studies, read_grids
 from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, parse
-from experiments.records.studies import write_study
+from experiments.records.studies import read_study, write_study
+from experiments.study.clash import refuse_clashes
 from experiments.study.describe import command_of
 from experiments.study.grid import read_grid
 from experiments.study.study import expand
@@ -49,6 +50,37 @@ def test_a_grid_of_the_name_of_another_study_is_refused(capsys, tmp_path, data_d
     done = call("run", second, *words, **where)
     assert done.returncode == 2 and "have one name" in done.stderr
     assert path.read_bytes() == before and not (results / "runs").exists()
+
+
+def test_a_grid_of_another_folder_is_another_one_whatever_the_working_folder(
+    tmp_path, data_dir, monkeypatch
+):
+    results = tmp_path / "results"
+    where = {"DATA_DIR": str(data_dir), "RESULTS": str(results)}
+    words = ["run", "own.yaml", *tiny_words(epochs=1), "--seeds", "1"]
+    statuses = []
+    for folder, ratio in (("a", 4), ("b", 8), ("a", 4)):
+        write_grid(tmp_path / folder, ratio)
+        monkeypatch.chdir(tmp_path / folder)
+        statuses.append((done := call(*words, **where)).returncode)
+        [path] = (results / "studies").glob("*.json")
+        assert [row.label for row in read_study(path).rows] == ["no SE", "4"]
+        if folder == "b":
+            assert f"own.yaml and {tmp_path / 'a' / 'own.yaml'} have one name" in done.stderr
+    assert statuses == [0, 2, 0]
+    (tmp_path / "project").mkdir()
+    for name in ("results", "a", "b"):  # they are moved together
+        (tmp_path / name).rename(tmp_path / "project" / name)
+    monkeypatch.chdir(tmp_path / "project" / "b")
+    done = call("plan", *words[1:], **where | {"RESULTS": "../results"})
+    assert done.returncode == 2 and "have one name" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["x" * 5000, "../" * 3000, "/", ""])
+def test_a_place_of_a_grid_that_leads_nowhere_is_that_of_no_other_grid(tmp_path, place):
+    study = expand(write_grid(tmp_path, 4), **ON)
+    write_study(tmp_path, with_changes(study.record(), grid_file=place))
+    refuse_clashes([study], tmp_path)
 
 
 def test_one_grid_named_in_two_ways_is_one(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.data.datasets import caveat
 from experiments.records.files import read_json, write_json
-from experiments.records.parsing import ConfigError
+from experiments.records.parsing import ConfigError, Strict, parse
 from experiments.records.studies import read_studies
 from experiments.records.study_file import StudyFile
 from senet.config import SEConfig
@@ -44,6 +44,12 @@ ASKED = "Which parts of a Squeeze-and-Excitation block matter, and which only se
 SOURCES = """Every number is copied here from the record of a run, sealed by checksums. Test \
 errors are read after the last epoch; nothing was selected by them. Lines are means over seeds; \
 bands go from the lowest seed to the highest and are no confidence intervals. To draw it again:"""
+
+
+class Links(Strict):
+    """Holds dashboard.json: entity/project -> "report", or a study's name -> its link."""
+
+    saved: dict[str, dict[str, str]]
 
 
 def among(key: str, texts: Sequence[str]) -> str:
@@ -144,7 +150,8 @@ def publish(results: Path, entity: str, project: str) -> list[str]:
     views |= {study.name: workspace(study, entity, project) for study in studies}
     path = results / "wandb" / "dashboard.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    notes = read_json(path) if path.exists() else {}
+    data = {"saved": read_json(path) if path.exists() else {}}
+    notes = parse(Links, data, f"{path} was edited or damaged").saved
     saved = notes.setdefault(f"{entity}/{project}", {})
     for name, made in views.items():
         view = _in_the_place_of(made, saved.get(name))

@@ -20,6 +20,7 @@ from experiments.records.record import load
 from experiments.records.results import read_result, read_timings
 from experiments.records.states import FINISHED, State, state
 from experiments.records.studies import read_studies
+from experiments.train.environment import ROOT, checkout
 from tracking.account import CONNECT, project
 from tracking.artifacts import log_artifacts
 from tracking.naming import METRICS, machine_of, settings_of, summary_of
@@ -35,15 +36,14 @@ class WandbError(Exception):
     """Says that W&B does not answer, refuses, or does not take what it is sent."""
 
 
-def begin(
-    results: Path, mode: Any, is_live: bool, commit: str | None = None, **what: Any
-) -> "wandb.Run":
+def begin(results: Path, mode: Any, is_live: bool, commit: str | None, **what: Any) -> "wandb.Run":
     """Begins a run of W&B, in the place of the one with the same id, if there is one.
 
     Args:
         mode: online or offline.
         is_live: whether this machine trains it now: then W&B measures this machine, too.
-        commit: of the code that trains it; that of the checkout unless it is given.
+        commit: of the code that made what is told; None where that is not known: then nothing is
+            told of git, as W&B would look for a repository around the working folder.
         what: as for `wandb.init`.
 
     Raises:
@@ -53,14 +53,16 @@ def begin(
 
     own = wandb.Settings()
     own.update_from_env_vars(dict(os.environ))  # WANDB_DISABLE_GIT, WANDB_X_DISABLE_STATS
+    has_git = commit is not None and not own.disable_git and checkout()["commit"] is not None
     settings = wandb.Settings(
         init_timeout=CONNECT,
         finish_timeout=CONNECT,
         finish_timeout_raises=True,
         silent=True,
         console="off",
-        disable_git=own.disable_git,
-        git_commit=None if own.disable_git else commit,
+        disable_git=not has_git,
+        git_root=str(ROOT),  # whose remote it tells
+        git_commit=commit if has_git else None,
         # What our records say better: the machine that trains is not always the one that tells.
         x_disable_stats=own.x_disable_stats or not is_live,
         x_disable_meta=True,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from experiments.records.states import FINISHED, state
 from experiments.records.study_file import StudyFile, runs_of
 from experiments.records.text import counted
+from experiments.train.environment import checkout
 from tracking.mirror import TAG, begin, finish
 from tracking.sent import digest_of_study, figures_of, study_id
 
@@ -32,6 +33,7 @@ def tell_study(results: Path, name: str, mode: str, is_live: bool = False) -> No
         results,
         mode,
         is_live,
+        checkout()["commit"],
         id=study_id(name),
         name=name,
         job_type="analysis",

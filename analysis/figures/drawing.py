@@ -5,7 +5,6 @@ be deleted at any time, and then all figures are drawn again.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +16,9 @@ from pathlib import Path
 
 from analysis.study import Study
 from experiments.processes.signals import children_ignore_stops
-from experiments.records.files import digest_of_file, write_json
+from experiments.records.files import digest_of_file, read_json, write_json
+from experiments.records.parsing import ConfigError, Strict, parse
+from experiments.records.study_file import Name
 
 NOTES = ".drawn.json"
 WORTH_IT = 4  # drawings for each process: it takes three seconds to start
@@ -47,6 +48,13 @@ class Drawing:
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
+class Drawn(Strict):
+    """Notes what a drawing was made of, and its files: name -> checksum."""
+
+    source: str
+    files: dict[Name, str]
+
+
 @cache
 def code() -> str:
     """Returns a digest of all that decides what is drawn: code, declarations and libraries."""
@@ -68,20 +76,20 @@ def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
     changed = [one for one in drawings if not is_there(one, notes.get(one.name), folder)]
     for drawing, paths in zip(changed, draw_all(changed), strict=True):
         files = {path.name: digest_of_file(path) for path in paths}
-        notes[drawing.name] = {"source": drawing.source, "files": files}
+        notes[drawing.name] = Drawn(source=drawing.source, files=files)
     if changed:
-        write_json(folder / NOTES, notes)
-    return [folder / name for one in drawings for name in notes[one.name]["files"]]
+        write_json(folder / NOTES, {name: note.model_dump() for name, note in notes.items()})
+    return [folder / name for one in drawings for name in notes[one.name].files]
 
 
-def is_there(drawing: Drawing, note: dict | None, folder: Path) -> bool:
+def is_there(drawing: Drawing, note: Drawn | None, folder: Path) -> bool:
     """Tells whether a drawing was made from the same source, and its files are unchanged."""
     return (
         note is not None
-        and note["source"] == drawing.source
+        and note.source == drawing.source
         and all(
             (folder / name).is_file() and digest_of_file(folder / name) == digest
-            for name, digest in note["files"].items()
+            for name, digest in note.files.items()
         )
     )
 
@@ -100,13 +108,9 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_notes(folder: Path) -> dict[str, dict]:
+def read_notes(folder: Path) -> dict[str, Drawn]:
     """Returns the notes by drawing; none where their file is missing, or is not what we write."""
     try:
-        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
-        return {
-            name: {"source": str(note["source"]), "files": dict(note["files"])}
-            for name, note in notes.items()
-        }
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {name: parse(Drawn, note) for name, note in read_json(folder / NOTES).items()}
+    except ConfigError:
         return {}

@@ -1,15 +1,17 @@
 """Writes the cost columns of the paper's tables, counted and published side by side."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import yaml
+from pydantic import Field
 
 from analysis.tables.study import HOLE, block
 from analysis.write import write_tables
 from experiments.records.files import read_json
-from experiments.records.parsing import ConfigError
+from experiments.records.parsing import ConfigError, parse
+from experiments.records.study_file import Part
 
 ROWS = Path(__file__).parents[1] / "costs.yaml"
 NOTES = [
@@ -20,30 +22,57 @@ NOTES = [
 ]
 
 
+Number = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class Count(Part):
+    """Holds what was counted of a network (senet/cost.py)."""
+
+    parameters: Number
+    multiply_adds: Number
+    se_parameters: Number
+    se_elementwise: Number
+
+
+class Counted(Part):
+    """Holds RESULTS/complexity.json: table's number -> label of a row -> what was counted."""
+
+    tables: dict[str, dict[str, Count]]
+
+
 def tables(results: Path) -> dict[str, pd.DataFrame]:
-    """Returns table number -> a row for each network: published and counted, unrounded."""
+    """Returns table number -> a row for each network: published and counted, unrounded.
+
+    Raises ConfigError where they are not counted, or the file of the counts is damaged.
+    """
     path = results / "complexity.json"
     if not path.exists():
         raise ConfigError(f"{path} is not there: make it with `make complexity`")
-    counted = read_json(path)
+    data = {"tables": read_json(path)}
+    counted = parse(Counted, data, f"{path} was edited or damaged").tables
     found = {}
     for number, table in yaml.safe_load(ROWS.read_bytes()).items():
-        rows = [compare(row, counted[number].get(row["label"])) for row in table["rows"]]
+        counts = counted.get(number, {})
+        for row in table["rows"]:
+            if "build" in row and row["label"] not in counts:
+                missing = f"{path} has no count of {row['label']!r} in Table {number}"
+                raise ConfigError(f"{missing}: make it anew with `make complexity`")
+        rows = [compare(row, counts.get(row["label"])) for row in table["rows"]]
         found[number] = pd.DataFrame(rows)
         found[number].attrs["title"] = table["title"]
     return found
 
 
-def compare(row: dict[str, Any], count: dict[str, Any] | None) -> dict[str, Any]:
-    count = count or {}
+def compare(row: dict[str, Any], count: Count | None) -> dict[str, Any]:
+    counts = dict(count or dict.fromkeys(Count.model_fields))
     return {
         "network": row["label"],
         "paper_gflops": row.get("gflops"),
-        "multiply_adds": count.get("multiply_adds"),
-        "se_elementwise": count.get("se_elementwise"),
+        "multiply_adds": counts["multiply_adds"],
+        "se_elementwise": counts["se_elementwise"],
         "paper_mparams": row.get("mparams"),
-        "parameters": count.get("parameters"),
-        "se_parameters": count.get("se_parameters"),
+        "parameters": counts["parameters"],
+        "se_parameters": counts["se_parameters"],
     }
 
 

@@ -1,5 +1,8 @@
 """Writes the file of a W&B sweep whose agents train our runs: the command `sweep`."""
 
+import hashlib
+import os
+import shlex
 from typing import Any
 
 import yaml
@@ -10,6 +13,7 @@ from experiments.processes.output import say
 from experiments.records.files import write_text
 from experiments.records.parsing import ConfigError
 from experiments.records.room import check_writable
+from experiments.study.study import Study
 
 
 @takes(PlanOptions)
@@ -25,13 +29,20 @@ def sweep(options: PlanOptions) -> None:
             "pilots, so that no sweep can list them; `run` trains both"
         )
     runs = [record.name for record in name_runs(studies, options.results)]
-    names = "-".join(study.grid_name for study in studies)
+    names = "-".join(_part_of_name(study) for study in studies)
     path = options.results / "sweeps" / f"{names}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(_config(names, runs, _words(options, dataset, recipe)), sort_keys=False)
     write_text(path, text)
     say(f"wrote {path}: {len(runs)} runs")
-    say(f"`.venv/bin/wandb sweep {path}` makes the sweep, and names the command of its agents")
+    command = f".venv/bin/wandb sweep {shlex.quote(str(path))}"
+    say(f"`{command}` makes the sweep, and names the command of its agents")
+
+
+def _part_of_name(study: Study) -> str:
+    """Names a grid in the name of a file: those of one's own also by where they lie."""
+    digest = hashlib.sha256(os.path.realpath(study.source).encode(errors="surrogateescape"))
+    return study.grid_name + (f"-{digest.hexdigest()[:8]}" if study.grid_file else "")
 
 
 def _config(name: str, runs: list[str], command: list[str]) -> dict[str, Any]:

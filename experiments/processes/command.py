@@ -1,5 +1,6 @@
 """Runs a command line and sets its exit status: for ours and that of `analysis`."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -19,6 +20,7 @@ def run(app: typer.Typer, when_stopped: Callable[[], str] = str) -> None:
     SIGTERM and SIGHUP end it as Ctrl-C does. A user who stops it is told what `when_stopped`
     returns, if that is not "".
     """
+    os.environ.pop("MPLBACKEND", None)  # nothing here opens a window, and a wrong one is refused
     protect()
     stop.handle_stops()
     try:

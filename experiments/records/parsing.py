@@ -96,18 +96,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.is_fifo() or path.is_char_device():  # which would never end
             raise ConfigError(f"{path}: not a file")
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-        if _size(data, {}) > _MOST_VALUES:
-            raise ConfigError(f"{path}: more than {_MOST_VALUES:,} values, written out")
+        data = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except ConfigError:
-        raise
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping of keys to values is expected")
     return data
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Returns what a YAML text says: plain values, not too many.
+
+    Raises ConfigError, which begins with `where`.
+    """
+    try:
+        data = yaml.load(text, _UniqueKeys)
+        if _size(data, {}) <= _MOST_VALUES:
+            return data
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    raise ConfigError(f"{where}: more than {_MOST_VALUES:,} values, written out")
 
 
 def _size(data: Any, known: dict[int, int]) -> int:

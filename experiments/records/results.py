@@ -9,7 +9,7 @@ from typing import Any
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, read_lines, read_sealed
 from experiments.records.parsing import ConfigError
-from experiments.records.record import load
+from experiments.records.record import SEALED, load
 from experiments.records.states import read_summary
 
 _MOST_IMAGES, _MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
@@ -40,8 +40,11 @@ def read_result(path: Path) -> Result:
 def _check_files(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     """Returns the env.json of a finished run.
 
-    Raises ConfigError where one of its files is not whole.
+    Raises ConfigError where one of its files is not whole, or was not written by this run.
     """
+    for name in SEALED:
+        if name not in summary["files"] and (path / name).exists():
+            raise ConfigError(f"{path / name} is not of this run: its summary does not list it")
     for name, digest in summary["files"].items():
         if not (path / name).exists():
             raise ConfigError(f"{path / name} is not there")

@@ -115,6 +115,7 @@ class StudyFile(Part):
     command        what trains it again
     looks, tune    what --decide and the pilots have shown
     arithmetic     that it was begun with
+    grid_file      where the grid's own file lies, as seen from RESULTS; None for a grid of ours
     """
 
     name: Name
@@ -138,6 +139,7 @@ class StudyFile(Part):
     looks: tuple[Look, ...] = ()
     tune: Tune | None = None
     arithmetic: Arithmetic | None = None
+    grid_file: Line | None = None
 
     @model_validator(mode="after")
     def fit(self) -> Self:

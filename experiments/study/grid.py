@@ -19,6 +19,7 @@
 grids/*.yaml are the examples.
 """
 
+import os
 import re
 from itertools import pairwise, product
 from math import prod
@@ -29,7 +30,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
-from experiments.records.study_file import MOST_ROWS
+from experiments.records.study_file import MOST_ROWS, Line
 from experiments.study.settings import refuse_own
 from senet.config import choose
 
@@ -82,7 +83,7 @@ class Grid(Strict):
     dataset: str | None = None
     seeds: int | None = None
     controls: tuple[Literal["plain", "half", "constant", "place"], ...] = ("plain", "constant")
-    code: str | None = None
+    code: Line | None = None
     reference: str | None = None
     tune: dict[str, Bracket] = Field({}, max_length=1)
     pilots: int = Field(1, ge=1, le=10)
@@ -143,6 +144,19 @@ def read_grid(name: str) -> tuple[Path, Grid]:
             f"{path.name}: where cells vary the network, each of them names it, and controls is []"
         )
     return path, grid
+
+
+def place_of(source: str, results: Path) -> str | None:
+    """Returns where a grid file of one's own lies, as seen from RESULTS: it names that grid.
+
+    None for a grid of ours, whose name is enough: each checkout has it.
+
+    Args:
+        source: what the grid was named by: its name, or a path from the working folder.
+        results: RESULTS.
+    """
+    path = Path(source)
+    return None if path.stem in list_grids() else os.path.relpath(path.resolve(), results.resolve())
 
 
 def points(entry: dict[str, Any], grid_name: str) -> list[Point]:

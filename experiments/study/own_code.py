@@ -48,7 +48,7 @@ def rows_of(source: str) -> frozenset[str] | None:
     """
     try:
         nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError):  # told where the code is run
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # told where the code is run
         return None
     items = [one for one in nodes if isinstance(one, ast.Subscript) and _name(one.value) in TABLES]
     known = {id(item.value) for item in items if isinstance(item.slice, ast.Constant)}

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
-import yaml
-
-from experiments.records.parsing import ConfigError
+from experiments.records.parsing import ConfigError, parse_yaml
 
 LENGTHS = ("epochs", "images", "iterations")  # of a training: a recipe gives one of them
 LENGTH_KEYS = {f"recipe.{name}" for name in LENGTHS}
@@ -82,6 +80,6 @@ def _parse_value(text: str) -> Any:
         except ValueError:
             pass
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        return parse_yaml(text, "--set")
+    except ConfigError:
         return text

@@ -46,6 +46,7 @@ class Study:
     looks: tuple[Look, ...] = ()  # what --decide saw: analysis/statistics/stopping.py
     tuned: dict[str, Tuning] = field(default_factory=dict)  # row -> what its pilots have shown
     arithmetic: Arithmetic = UNSETTLED  # that it was begun with: experiments/plan/settle.py
+    grid_file: str | None = None  # where that lies, as seen from RESULTS; None before `resume`
 
     @property
     def name(self) -> str:
@@ -170,6 +171,7 @@ class Study:
             "looks": [one.plain() for one in self.looks],
             "tune": to_json(self) if self.tuned else None,
             "arithmetic": dict(self.arithmetic) if self.arithmetic != UNSETTLED else None,
+            "grid_file": self.grid_file,
         }
         data |= {key: value for key, value in found.items() if value}
         return parse(StudyFile, data, self.source)

@@ -18,6 +18,7 @@ from experiments.records.record import Record
 from experiments.records.states import FINISHED, State
 from experiments.records.studies import read_study
 from experiments.records.study_file import MOST_SEEDS
+from experiments.study.grid import place_of
 from experiments.study.settings import put
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
 
 
 def resume(study: "Study", results: Path) -> "Study":
-    """Returns a study with what its file says that was tried, and chosen.
+    """Returns a study with its grid's place, and what its file says that was tried, and chosen.
 
     A row whose pilots would be other runs today, or whose bracket has values that were not tried,
     begins anew.
     """
+    study = replace(study, grid_file=place_of(study.source, results))
     path = results / "studies" / f"{study.name}.json"
     if not study.tuned or not path.exists():
         return study

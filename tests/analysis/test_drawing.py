@@ -43,6 +43,11 @@ def drawn(folder: Path, *studies: Study) -> list[int]:
     return [len((folder / f"{name}.count").read_text()) for name in names]
 
 
+def rename_in_notes(folder: Path, name: str) -> None:
+    path = folder / drawing.NOTES
+    path.write_text(path.read_text().replace("study0.png", name))
+
+
 def with_asked(study: Study, **changes) -> Study:
     return dataclasses.replace(study, asked=with_changes(study.asked, **changes))
 
@@ -90,8 +95,21 @@ def test_other_code_draws_all_of_it_again(tmp_path, study, monkeypatch):
         lambda folder: (folder / drawing.NOTES).write_text("{"),
         lambda folder: (folder / drawing.NOTES).write_text('{"study0": []}'),
         lambda folder: (folder / drawing.NOTES).write_bytes(b"\xff"),
+        lambda folder: (folder / drawing.NOTES).write_text('{"a":' * 99_999),
+        lambda folder: rename_in_notes(folder, "../" + folder.name + "/study0.png"),
+        lambda folder: rename_in_notes(folder, str(folder / "study0.png")),
     ],
-    ids=["gone", "edited", "no notes", "half notes", "wrong notes", "no text"],
+    ids=[
+        "gone",
+        "edited",
+        "no notes",
+        "half notes",
+        "wrong notes",
+        "no text",
+        "deep",
+        "outside",
+        "absolute",
+    ],
 )
 def test_a_file_that_is_not_what_was_drawn_is_drawn_again(tmp_path, study, harm):
     assert drawn(tmp_path, study) == [1]

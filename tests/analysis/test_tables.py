@@ -1,15 +1,19 @@
 """The tables and what stands under them, from records made by hand."""
 
 import csv
+import json
 import math
 
 import pytest
 import scipy.stats
+import yaml
 from by_hand import ERRORS, study, write_run
+from conftest import analyse
 
 from analysis import write
 from analysis.figures import study as figures
 from analysis.read import find_studies, load_study
+from analysis.tables import complexity
 from analysis.tables import study as tables
 from analysis.tables.notes import notes
 from experiments.records.files import read_sealed, write_sealed
@@ -160,3 +164,36 @@ def test_the_terminals_table_fits_a_hundred_columns(tmp_path):
     [text] = write.texts(find_studies(tmp_path, []))
     table = text.split("Data cifar10")[0]
     assert max(map(len, table.splitlines())) <= 100 and "worse" in table
+
+
+KEYS = ("parameters", "multiply_adds", "se_parameters", "se_elementwise")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda counted: {}, "has no count of 'ResNet-50'"),
+        (lambda counted: counted | {"10": 5}, "10: 5 is not allowed"),
+        (lambda counted: counted | {"10": {}}, "has no count of 'no SE'"),
+        (lambda counted: put(counted, {}), "the key 'tables.10.r = 2.parameters' is missing"),
+        (lambda counted: put(counted, dict.fromkeys(KEYS, "x")), "'x' is not allowed"),
+        (lambda counted: put(counted, dict.fromkeys(KEYS, 10**30)), "is not allowed"),
+    ],
+)
+def test_counts_that_were_edited_are_one_sentence(tmp_path, harm, words):
+    costs = yaml.safe_load(complexity.ROWS.read_bytes())
+    counted = {
+        number: {row["label"]: dict.fromkeys(KEYS, 7) for row in table["rows"] if "build" in row}
+        for number, table in costs.items()
+    }
+    path = tmp_path / "complexity.json"
+    path.write_text(json.dumps(counted))
+    assert analyse("complexity", "--results", str(tmp_path)).returncode == 0
+    path.write_text(json.dumps(harm(counted)))
+    done = analyse("complexity", "--results", str(tmp_path))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"error: {path}") and words in done.stderr
+
+
+def put(counted: dict, count: dict) -> dict:
+    return counted | {"10": counted["10"] | {"r = 2": count}}

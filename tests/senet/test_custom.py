@@ -1,5 +1,6 @@
 """A choice of one's own: the README's two files, and what is wrong with other ones."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,46 @@ def test_an_edited_operator_is_a_new_run_and_the_controls_are_not(tmp_path):
 )
 def test_the_rows_of_a_file_are_read_off_its_text_or_taken_for_all(source, rows):
     assert rows_of(source) == (None if rows is None else frozenset(rows))
+
+
+@pytest.mark.parametrize("source", ["-" * 10**5, "(" * 10**5, "x." * 10**5 + "x", "\0"])
+def test_a_file_that_cannot_be_parsed_may_do_anything(source):
+    assert rows_of(source) is None
+
+
+def test_a_file_of_a_hundred_thousand_signs_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "deep.py").write_text("-" * 10**5 + "1")
+    with pytest.raises(ValueError, match=r"deep\.py does not run"):
+        load_own(tmp_path / "deep.py")
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "make",
+    [pipe, Path.mkdir, lambda path: path.symlink_to("/dev/zero")],
+    ids=["a pipe", "a folder", "a device"],
+)
+def test_what_is_no_file_is_refused(tmp_path, make):
+    path = write(tmp_path, "f")
+    (tmp_path / "my_block.py").unlink()
+    make(tmp_path / "my_block.py")
+    with pytest.raises(ConfigError, match=r"code .*my_block\.py: it is not a file"):
+        expand(str(path), **ON)
+    with pytest.raises(ValueError, match=r"my_block\.py: it is not a file"):
+        load_own(tmp_path / "my_block.py")
+
+
+@pytest.mark.parametrize("name", [r"\0", r"a\nb", r"\ud800", "x" * 5000, "..", "/"])
+def test_a_name_that_no_file_can_have_is_one_sentence(tmp_path, name):
+    path = write(tmp_path, "g")
+    path.write_text(path.read_text().replace("my_block.py", f'"{name}"'))
+    with pytest.raises(ConfigError, match=r"my_grid|code") as error:
+        expand(str(path), **ON)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 9000
 
 
 @pytest.mark.slow

@@ -185,6 +185,18 @@ def test_without_a_study(tmp_path):
         dashboard.publish(tmp_path, "me", "senet")
 
 
+@pytest.mark.parametrize("text", ["5", '{"me/senet": 5}', '{"me/senet": {"report": 5}}', "[]", "{"])
+def test_a_note_that_was_edited_is_one_sentence(tmp_path, text):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "studies" / f"{RATIO.name}.json").write_text(json.dumps(RATIO.plain()))
+    path = tmp_path / "wandb" / "dashboard.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        dashboard.publish(tmp_path, "me", "senet")
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
 class Service(BaseHTTPRequestHandler):
     """As much of the service as the library asks for: it keeps views, by id."""
 

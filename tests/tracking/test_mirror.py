@@ -1,6 +1,7 @@
 """What W&B's own reader finds of a run and of a study."""
 
 import json
+import subprocess
 
 import pandas as pd
 import pytest
@@ -8,9 +9,11 @@ import torch
 import wandb_runs
 from wandb_runs import folders, inspect, run_of
 
+from experiments.records.files import read_sealed, write_sealed
 from experiments.records.parsing import ConfigError
 from experiments.records.results import read_result
 from experiments.records.studies import read_studies
+from experiments.train.environment import checkout
 from senet.weights import pack
 from tracking.account import prepare
 from tracking.mirror import Mirror
@@ -26,6 +29,38 @@ def test_a_run_whose_record_is_damaged_is_not_noted_as_told(some_records, no_key
     with pytest.raises(ConfigError, match="edited, or cut short"):
         Mirror(path, "offline").conclude()
     assert not list((some_records / "wandb/told").iterdir())
+
+
+@pytest.fixture
+def in_another_repository(tmp_path, monkeypatch):
+    folder = tmp_path / "another"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    who = "-c user.name=x -c user.email=x"
+    for words in ("init", f"{who} commit --allow-empty -m x", "remote add origin https://foreign"):
+        subprocess.run(["git", *words.split()], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("commit", [None, "c0ffee"])
+def test_a_runs_commit_is_that_of_its_record_or_none(
+    some_records, no_key, in_another_repository, commit
+):
+    prepare(some_records)
+    path = next(some_records.glob("runs/*/seed0"))
+    write_sealed(path / "env.json", read_sealed(path / "env.json") | {"commit": commit})
+    Mirror(path, "offline").conclude()
+    told = run_of(inspect(folders(some_records)[0]))
+    assert told.get("git", {}).get("commit") == commit and "foreign" not in str(told)
+
+
+def test_a_studys_commit_is_that_of_the_code_that_draws_it(
+    some_records, no_key, in_another_repository
+):
+    prepare(some_records)
+    [asked] = read_studies(some_records)
+    tell_study(some_records, asked.name, "offline")
+    told = run_of(inspect(folders(some_records, "*analysis*")[0]))
+    assert told["git"]["commit"] == checkout()["commit"] and "foreign" not in str(told)
 
 
 @pytest.mark.slow

@@ -12,12 +12,15 @@ import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 from experiments.data.download import Say
+from experiments.processes.output import remark
 from experiments.records.files import read_json
-from experiments.records.parsing import ConfigError
+from experiments.records.parsing import ConfigError, Strict, parse
+from experiments.records.study_file import RunName
 
 NAME = re.compile(r"se-[0-9a-f]{12}")
 FORMAT = "%F|%K|%T|%r|%j"  # array's number, index in it, state, reason, name
@@ -146,18 +149,33 @@ def folder_of(results: Path) -> Path:
     return results.absolute() / "slurm"
 
 
+class Sent(Strict):
+    """Holds the note of an array: the names of the runs of each of its jobs."""
+
+    jobs: list[list[RunName]]
+
+
 def sent(results: Path) -> dict[str, list[list[str]]]:
-    """Returns array's name -> the names of the runs of each of its jobs; the oldest array first."""
+    """Returns array's name -> the names of the runs of each of its jobs; the oldest array first.
+
+    A note that cannot be read is told, once, and stops nothing: its runs are what their files say.
+    """
     found = {}
     for file in folder_of(results).glob("se-*.json"):
         if not NAME.fullmatch(file.stem):
             continue
         try:
-            found[file.stat().st_mtime_ns, file.stem] = read_json(file, "jobs")["jobs"]
-        except (OSError, ConfigError):
+            note = parse(Sent, read_json(file, "jobs"), f"{file} was edited or damaged")
+            found[file.stat().st_mtime_ns, file.stem] = note.jobs
+        except (OSError, ConfigError) as error:
             if file.exists():  # else another driver has just deleted it, as all is done
-                raise
+                _tell(f"{error}: this note is passed over, and what Slurm does with its jobs")
     return {name: found[time, name] for time, name in sorted(found)}
+
+
+@cache
+def _tell(sentence: str) -> None:
+    remark(sentence, style="yellow")
 
 
 def jobs_of(results: Path, queue: Queue) -> dict[Path, Job]:

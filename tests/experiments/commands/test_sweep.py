@@ -1,5 +1,7 @@
 """`sweep`: what its file asks an agent to call trains each run once."""
 
+import shlex
+
 import pytest
 import yaml
 from conftest import call, tiny_words, write_grid
@@ -13,8 +15,27 @@ def written(tmp_path, data_dir):
     words = [write_grid(tmp_path), *tiny_words(epochs=1), "--seeds", "1"]
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(tmp_path / "results")}
     done = call("sweep", *words, **there)
-    assert done.returncode == 0 and "own.yaml: 2 runs" in done.stdout, done.stderr
-    return yaml.safe_load((tmp_path / "results/sweeps/own.yaml").read_text()), tmp_path / "results"
+    assert done.returncode == 0 and ".yaml: 2 runs" in done.stdout, done.stderr
+    [path] = (tmp_path / "results/sweeps").glob("own*.yaml")
+    return yaml.safe_load(path.read_text()), tmp_path / "results"
+
+
+def test_grids_of_one_name_in_two_folders_have_files_of_their_own(tmp_path, monkeypatch):
+    results = tmp_path / "it's $HOME"
+    for folder in ("a", "b", "a"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_grid(tmp_path / folder)
+        monkeypatch.chdir(tmp_path / folder)
+        done = call("sweep", "own.yaml", *tiny_words(), RESULTS=str(results))
+        assert done.returncode == 0, done.stderr
+        told = shlex.split(done.stdout.splitlines()[-1].split("`")[1])  # as a shell reads it
+        assert told[:2] == [".venv/bin/wandb", "sweep"] and (tmp_path / told[2]).is_file()
+    assert len(list((results / "sweeps").iterdir())) == 2
+
+
+def test_the_file_of_a_grid_of_ours_has_its_name(tmp_path):
+    done = call("sweep", "ratio", *tiny_words(), RESULTS=str(tmp_path))
+    assert done.returncode == 0 and (tmp_path / "sweeps" / "ratio.yaml").is_file()
 
 
 def test_it_is_a_grid_over_the_runs_in_the_words_of_wandb(written):

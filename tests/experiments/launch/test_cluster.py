@@ -86,9 +86,23 @@ def test_an_array_that_another_driver_forgets_meanwhile_is_left_out(monkeypatch,
 
     monkeypatch.setattr(squeue, "read_json", read)
     assert squeue.sent(tmp_path) == {B: [["x/seed0"]]}
-    (folder / f"{B}.json").write_text("{")
-    with pytest.raises(ConfigError, match=B):  # a damaged one is told
-        squeue.sent(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"jobs": 5}', '{"jobs": [5]}', '{"jobs": [["../x"]]}', "[" * 9999, "[]", "{}"]
+)
+def test_a_damaged_note_is_told_once_and_passed_over(capsys, tmp_path, text):
+    folder = squeue.folder_of(tmp_path)
+    folder.mkdir()
+    write_json(folder / f"{A}.json", {"jobs": [["x/seed0"]]})
+    (folder / f"{B}.json").write_text(text)
+    for _ in range(2):
+        assert squeue.sent(tmp_path) == {A: [["x/seed0"]]}
+        assert squeue.jobs_of(tmp_path, {(A, 0): Job("1", "RUNNING")}).keys() == {
+            tmp_path / "runs" / "x" / "seed0"
+        }
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{folder / B}.json" in said and "passed over" in said
 
 
 @pytest.mark.skipif(find_spec("submitit") is None, reason="no submitit: `make cluster-tools`")

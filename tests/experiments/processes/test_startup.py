@@ -61,6 +61,14 @@ def test_a_command_imports_only_what_it_uses(results, command):
     assert command != "experiments run squeeze" or any("0 to train" in line for line in said)
 
 
+def test_no_wish_for_a_window_of_matplotlibs_ends_a_command(results):
+    (results / "figures" / ".drawn.json").unlink()
+    there = bare() | {"RESULTS": str(results), "MPLBACKEND": "bogus"}
+    call = [sys.executable, "-m", "analysis", "figures"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, env=there)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("code", MODULES)
 def test_a_module_imports_only_what_it_uses(code):
     call = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]

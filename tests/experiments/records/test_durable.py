@@ -7,13 +7,13 @@ import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import LINUX, call, start, tiny, tiny_study, tiny_words, workers
+from somebody import as_somebody_else, let_all_in
 from waiting import wait_for
 
 from experiments.processes.child import printing_into
@@ -174,25 +174,10 @@ def test_results_that_are_moved_away_end_their_runner_and_leave_the_new_ones_alo
         assert [row["epoch"] for row in read_result(path).metrics] == list(range(1, 21))
 
 
-@contextmanager
-def as_somebody_else() -> Iterator[None]:
-    """As a user who is not root, and owns none of the files."""
-    if os.geteuid():
-        yield
-        return
-    os.setegid(65534), os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0), os.setegid(0)
-
-
 @pytest.fixture
 def shared(tmp_path):
     """A folder that everybody may write to, with what a killed colleague has left in it."""
-    for folder in (*tmp_path.parents, tmp_path):
-        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to(tempfile.gettempdir()):
-            folder.chmod(folder.stat().st_mode | 0o777)
+    let_all_in(tmp_path)
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o777)

@@ -195,6 +195,17 @@ def test_a_result_of_which_a_file_was_changed_is_refused(record, name):
         read_result(record.path)
 
 
+@pytest.mark.parametrize("name", ["predictions.npz", "gates.npz"])
+def test_a_result_with_a_file_that_it_did_not_write_is_refused(record, name):
+    record.write_metrics([{"epoch": 0}])
+    record.write_environment({"precision": "fp32", "data": "d"})
+    record.finish(SUMMARY | {"state": "done"})
+    assert read_result(record.path)
+    (record.path / name).write_bytes(b"of another run")
+    with pytest.raises(ConfigError, match=f"{name} is not of this run: its summary does not list"):
+        read_result(record.path)
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [("env.json", key) for key in ("precision", "data")]

@@ -1,5 +1,7 @@
 """What --set changes: which keys are open, how values are read, and lengths of training."""
 
+from itertools import pairwise
+
 import pytest
 
 from experiments.records.parsing import ConfigError
@@ -31,6 +33,24 @@ def test_settings_change_what_is_open_and_spare_the_controls():
 )  # fmt: skip
 def test_a_setting_is_read_as_a_person_means_it(text, value):
     assert parse_settings([f"key={text}"]) == {"key": value}
+
+
+TENFOLD = (f"&{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in pairwise("abcdefghij"))
+BOMB = f"[&a [x], {', '.join(TENFOLD)}]"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 3000 + "]" * 3000, "{a: " * 3000 + "1" + "}" * 3000, "&a [*a]", "&a {b: *a}",
+     BOMB],
+    ids=["deep", "deep keys", "a list in itself", "keys in themselves", "a bomb of aliases"],
+)  # fmt: skip
+def test_a_setting_that_would_never_end_is_one_sentence(text):
+    for key in ("recipe.lr", "se"):
+        with pytest.raises(ConfigError) as error:
+            expand("ratio", **ON, settings=parse_settings([f"{key}={text}"]))
+        assert "\n" not in str(error.value) and len(str(error.value)) < 2000
 
 
 @pytest.mark.parametrize("given", ["epochs", "images", "iterations"])
