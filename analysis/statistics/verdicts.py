@@ -104,7 +104,7 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
 
 def of_parts(findings: Sequence[Finding]) -> Word:
     """Returns the verdict on a claim from those on its parts."""
-    words = {finding.word for finding in findings}
+    words: set[Word] = {finding.word for finding in findings}
     if len(words) == 1:
         return words.pop()
     return "contradicted" if "contradicted" in words else "not decided"

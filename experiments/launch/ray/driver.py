@@ -25,7 +25,7 @@ from experiments.records.lock import Lock, Moved, hold, holder
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.signs import Signs
-from experiments.records.states import KILLED
+from experiments.records.states import KILLED, UNFIT
 
 
 @dataclass
@@ -74,6 +74,7 @@ class Ray(SlotLauncher):
         self.actor_args = (device, self.data_dir, patience, checkpoint_every)
         self.active: dict[Any, RemoteRun] = {}  # by what its actor will answer
         self.free: list[Any] = []  # actors without a run
+        self.unfit: list[Any] = []  # those on nodes that cannot compute as the study was begun
         self.losses: dict[Record, int] = {}
         self.has_waited = False  # for a node, which the user knows
 
@@ -125,7 +126,7 @@ class Ray(SlotLauncher):
         return int(min(there.get(kind, 0) / n for kind, n in needs.items() if n) + 1e-9)
 
     def has_room(self) -> bool:
-        return bool(self.free) or len(self.active) < self.room()
+        return bool(self.free) or len(self.active) + len(self.unfit) < self.room()
 
     def start(self, record: Record) -> Signs | None:
         record.path.mkdir(parents=True, exist_ok=True)
@@ -188,6 +189,10 @@ class Ray(SlotLauncher):
         if not outcomes:
             again = run.actor.advance.remote()
             self.active[again] = self.active.pop(answer)
+        elif outcomes[-1].kind == UNFIT and len(self.unfit) + 1 < self.room():
+            del self.active[answer]
+            self.unfit.append(run.actor)  # it keeps its place, so that another one is found
+            yield self._again(run, outcomes[-1], "its node cannot compute it: again on another one")
         else:
             del self.active[answer]
             self.free.append(run.actor)
@@ -224,13 +229,17 @@ class Ray(SlotLauncher):
         if times > self.settings.restarts:
             reason = f"its node or its process there was lost {times} times"
             return self.end(run, Outcome("failed", KILLED, reason), str(error))
-        run.held.close()
         has = "its last" if run.record.checkpoint.exists() else "no"
         sentence = f"its node was lost, or its process there: again, with {has} checkpoint"
         if not run.has_begun:  # Ray did not know yet that the node was gone
             sentence = "there was no node for it after all: again"
+        return self._again(run, Outcome("interrupted"), sentence)
+
+    def _again(self, run: RemoteRun, outcome: Outcome, sentence: str) -> Requeued:
+        """Makes a run the next one."""
+        run.held.close()
         self.queue.pending.appendleft(run.record)
-        return Requeued(run.record, Outcome("interrupted"), sentence)
+        return Requeued(run.record, outcome, sentence)
 
     def end(self, run: RemoteRun, outcome: Outcome, details: str = "") -> Ended:
         """Gives the run's lock back; a failure that the node could not write is written here."""

@@ -84,3 +84,29 @@ def test_runs_that_wait_for_others_come_last_and_not_at_each_look(records):
     assert list(queue.pending) == records[1:] and len(queue) == 3
     queue.retry()
     assert list(queue.pending) == [*records[1:], records[0]] and len(queue) == 3
+
+
+def test_between_two_looks_at_the_runs_of_others_some_time_passes(records, monkeypatch):
+    clock, moved = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    queue = Queue(records)
+    for clock[0] in (1.0, 2.5, 3.0, 4.4, 4.6):
+        if queue.pending:
+            list(queue.leave(queue.pending.popleft(), Signs()))
+        before = len(queue.pending)
+        queue.retry(every=2.0)
+        moved.append(len(queue.pending) - before)
+    assert moved == [0, 2, 0, 0, 3]
+
+
+def test_a_launcher_stops_where_that_was_asked_for(records, monkeypatch):
+    asked = iter((None, KeyboardInterrupt))
+
+    def stop_if_asked() -> None:
+        if (error := next(asked)) is not None:
+            raise error
+
+    monkeypatch.setattr("experiments.launch.queue.stop_if_asked", stop_if_asked)
+    events = Busy(records[0]).train(records)
+    with pytest.raises(KeyboardInterrupt):
+        list(events)

@@ -22,7 +22,7 @@ from experiments.records import files
 from experiments.records.files import digest_of_file, read_sealed
 from experiments.records.lock import Moved, hold, holder
 from experiments.records.record import Record
-from experiments.records.states import DISK_FULL, failure
+from experiments.records.states import DISK_FULL, UNFIT, failure
 from experiments.records.study_file import Arithmetic
 from experiments.train.environment import checkout
 from experiments.train.train import train
@@ -206,6 +206,26 @@ def test_a_run_that_cannot_be_kept_takes_no_checkpoint_of_the_others(active, spo
     driver.__exit__()
     assert (other.record.path / "checkpoint.pt").read_bytes() == b"last"
     assert [text.startswith(f"{run.record.name}: ") for text in said] == [False, True]
+
+
+def test_a_run_that_its_node_cannot_compute_goes_to_another_one_while_there_is_one(
+    active, monkeypatch
+):
+    ray = pytest.importorskip("ray", reason="`make cluster-tools` installs Ray")
+    driver, run = active
+    driver.most, answers = 3, iter(("first", "second", "last"))
+    unfit = Outcome("failed", UNFIT, "it was begun in bf16")
+    monkeypatch.setattr(ray, "get", lambda answer: Report([Ended(run.record, unfit)]))
+    for _ in range(2):
+        driver.active[answer := next(answers)] = run
+        [event] = driver._receive(answer)
+        assert isinstance(event, Requeued) and driver.queue.pending.popleft() == run.record
+        assert not driver.free and not driver.active and driver.has_room()
+        run = remote(run.record)
+    driver.active[answer := next(answers)] = run
+    [event] = driver._receive(answer)
+    assert event == Ended(run.record, unfit)
+    assert driver.free == [run.actor] and failure(run.record.path).startswith(UNFIT)
 
 
 @pytest.mark.parametrize(
