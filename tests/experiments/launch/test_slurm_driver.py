@@ -2,70 +2,23 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+import slurm_answers
 from conftest import LINUX, tiny
+from slurm_answers import NAME
 
-from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, Requeued, Started
 from experiments.launch.queue import Queue
-from experiments.launch.slurm import driver as slurm
 from experiments.launch.slurm import squeue
-from experiments.launch.slurm.driver import Slurm
 from experiments.launch.slurm.job import Pack
 from experiments.launch.slurm.squeue import Job
-from experiments.records.files import write_json
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.states import CANCELLED, KILLED, failure
 
-NAME = "se-0123456789ab"
-
-
-class Cluster:
-    """Five runs in the jobs of one array, and what Slurm says of them; None where it is silent."""
-
-    def __init__(self, results: Path) -> None:
-        self.records = [Record(results, tiny(seed=seed)) for seed in range(5)]
-        self.jobs: list[tuple[str, str]] | None = [("RUNNING", "None")] * 5
-        self.heard: list[str] = []
-        self.folder = squeue.folder_of(results)
-        (self.folder / NAME).mkdir(parents=True)
-        self.note([[record] for record in self.records])
-        self.driver, self.other = self.new_driver(results), self.new_driver(results)
-
-    def new_driver(self, results: Path) -> Slurm:
-        return Slurm(SlurmSettings(), ["cpu"], results, results, 60, 60, {}, self.say)
-
-    def note(self, packs: list[list[Record]]) -> None:
-        """Writes which runs the array's jobs have."""
-        jobs = [[record.name for record in pack] for pack in packs]
-        write_json(self.folder / f"{NAME}.json", {"jobs": jobs})
-
-    def say(self, text: str, **_: str) -> None:
-        self.heard.append(text)
-
-    def ask(self) -> squeue.Queue | None:
-        if self.jobs is None:
-            return None
-        return {(NAME, k): Job(f"7_{k}", *facts) for k, facts in enumerate(self.jobs)}
-
-    def cancel(self, numbers: list[str]) -> None:
-        indices = {"7_[0-4]": range(5), "7_1": [1], "7_[0-1]": range(2)}
-        for number in indices[" ".join(numbers)]:
-            self.jobs[number] = ("CANCELLED", "None")
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch) -> Cluster:
-    found = Cluster(tmp_path)
-    monkeypatch.setattr(squeue, "ask", found.ask)
-    monkeypatch.setattr(squeue, "cancel", found.cancel)
-    for name, value in {"LOOK_EVERY": 0.01, "PAUSE": (0.0, 0.0), "LATE": 0.0}.items():
-        monkeypatch.setattr(slurm, name, value)
-    return found
+cluster = slurm_answers.cluster  # a fixture
 
 
 def until(events: Iterator[Event], is_it: Callable[[Event], bool]) -> Event:
@@ -156,58 +109,6 @@ def test_an_end_leaves_the_jobs_of_other_commands_alone(cluster):
         driver.active = {cluster.records[1]: Job("7_1", "RUNNING")}
     assert cluster.heard[-1] == "stopping: scancel 7_1 (1 runs), which write checkpoints"
     assert [state for state, _ in cluster.jobs].count("CANCELLED") == 1
-
-
-def test_a_job_in_which_another_command_has_a_run_stays(cluster):
-    """Of that command, which may be gone, only the run is known: this one was not asked for it."""
-    first, theirs, last, *_ = cluster.records
-    cluster.note([[first, theirs], [last]])
-    stays = "1 runs stay with Slurm, as others need their jobs: `scancel 7_0` ends them"
-    for is_over in (False, True):
-        if is_over:
-            theirs.begin(), theirs.fail("ValueError", "it was so")
-        with cluster.driver as driver:
-            driver.queue = Queue([first, last])
-            list(driver.begin())
-        assert (cluster.jobs[0][0] == "CANCELLED") == is_over == (stays not in cluster.heard[-2])
-        assert cluster.jobs[1][0] == "CANCELLED"
-        cluster.jobs[:2] = [("RUNNING", "None")] * 2
-    assert cluster.heard[-1].startswith("stopping: scancel '7_[0-1]' (2 runs)")
-
-
-def test_jobs_that_another_driver_follows_are_cancelled_by_the_last_one(cluster):
-    with cluster.other as other:
-        with cluster.driver as driver:
-            for one in (driver, other):
-                one.queue = Queue(cluster.records)
-                list(one.begin())
-        assert cluster.heard[-1].startswith("5 runs stay with Slurm, as others need their jobs")
-        assert cluster.jobs[0][0] == "RUNNING"
-    assert cluster.heard[-1].startswith("stopping: scancel '7_[0-4]' (5 runs)")
-    assert cluster.jobs[0][0] == "CANCELLED"
-
-
-def test_a_driver_whose_runs_of_an_array_are_over_is_in_nobodys_way(cluster):
-    with cluster.other as other:
-        for one in (cluster.driver, other):
-            one.queue = Queue(cluster.records)
-            list(one.begin())
-        for record in cluster.records:
-            del other.active[record]
-        list(other.look())
-        with cluster.driver:
-            pass
-        assert cluster.jobs[0][0] == "CANCELLED"
-
-
-def test_nothing_is_cancelled_while_slurm_is_silent(cluster, monkeypatch):
-    monkeypatch.setattr(squeue, "cancel", lambda numbers: pytest.fail("it might be another's"))
-    with cluster.driver as driver:
-        driver.queue = Queue(cluster.records)
-        list(driver.begin())
-        cluster.jobs = None
-    why = "5 runs stay with Slurm, which does not answer `squeue`: `scancel '7_[0-4]'` ends them"
-    assert cluster.heard[-1].startswith(why)
 
 
 @pytest.mark.parametrize(
