@@ -104,6 +104,12 @@ class Study:
         return {row.label: row.levels for row in self.asked.rows}
 
     @property
+    def ratios(self) -> dict[str, int]:
+        """Maps each row in which the reduction ratio alone is varied to it."""
+        levels = self.levels.items()
+        return {row: int(of["ratio"]) for row, of in levels if of.keys() == {"ratio"}}
+
+    @property
     def varied(self) -> list[str]:
         """Lists the rows that are no controls."""
         return [row for row in self.rows if row not in (PLAIN, CONSTANT)]

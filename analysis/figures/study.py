@@ -6,8 +6,8 @@ gates.py, forest.py, outcomes.py.
 """
 
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -25,7 +25,6 @@ from analysis.statistics.lengths import series
 from analysis.study import Study
 from analysis.tables.study import numbers
 
-RATIO = re.compile(r"r = \d+")
 MOST_LINES = 20
 CONTROL = "control"  # the study that asks what a wider plain network would get for the same cost
 
@@ -91,10 +90,11 @@ def ratio(study: Study) -> Figure:
     axes = figure.subplots(2, 2, sharex=True)
     table = numbers(study).set_index("row").astype({"parameters": float})
     table["mparams"] = table.parameters / 1e6
-    draw_against_ratio(table.test_error, axes[0, 0], OURS, halves=table.half_width)
-    draw_against_ratio(table.mparams, axes[0, 1], OURS)
-    draw_against_ratio(table.paper_top1, axes[1, 0], PAPER, mfc="none")
-    draw_against_ratio(table.paper_mparams, axes[1, 1], PAPER, mfc="none")
+    draw = partial(draw_against_ratio, study.ratios)
+    draw(table.test_error, axes[0, 0], OURS, halves=table.half_width)
+    draw(table.mparams, axes[0, 1], OURS)
+    draw(table.paper_top1, axes[1, 0], PAPER, mfc="none")
+    draw(table.paper_mparams, axes[1, 1], PAPER, mfc="none")
     axes[0, 0].set(title=f"{where(study)}, {seeds_text(study)}", ylabel="test error (%)")
     axes[1, 0].set(title=f"paper: {study.paper_of}", ylabel="top-1 error (%)")
     for ax in axes[:, 1]:
@@ -107,11 +107,15 @@ def ratio(study: Study) -> Figure:
 
 
 def draw_against_ratio(
-    values: pd.Series, ax: Axes, color, halves: pd.Series | None = None, mfc=None
+    ratio_of: Mapping[str, int],
+    values: pd.Series,
+    ax: Axes,
+    color: str,
+    halves: pd.Series | None = None,
+    mfc: str | None = None,
 ) -> None:
-    """Draws the `values` of the rows `r = ...` as points, those of the controls as level lines."""
-    rows = [row for row in values.index if row not in CONTROLS]
-    ratios = [int(row.removeprefix("r = ")) for row in rows]
+    """Draws the `values` of these rows as points, those of the controls as level lines."""
+    rows, ratios = list(ratio_of), list(ratio_of.values())
     for control, look in CONTROLS.items():
         level = values.get(control, math.nan)
         if not math.isnan(level):
@@ -193,7 +197,7 @@ def factorial(study: Study) -> Figure:
 
 FIGURES: dict[str, tuple[Callable[[Study], bool], Callable[[Study], Figure]]] = {
     "budget": (lambda study: len(series(study)) > 0 and len(study.done) > 0, budget),
-    "ratio": (lambda study: all(map(RATIO.fullmatch, study.varied)), ratio),
+    "ratio": (lambda study: len(study.ratios) > 1 and [*study.ratios] == study.varied, ratio),
     "errors": (lambda study: not series(study) and not FIGURES["ratio"][0](study), errors),
     "curves": (lambda study: len(study.rows) <= MOST_LINES and has_curves(study), curves),
     "figure4": (lambda study: bool(pairs(study)) and has_curves(study), figure4),

@@ -37,7 +37,6 @@ def chart(study: Study, table: pd.DataFrame | None = None) -> Json:
 
 def row(study: Study, of: Any, look: Style) -> Json:
     half = 0.0 if math.isnan(of.half_width) else of.half_width
-    ratio = of.row.removeprefix("r = ")
     return {
         **drawn(look),
         "row": of.row,
@@ -50,7 +49,7 @@ def row(study: Study, of: Any, look: Style) -> Json:
         "difference": difference_text(of) if of.row in study.references else "",
         "reference": study.references.get(of.row, ""),
         "parameters": number(None if pd.isna(of.parameters) else of.parameters / MILLION),
-        "ratio": int(ratio) if ratio.isdigit() else None,
+        "ratio": study.ratios.get(of.row),
     }
 
 

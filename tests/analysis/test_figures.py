@@ -43,7 +43,7 @@ def test_labels_that_hold_commas_are_told_apart():
 def test_a_label_with_a_dollar_sign_is_drawn_as_it_stands(tmp_path):
     asked = study(tmp_path, 1)
     rows = asked.record().plain()["rows"]
-    rows[2]["label"] = "$r^^2$"
+    rows[2] |= {"label": "$r^^2$", "levels": {"other": "1"}}
     write_study(tmp_path, with_changes(asked.record(), rows=rows))
     [found] = find_studies(tmp_path, [])
     drawn = {path.stem.rsplit("-")[-1] for path in figures.save(found, tmp_path / "figures")}
