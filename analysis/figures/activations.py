@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.gate_facts import HIGH, LOW, default_classes, saturation, start_of
+from analysis.figures.looks import INK
 from analysis.figures.style import PALETTE
 from experiments.records.gates import Block, Gates, spaced
 from experiments.records.parsing import ConfigError, checked
 from senet.config import choose, stage_of
 
-LINES = [(PALETTE[0], "-"), (PALETTE[3], "--"), (PALETTE[2], "-."), (PALETTE[1], ":")]
+LINES = list(zip(PALETTE, ("-", "--", "-.", ":"), strict=False))
 MOST_PANELS = 9
 
 Names = Sequence[str] | None
@@ -196,7 +197,7 @@ def draw_shares(runs: Sequence[Gates], ax: Axes) -> None:
         ax.plot(x, points, "o", mfc="none", mec="0.35", ms=4, label=others)
     ax.axhline(chance_share(images), color="k", ls=":", lw=1.2, label="by chance alone")
     ax.errorbar(
-        x, median, yerr=[median - low, high - median], fmt="D-", color=PALETTE[0], ms=4, lw=1.2,
+        x, median, yerr=[median - low, high - median], fmt="D-", color=INK, ms=4, lw=1.2,
         capsize=2, label="median channel, with quartiles",
     )  # fmt: skip
     if np.isnan(median).all():
@@ -210,7 +211,7 @@ def draw_saturation(gates: Gates, ax: Axes) -> None:
     first, _, third = np.array([quartiles(block.mean) for block in gates.blocks.values()]).T
     x = np.arange(len(low))
     ax.fill_between(x, first, third, color="0.8", label="mean gate, quartiles of channels")
-    ax.plot(x, high, "^-", color=PALETTE[3], ms=4, label=f"channels with a mean above {HIGH}")
+    ax.plot(x, high, "^-", color=PALETTE[1], ms=4, label=f"channels with a mean above {HIGH}")
     ax.plot(x, low, "v--", color=PALETTE[0], ms=4, label=f"channels with a mean below {LOW}")
     ax.set_ylim(min(-0.03, 1.05 * first.min()), max(1.03, 1.05 * third.max()))
     ax.set(title="saturation", ylabel="share of channels; gate")

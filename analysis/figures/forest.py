@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from analysis.figures.compared import Ends, Line, beyond, ends_of, lines, reach
 from analysis.figures.looks import INK, PAPER
@@ -41,7 +42,7 @@ def forest(studies: Sequence[Study]) -> Figure:
         ax.errorbar([], [], xerr=[], fmt="D", color=INK, ms=4, capsize=2,
                     label="ours, 95 % interval"),
         *ax.plot([], [], "D", mfc="none", mec=PAPER, ms=5, label="the paper's, on its own data"),
-        ax.axvspan(0, 0, color="0.92", label=f"within {margin:g} points: alike"),
+        Patch(color="0.92", label=f"within {margin:g} points: alike"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)
     return figure

@@ -1,6 +1,6 @@
 """Gathers what the page shows of a group of studies: chapters, and a section for each study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from analysis.figures.kinds import KINDS, MAIN, OF_A_GROUP, TITLES
 from analysis.figures.subjects import subjects
 from analysis.page import captions, explore, gate_captions, pictures
 from analysis.page.answer import NAMES, found, sentences
+from analysis.page.captions import Caption
 from analysis.page.limits import Limit, limits
 from analysis.page.opening import opening
 from analysis.page.pictures import Picture
@@ -58,7 +59,7 @@ class Chapter:
 
     outcomes  links to the figure of the secondary outcomes
     common    notes that all of its studies share
-    linked    title -> links to a further figure of the gates
+    linked    title -> what follows from a further figure of the gates, and links to it
     """
 
     group: Group
@@ -73,7 +74,7 @@ class Chapter:
     margin: float
     sections: list[Section]
     gates: list[Picture]
-    linked: dict[str, list[str]]
+    linked: dict[str, tuple[str, list[str]]]
     explorer: bool
     limits: list[Limit]
     provenance: pd.DataFrame
@@ -117,10 +118,9 @@ def chapter(
         sections=[section(study, figures, known, common, judged) for study in studies],
         gates=gate_pictures(studies, figures, pictured),
         linked={
-            f"{title}: {row}": pictures.links(path)
-            for cell, (_, row) in subjects(studies).items()
-            for kind, title in TITLES.items()
-            if kind not in pictured and (path := figures.get(f"{cell}-{kind}"))
+            f"{TITLES[kind]}: {row}": (words(kind, study, row).text, pictures.links(path))
+            for kind, study, row, path in figures_of_gates(studies, figures)
+            if kind not in pictured
         },
         explorer=bool(pictured) and any(network["cell"] in cells for network in gates),
         limits=limits(group, studies, judged),
@@ -181,14 +181,25 @@ def gate_pictures(
     studies: Sequence[Study], figures: dict[str, Path], kinds: Sequence[str]
 ) -> list[Picture]:
     """Returns the figures of gates of these kinds, for each network whose gates are drawn."""
-    found = []
+    return [
+        pictures.read(kind, path, words(kind, study, row), f"{TITLES[kind]}: {row}")
+        for kind, study, row, path in figures_of_gates(studies, figures)
+        if kind in kinds
+    ]
+
+
+def figures_of_gates(
+    studies: Sequence[Study], figures: dict[str, Path]
+) -> Iterator[tuple[str, Study, str, Path]]:
+    """Yields kind, study, row and path of each figure of gates that is drawn."""
     for cell, (study, row) in subjects(studies).items():
-        gate = study.gate(row)
-        for kind in kinds:
+        for kind in TITLES:
             if path := figures.get(f"{cell}-{kind}"):
-                words = gate_captions.of_gates(kind, study, row, gate)
-                found.append(pictures.read(kind, path, words, f"{TITLES[kind]}: {row}"))
-    return found
+                yield kind, study, row, path
+
+
+def words(kind: str, study: Study, row: str) -> Caption:
+    return gate_captions.of_gates(kind, study, row, study.gate(row))
 
 
 def provenance(studies: Sequence[Study]) -> pd.DataFrame:

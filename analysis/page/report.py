@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis.figures.kinds import KINDS, OF_A_GROUP
+from analysis.figures.looks import COLORS
 from analysis.figures.subjects import subjects
 from analysis.groups import by_group, in_the_papers_order
 from analysis.page import explore, gate_data
@@ -124,13 +125,22 @@ def assets() -> dict[str, Any]:
     """Reads the style sheet, the scripts and the charts, which are files beside this one."""
     specs = sorted((HERE / "charts").glob("*.json"))
     return {
-        "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        "style": Markup(colours() + (HERE / "report.css").read_text(encoding="utf-8")),
         "script": Markup(
             "\n".join((HERE / "scripts" / name).read_text("utf-8") for name in SCRIPTS)
         ),
         "vega": Markup((HERE / "vega" / "vega.js").read_text(encoding="utf-8")),
         "charts": {path.stem: json.loads(path.read_bytes()) for path in specs},
     }
+
+
+def colours() -> str:
+    """Writes the colours of the figures as those of the page, on either ground."""
+    light, dark = (
+        ":root {" + " ".join(f"--{name}: {both[at]};" for name, both in COLORS.items()) + "}"
+        for at in (0, 1)
+    )
+    return f"{light}\n@media (prefers-color-scheme: dark) {{{dark}}}\n"
 
 
 def figures_there(studies: Sequence[Study], results: Path) -> list[Path]:

@@ -40,6 +40,8 @@ def test_it_is_small_and_has_few_pictures(page):
     assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
     assert len(found.ids) == len(set(found.ids))
     assert "`" not in found.said
+    of_walk = found.said.split("One image through one block: SE")[1].split("Picture")[0]
+    assert "the record kept this block's maps" in of_walk  # also of a figure that is linked alone
 
 
 def test_columns_sort_by_mouse_and_by_keyboard(opened):
