@@ -122,7 +122,7 @@ def _building(cache: Path) -> Iterator[Path]:
         with (
             suppress(OSError),
             _locked(old, fcntl.LOCK_NB),
-        ):  # it is held, or another one was quicker
+        ):  # held, or another one was quicker
             shutil.rmtree(old)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=cache))
