@@ -16,7 +16,7 @@ from pathlib import Path
 
 from analysis.study import Study
 from experiments.processes.signals import children_ignore_stops
-from experiments.records.files import digest_of_file, read_json, write_json
+from experiments.records.files import digest_of_file, read_sealed, write_sealed
 from experiments.records.parsing import ConfigError, Strict, parse
 from experiments.records.study_file import Name
 
@@ -78,7 +78,7 @@ def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
         files = {path.name: digest_of_file(path) for path in paths}
         notes[drawing.name] = Drawn(source=drawing.source, files=files)
     if changed:
-        write_json(folder / NOTES, {name: note.model_dump() for name, note in notes.items()})
+        write_sealed(folder / NOTES, {name: note.model_dump() for name, note in notes.items()})
     return [folder / name for one in drawings for name in notes[one.name].files]
 
 
@@ -111,6 +111,6 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
 def read_notes(folder: Path) -> dict[str, Drawn]:
     """Returns the notes by drawing; none where their file is missing, or is not what we write."""
     try:
-        return {name: parse(Drawn, note) for name, note in read_json(folder / NOTES).items()}
+        return {name: parse(Drawn, note) for name, note in read_sealed(folder / NOTES).items()}
     except ConfigError:
         return {}

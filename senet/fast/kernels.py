@@ -1,6 +1,7 @@
 """Compiles kernels.cpp for this processor by the C++ compiler that is at hand, and calls it."""
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
@@ -9,6 +10,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 SOURCE = Path(__file__).with_name("kernels.cpp")
 SOURCES = (SOURCE, *(SOURCE.with_name(name) for name in ("gates.h", "vectors.h")))
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-w")
+BUILDING = "building-"  # begins the name of a folder to compile in
 PATIENCE = 120  # seconds of a compilation, which takes about five
 LANES = 16  # channels are a multiple of it
 # What is stored -> what is computed.
@@ -59,6 +63,12 @@ def built() -> tuple[ctypes.CDLL | None, str]:
     if shutil.which(compiler[0]) is None:
         return None, f"there is no C++ compiler {compiler[0]} (CXX names another one)"
     try:
+        version(compiler)
+    except OSError as error:
+        return None, f"CXX cannot be run: {compiler[0]}: {error.strerror}"
+    except subprocess.SubprocessError:
+        pass  # told below
+    try:
         path = compiled(compiler)
         return ctypes.CDLL(str(path)), f"{path.stem.removeprefix('kernels-')}, {version(compiler)}"
     except subprocess.CalledProcessError as error:
@@ -89,12 +99,48 @@ def compiled(compiler: list[str], march: str = "native") -> Path:
     path = cache_folder() / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # whole, or not at all
-            made = Path(folder) / name
+        with _building(path.parent) as folder:  # whole, or not at all
+            made = folder / name
             command = [*compiler, *flags, str(SOURCE), "-o", str(made)]
             subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
+            with made.open("rb") as file:
+                os.fsync(file.fileno())  # a loss of power would leave its name, and no content
             made.replace(path)
     return path
+
+
+@contextmanager
+def _building(cache: Path) -> Iterator[Path]:
+    """Gives a new folder to compile in, and holds its lock.
+
+    Those of processes that were killed are deleted before: nobody holds their locks.
+    """
+    for old in cache.glob(f"{BUILDING}*"):
+        with (
+            suppress(OSError),
+            _locked(old, fcntl.LOCK_NB),
+        ):  # held, or another one was quicker
+            shutil.rmtree(old)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=cache))
+        with ExitStack() as hands:
+            with suppress(OSError):  # of a disk without locks, where nothing is deleted
+                hands.enter_context(_locked(folder))
+            if folder.exists():  # else it was deleted in the moment before it was locked
+                hands.callback(shutil.rmtree, folder, ignore_errors=True)
+                yield folder
+                return
+
+
+@contextmanager
+def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Holds the lock of a folder. With LOCK_NB it raises OSError where another process does."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(file)
 
 
 def version(compiler: list[str]) -> str:

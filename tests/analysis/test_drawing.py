@@ -1,6 +1,7 @@
 """A figure is drawn once: again where its records or the code changed, or its file is not ours."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def drawn(folder: Path, *studies: Study) -> list[int]:
 def rename_in_notes(folder: Path, name: str) -> None:
     path = folder / drawing.NOTES
     path.write_text(path.read_text().replace("study0.png", name))
+
+
+def drop_from_notes(folder: Path) -> None:
+    notes = json.loads((folder / drawing.NOTES).read_text())
+    notes["study0"]["files"] = {}
+    (folder / drawing.NOTES).write_text(json.dumps(notes))
 
 
 def with_asked(study: Study, **changes) -> Study:
@@ -98,6 +105,7 @@ def test_other_code_draws_all_of_it_again(tmp_path, study, monkeypatch):
         lambda folder: (folder / drawing.NOTES).write_text('{"a":' * 99_999),
         lambda folder: rename_in_notes(folder, "../" + folder.name + "/study0.png"),
         lambda folder: rename_in_notes(folder, str(folder / "study0.png")),
+        drop_from_notes,
     ],
     ids=[
         "gone",
@@ -109,6 +117,7 @@ def test_other_code_draws_all_of_it_again(tmp_path, study, monkeypatch):
         "deep",
         "outside",
         "absolute",
+        "no files",
     ],
 )
 def test_a_file_that_is_not_what_was_drawn_is_drawn_again(tmp_path, study, harm):

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_builds import BUILDS, of_build
+from waiting import wait_for
 
 from senet.fast import kernels
 
@@ -67,6 +70,63 @@ def test_a_library_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     size = whole.stat().st_size
     assert [path.name for path in whole.parent.iterdir()] == [whole.name]
     assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_what_a_killed_compilation_leaves_is_deleted_and_no_other(tmp_path, monkeypatch, is_killed):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sleeping, begun = tmp_path / "sleeping", tmp_path / "begun"
+    sleeping.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exec c++ --version\n"
+        f"while [ $1 != -o ]; do shift; done\nprintf half > $2\necho $$ > {begun}\n"
+        f"mv {begun} {begun}.pid\nexec sleep 1000\n"
+    )
+    sleeping.chmod(0o755)
+    compiling = subprocess.Popen(
+        [sys.executable, "-c", COMPILE, str(sleeping)], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    pid = tmp_path / "begun.pid"
+    try:
+        wait_for(pid.exists)
+        if is_killed:
+            compiling.kill()
+            compiling.wait()
+        whole = kernels.compiled(["c++"])
+        left = {path.name for path in whole.parent.iterdir()} - {whole.name}
+        assert len(left) == (0 if is_killed else 1)
+    finally:
+        compiling.kill()
+        compiling.wait()
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+COMPILE = "import sys; from senet.fast import kernels; kernels.compiled([sys.argv[1]])"
+
+
+def test_a_library_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    synced, fsync = [], os.fsync
+
+    def note(file: int) -> None:
+        assert not list((tmp_path / "cache" / "senet").glob("*.so"))
+        synced.append(os.fstat(file).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert kernels.compiled(["c++"]).stat().st_ino in synced
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"\x7fELF", "Exec format error"), (b"#!/nowhere/sh\n", "No such file")],
+)
+def test_a_compiler_that_cannot_be_run_is_told(tmp_path, monkeypatch, content, why):
+    compiler = tmp_path / "cxx"
+    compiler.write_bytes(content)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    found, said = kernels.built.__wrapped__()
+    assert found is None and said.startswith("CXX cannot be run: ") and why in said
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):

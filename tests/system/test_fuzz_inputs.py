@@ -131,6 +131,7 @@ def paint(folder: Path) -> list[Path]:
 def test_notes_of_figures(tmp_path, a_study, data):
     folder = tmp_path / "figures"
     folder.mkdir(exist_ok=True)
+    (folder / drawing.NOTES).unlink(missing_ok=True)
     one = drawing.Drawing("one", [a_study], paint, (folder,))
     drawing.draw([one], folder)
     whole = json.loads((folder / drawing.NOTES).read_text())
