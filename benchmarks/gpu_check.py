@@ -1,6 +1,6 @@
 """Checks whether the captured step can be trusted on this GPU, and its speed: `make gpu-check`.
 
-Each check of experiments/launch/checks.py has a process of its own; then come the tests of the loop
+Each check of gpu_checks.py has a process of its own; then come the tests of the loop
 and the goals of `make bench`. What is done is kept after each: the same command goes on with what
 is left, as long as GPU, driver, software and commit are the same. Only a check that has passed is
 green.
@@ -19,8 +19,8 @@ import typer
 from rich.progress import Progress
 
 from benchmarks.cases import cases, goals_of_gpu, is_for_a_goal
+from benchmarks.gpu_checks import CHECKS
 from benchmarks.rounds import in_rounds
-from experiments.launch.proof import CHECKS
 from experiments.processes import command
 from experiments.processes.output import say
 from experiments.records.files import read_json, write_json, write_text
@@ -78,7 +78,8 @@ def run(words: list[str], device: str) -> subprocess.CompletedProcess:
 
 
 def checked(name: str) -> Callable[[str], Answer]:
-    return lambda device: asked(name, device, CHECKS[name].environment, PATIENCE)
+    module = "benchmarks.gpu_checks"
+    return lambda device: asked([module, name, device], CHECKS[name].environment, PATIENCE)
 
 
 # Name -> (what it asks, the function that answers).

@@ -8,7 +8,7 @@ from conftest import ROOT, call
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import STEPS, check, page
-from experiments.launch.proof import CHECKS
+from benchmarks.gpu_checks import CHECKS
 from experiments.processes import command
 from experiments.train import environment
 

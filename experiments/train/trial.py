@@ -189,16 +189,3 @@ def _refusing_on_gpu() -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-@contextmanager
-def filled(device: str) -> Iterator[None]:
-    """Leaves no more of the GPU's memory to this process than it has."""
-    torch.cuda.empty_cache()
-    _, everything = torch.cuda.mem_get_info(device)
-    share = torch.cuda.memory_reserved(device) / everything
-    torch.cuda.set_per_process_memory_fraction(share, device)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)

@@ -1,6 +1,6 @@
 """Decides whether `auto` takes the captured step on a GPU: where it proved itself equal on it.
 
-The proof (launch/proof.py) is made once for each GPU, driver and torch, and for each change of the
+The proof (proof.py) is made once for each GPU, driver and torch, and for each change of the
 loop, in a process of its own, and its outcome is kept in the user's cache. No torch at the top.
 """
 
@@ -32,8 +32,7 @@ SOURCES = (
     "senet.block",
     "senet.residual",
     "senet.networks",
-    "experiments.launch.checks",
-    "experiments.launch.proof",
+    "experiments.train.proof",
 )
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -54,7 +53,7 @@ def why_not_captured(device: str) -> str:
         except ConfigError:  # not there, or damaged
             pass
         print("checking whether captured steps are equal on this GPU, once ...", file=sys.stderr)
-        state, says = asked("short", device, {}, PATIENCE)
+        state, says = asked(["experiments.train.proof", device], {}, PATIENCE)
         found = "" if state == "passed" else says
         if state in ("passed", "failed"):  # else it was killed, or the GPU was full
             with suppress(OSError):  # a cache that is read-only costs a minute the next time
@@ -97,12 +96,12 @@ def _kept_in(facts: dict[str, Any]) -> Path:
     return cache_folder() / f"captured-{digest.hexdigest()[:16]}.json"
 
 
-def asked(check: str, device: str, environment: dict[str, str], patience: float) -> tuple[str, str]:
-    """Asks a check of launch/proof.py in a process of its own; returns (state, sentence).
+def asked(module: list[str], environment: dict[str, str], patience: float) -> tuple[str, str]:
+    """Asks a module, with its arguments, in a process of its own; returns (state, sentence).
 
     The state is "ended" where the process has ended, or was ended, without an answer.
     """
-    command = [sys.executable, "-m", "experiments.launch.proof", check, device]
+    command = [sys.executable, "-m", *module]
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=patience,

@@ -1,18 +1,21 @@
 """Checks captured steps: each check trains some networks on a device, and judges the result.
 
-On a CPU the operations that a graph would replay are made one after the other, which tests the
-checks themselves; what a CPU cannot do is skipped there.
+`python -m benchmarks.gpu_checks NAME DEVICE` prints what one found, in a process of its own. Three
+of them are those that `auto` asks for (experiments/train/proof.py). On a CPU the operations that a
+graph would replay are made one after the other, which tests the checks themselves; what a CPU
+cannot do is skipped there.
 """
 
 import inspect
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,42 +25,9 @@ from experiments.launch.local import Local
 from experiments.plan.rates import rates
 from experiments.records.config import Recipe
 from experiments.records.record import Record
-from experiments.train.environment import pick_precision
-from experiments.train.epoch import Captured, Eager
-from experiments.train.stale import TOLERANCES
-from experiments.train.trial import (
-    Size,
-    apart,
-    arrays_of,
-    begin,
-    config_of,
-    filled,
-    in_threads,
-    refusing_to_wait,
-    trained,
-)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Holds what a check found.
-
-    state  passed; failed; measured, where there is nothing to pass; or skipped
-    """
-
-    state: Literal["passed", "failed", "measured", "skipped"]
-    says: str
-
-
-def judge(fault: str, says: str) -> Found:
-    return Found("failed", fault) if fault else Found("passed", says)
-
-
-class Ungraphed(Captured):
-    """Makes the operations of a captured step one after the other, without a graph."""
-
-    def launch(self, size: int) -> None:
-        self.once(size)
+from experiments.train.epoch import Captured
+from experiments.train.proof import Found, Ungraphed, graph, judge, threads, waiting
+from experiments.train.trial import FULL, Size, apart, arrays_of, begin, config_of, trained
 
 
 class Watched(Captured):
@@ -68,19 +38,6 @@ class Watched(Captured):
         return torch.cuda.graph(graph, pool, self.stream, **mode)
 
 
-def graph(size: Size, device: str) -> Found:
-    """Compares steps with and without a graph bit by bit, and the usual ones up to rounding."""
-    ours, theirs = (trained(size, device, of).numbers for of in (Captured, Ungraphed))
-    if far := apart(ours, theirs):
-        return Found("failed", f"{size.steps} steps with a graph and without are {far:.1g} apart")
-    plain = trained(size, device, Eager).numbers
-    for step, tolerance in enumerate(TOLERANCES[pick_precision("auto", device)]):
-        far = apart([ours[step][:1]], [plain[step][:1]])
-        if not far <= tolerance:
-            return Found("failed", f"loss {step + 1} is {far:.1g} from that of the usual step")
-    return Found("passed", f"{size.steps} steps with a graph and without: equal bits")
-
-
 def liveness(size: Size, device: str) -> Found:
     """Checks that all memory which a graph reads is still in use when it is replayed."""
     if "cuda" not in device:
@@ -89,39 +46,6 @@ def liveness(size: Size, device: str) -> Found:
         return Found("skipped", f"torch {torch.__version__} cannot watch over a capture")
     far = apart(trained(size, device, Watched).numbers, trained(size, device, Ungraphed).numbers)
     return judge(f"{far:.1g} apart" if far else "", "all that the graphs read is alive")
-
-
-def waiting(size: Size, device: str) -> Found:
-    """Checks that no step waits for the device, while it is captured or when it is replayed."""
-    seen: list[Captured] = []
-
-    def loop(*args: Any) -> Captured:
-        seen.append(Captured(*args))
-        return seen[-1]
-
-    next(begin(size, device, loop))  # captures
-    with refusing_to_wait(device):
-        try:
-            for step in (seen[0].launch, seen[0].once):
-                seen[0].step.zero_()
-                seen[0].batch.zero_()
-                step(size.batch)
-        except RuntimeError as error:
-            return Found("failed", str(error).splitlines()[0])
-    return Found("passed", "no step waits for the device")
-
-
-def threads(size: Size, device: str, sets: int = 1) -> Found:
-    """Checks that runs beside each other on one GPU have the same bits as each alone."""
-    cells = [cell for cell in range(2 * size.cells) if sets == 2 or cell // 2 % 2 == 0][
-        : size.cells
-    ]
-    together = in_threads(size, device, size.threads, cells)
-    alone = in_threads(size, device, 1, cells)
-    others = [cell for cell, a, b in zip(cells, together, alone, strict=True)
-              if apart(a.numbers, b.numbers)]  # fmt: skip
-    fault = f"{len(others)} of {len(cells)} runs are not as alone" if others else ""
-    return judge(fault, f"{len(cells)} runs on {size.threads} threads: each as alone, equal bits")
 
 
 def two_sets(size: Size, device: str) -> Found:
@@ -247,3 +171,48 @@ def streams(size: Size, device: str) -> Found:
     most = 2 if device == "cpu" else 32
     found = rates(config_of(size), device, most)
     return Found("measured", ", ".join(f"{n}: {rate:,.0f} images/s" for n, rate in found.items()))
+
+
+@contextmanager
+def filled(device: str) -> Iterator[None]:
+    """Leaves no more of the GPU's memory to this process than it has."""
+    torch.cuda.empty_cache()
+    _, everything = torch.cuda.mem_get_info(device)
+    share = torch.cuda.memory_reserved(device) / everything
+    torch.cuda.set_per_process_memory_fraction(share, device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Holds a function of (size, device), and the environment of its process."""
+
+    function: Callable[[Size, str], Found]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        return (self.function.__doc__ or "").split("\n")[0]
+
+
+CHECKS = {
+    "graph": Check(graph),
+    "liveness": Check(liveness),
+    "waiting": Check(waiting),
+    "threads": Check(threads),
+    "two sets": Check(two_sets),
+    "memory": Check(memory),
+    "resume": Check(resume),
+    "same bits": Check(same_bits),
+    "tf32": Check(tf32),
+    "streams, 8 connections": Check(streams, {"CUDA_DEVICE_MAX_CONNECTIONS": "8"}),
+    "streams, 32 connections": Check(streams, {"CUDA_DEVICE_MAX_CONNECTIONS": "32"}),
+}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(asdict(CHECKS[sys.argv[1]].function(FULL, sys.argv[2]))))
