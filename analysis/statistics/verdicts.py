@@ -104,9 +104,9 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
 
 def of_parts(findings: Sequence[Finding]) -> Word:
     """Returns the verdict on a claim from those on its parts."""
-    words = {finding.word for finding in findings}
-    if len(words) == 1:
-        return words.pop()
+    words: list[Word] = [finding.word for finding in findings]
+    if len(set(words)) == 1:
+        return words[0]
     return "contradicted" if "contradicted" in words else "not decided"
 
 
