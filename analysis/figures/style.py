@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -16,7 +17,7 @@ from analysis.tables.study import title
 from experiments.data.datasets import caveat
 from experiments.records.files import write_atomically
 
-PALETTE = [looks.COLORS[name][0] for name in looks.VARIED]  # of stages, channels, classes
+PALETTE = sns.color_palette([looks.COLORS[name][0] for name in looks.VARIED])  # of stages, classes
 OURS, PAPER = looks.SE.color, looks.PAPER
 # Signs as well as colours: figures are printed in grey, too.
 MARKS = list(zip(PALETTE, "os^DvP", strict=False))

@@ -66,9 +66,9 @@ def against(study: Study) -> str:
 def ratio(study: Study) -> Caption:
     if not (known := means(study, study.varied)):
         return errors(study)
-    first, last = min(known, key=study.rows.index), max(known, key=study.rows.index)
+    rows = list(known)
     spread = max(known.values()) - min(known.values())
-    text = f"From {first} to {last} the mean error moves by {spread:.2f} points in all."
+    text = f"From {rows[0]} to {rows[-1]} the mean error moves by {spread:.2f} points in all."
     rest = " Beside it the parameters, and below both the paper's, on its own data."
     return Caption(f"{seen_ratio(study)}{rest}", f"{text} {against(study)}".strip())
 

@@ -107,7 +107,7 @@ def test_the_readme_opens_with_the_answer_and_its_links_lead_somewhere(published
     text = (published / "docs" / "findings.md").read_text()
     assert text.index("and the recipe `smoke`: ") < text.index("![") < text.index("| verdict |")
     assert short.index("and the recipe `smoke`: ") < short.index("![") < short.index("## Begin")
-    assert "the error hardly depends on r: " in short
+    assert "the error hardly depends on r: " in short and "depends on r (Table 10)" in text
     for page, said in ((published, short), (published / "docs", text)):
         for target in re.findall(r"\]\(((?:\.\./)?results/published[^)]+)\)", said):
             assert (page / target).exists(), target
