@@ -137,7 +137,7 @@ def test_what_a_closed_terminal_sends_to_its_processes_loses_nothing(some_record
                 os.kill(child, number)
         output, errors = process.communicate()
     assert (process.returncode, errors) == (0, ""), output + errors
-    assert len(children) > 1 and "3 studies" not in output
+    assert len(children) > 1
 
 
 @pytest.mark.slow
