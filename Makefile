@@ -10,6 +10,7 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 READY := .venv/.installed
+SET_UP = $$(command -v python3 || echo uv run --quiet --no-project --python '>=3.11' python) set_up.py
 GRIDS := $(basename $(notdir $(wildcard experiments/grids/*.yaml)))
 ABLATIONS := $(filter-out budget cifar10 cifar100,$(GRIDS))
 CHOSEN := $(if $(filter command,$(firstword $(origin GRIDS))),$(GRIDS),$(ABLATIONS))
@@ -124,20 +125,10 @@ format: $(READY) ## mend style and formatting
 setup: $(READY) ## make .venv (other targets do it where they need it)
 
 $(READY): requirements.lock
-	@$$(command -v python3 || echo uv run --quiet --no-project --python '>=3.11' python) set_up.py
-
-# $(call install,FILE): the packages of a file of requirements, into .venv.
-define install
-	@if command -v uv >/dev/null; then \
-		uv pip install --quiet --python $(PYTHON) --requirement $(1); \
-	else \
-		PIP_REQUIRE_VIRTUALENV=1 $(PYTHON) -m pip install --quiet --disable-pip-version-check \
-			--requirement $(1); \
-	fi
-endef
+	@$(SET_UP)
 
 cluster-packages: $(READY) ## install what LAUNCHER=slurm and ray need
-	$(call install,requirements-cluster.txt)
+	@$(SET_UP) requirements-cluster.txt
 
 cluster-tools: cluster-packages ## the same, and what their tests need: as root on Debian also Slurm
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v slurmctld >/dev/null; then \
@@ -146,11 +137,11 @@ cluster-tools: cluster-packages ## the same, and what their tests need: as root 
 	fi
 
 site: $(READY) ## build these pages, the API reference and the report into site/
-	$(call install,requirements-site.txt)
+	@$(SET_UP) requirements-site.txt
 	@$(PYTHON) docs/site/build.py
 
 notebook: $(READY) ## open the notebooks
-	$(call install,requirements-notebook.txt)
+	@$(SET_UP) requirements-notebook.txt
 	@PYTHONPATH="$(CURDIR)" $(PYTHON) -m jupyterlab notebooks/explore.ipynb
 
 upgrade: ## renew requirements.lock from the ranges (needs uv)
@@ -158,4 +149,4 @@ upgrade: ## renew requirements.lock from the ranges (needs uv)
 		requirements.txt requirements-dev.txt --output-file requirements.lock
 
 clean: ## delete the environment; results and data stay
-	rm -rf .venv .venv.lock
+	@$(SET_UP) clean

@@ -1,5 +1,9 @@
 """Makes .venv exactly as requirements.lock says. `make` calls it, with any Python 3.
 
+    set_up.py           makes it, or makes it anew
+    set_up.py FILE      installs what a file of requirements names, too
+    set_up.py clean     deletes it
+
 One process at a time does that, and the others wait for it. Trainings hold a shared lock on the
 same file (`use` of experiments/train/environment.py): while there is one, the environment that it
 imports from stays as it is.
@@ -15,19 +19,27 @@ from pathlib import Path
 VENV, LOCK, WANTED = Path(".venv"), Path(".venv.lock"), Path("requirements.lock")
 READY = VENV / ".installed"
 PYTHON = str(VENV / "bin" / "python")
+PIP = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 NEEDED = (3, 11)
 
 
 def main():
-    with LOCK.open("a") as file:
+    asked = sys.argv[1] if sys.argv[1:] else str(WANTED)
+    is_more = asked != str(WANTED)
+    mark = VENV / f".{asked}" if is_more else READY
+    with LOCK.open("a") as file:  # which stays: trainings hold this very file
+        if is_more and is_current(mark, asked):
+            return
         if is_in_use(file):
             print("a training uses .venv, which stays as it is until that ends", file=sys.stderr)
-            return
+            sys.exit(int(is_more))
         fcntl.flock(file, fcntl.LOCK_EX)
-        if not is_current():
-            READY.unlink(missing_ok=True)
-            make(file)
-            READY.touch()
+        if asked == "clean":
+            call(file, "rm", "-rf", str(VENV))
+        elif not is_current(mark, asked):
+            mark.unlink(missing_ok=True)
+            install(file, asked) if is_more else make(file)
+            mark.touch()
 
 
 def is_in_use(file):
@@ -45,8 +57,8 @@ def is_in_use(file):
         return False
 
 
-def is_current():
-    return READY.exists() and READY.stat().st_mtime >= WANTED.stat().st_mtime
+def is_current(mark, asked):
+    return mark.exists() and mark.stat().st_mtime >= Path(asked).stat().st_mtime
 
 
 def make(lock):
@@ -59,8 +71,12 @@ def make(lock):
     if sys.version_info < NEEDED:
         sys.exit("Python 3.11 or newer is needed: python3 is " + sys.version)
     call(lock, sys.executable, "-m", "venv", "--clear", str(VENV))
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    call(lock, *pip, "--requirement", str(WANTED))
+    call(lock, *PIP, "--requirement", str(WANTED))
+
+
+def install(lock, name):
+    uv = ["uv", "pip", "install", "--quiet", "--python", PYTHON]
+    call(lock, *(uv if shutil.which("uv") else PIP), "--requirement", name)
 
 
 def call(lock, *words):

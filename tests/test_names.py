@@ -9,11 +9,14 @@ import pytest
 import rooms
 from conftest import ROOT, call, tiny, tiny_words, with_changes, wrong
 
+from analysis.page import readme
 from analysis.tables.study import csv, markdown
+from experiments.commands.card import card
 from experiments.commands.studies import make_studies, read_grids
 from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, parse
 from experiments.records.studies import read_study, write_study
+from experiments.records.text import escaped
 from experiments.study.clash import refuse_clashes
 from experiments.study.describe import command_of
 from experiments.study.grid import read_grid
@@ -146,6 +149,22 @@ def test_a_spreadsheet_finds_no_formula_and_a_browser_no_html(tmp_path):
     shown = markdown("<img src=x>", table.rename(columns={"row": "<b>"}), ["p < 0.05", "<script>"])
     assert "<b" not in shown and "<img" not in shown and "<script" not in shown
     assert "p < 0.05" in shown and "&lt;script>" in shown
+
+
+def test_a_page_of_markdown_shows_a_label_as_it_is():
+    label = "<img src=x> *a* [b](c) `d` _e_ r_16 1/2 | ~f~ \\"
+    assert escaped(label) == (
+        r"\<img src=x\> \*a\* \[b\](c) \`d\` \_e\_ r_16 1/2 \| \~f\~ " + "\\\\"
+    )
+    assert escaped("a\n# b") == "a # b" and escaped("SE, r = 16 (32x4d)") == "SE, r = 16 (32x4d)"
+    shown = readme.joined(label) + readme.listed([(label, label)])
+    assert "<img" not in shown and shown.count("&lt;img") == 3
+    about = {
+        "config": {"network": "n", "dataset": "cifar10", "seed": 0, "recipe": {}},
+        "class_names": [label], "rows": [label], "build": {"se": None}, "data": "d",
+        "test_error": 1.0, "test_images": 9, "mean": [0], "std": [1],
+    }  # fmt: skip
+    assert card("cell", about).count("\\<img") == 2 and "\n| <img" not in card("cell", about)
 
 
 @pytest.mark.parametrize(("label", "said"), [("''", "has no label"), ("'\x07'", "YAML"), ("~", "")])

@@ -16,7 +16,7 @@ from experiments.train import environment
 UV = """#!/bin/bash
 case $1 in
   venv) echo "$@" >> calls; rm -rf .venv; {python} -m venv --without-pip .venv ;;
-  pip) {python} -c 'import time; time.sleep(0.5)'; test -e .venv/pyvenv.cfg ;;
+  pip) echo "$@" >> pips; {python} -c 'import time; time.sleep(0.5)'; test -e .venv/pyvenv.cfg ;;
 esac
 """
 
@@ -91,3 +91,39 @@ def test_a_lock_that_one_training_holds_is_shared_with_others(clone, monkeypatch
     with (clone / ".venv.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         os.close(environment.use())
+
+
+def make(clone, target: str) -> subprocess.CompletedProcess:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(["make", target], cwd=clone, text=True, **pipes)
+
+
+def test_it_is_not_deleted_under_a_training_and_its_lock_never_is(clone):
+    assert begin(clone).wait() == 0
+    lock = clone / ".venv.lock"
+    number = lock.stat().st_ino
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as `use` does
+        done = make(clone, "clean")
+        assert done.returncode and "a training uses .venv" in done.stdout
+        assert (clone / ".venv" / "pyvenv.cfg").exists()
+    assert make(clone, "clean").returncode == 0
+    assert not (clone / ".venv").exists() and lock.stat().st_ino == number
+    assert make(clone, "clean").returncode == 0
+
+
+def test_more_packages_are_installed_once_and_not_under_a_training(clone):
+    (clone / "requirements-cluster.txt").touch()
+    assert begin(clone).wait() == 0
+    (clone / "pips").unlink()
+    with (clone / ".venv.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        done = make(clone, "cluster-packages")
+        assert done.returncode and "a training uses .venv" in done.stdout
+        assert not (clone / "pips").exists()
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert make(clone, "cluster-packages").returncode == 0
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert make(clone, "cluster-packages").returncode == 0  # there is nothing to do
+    [call] = (clone / "pips").read_text().splitlines()
+    assert call.startswith("pip install") and call.endswith("requirements-cluster.txt")

@@ -1,14 +1,11 @@
 """Sends W&B what it lacks: what was kept without a network, and what the records hold."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +13,7 @@ from rich.progress import track
 
 from experiments.data.download import Say
 from experiments.launch.failures import first_line
+from experiments.processes.pool import in_processes
 from experiments.processes.scratch import scratch
 from experiments.records.parsing import ConfigError
 from experiments.records.record import load
@@ -39,7 +37,6 @@ from tracking.study import tell_study
 # Runs that are sent at a time; also what a service began to refuse while it was told live.
 OPTIONS = ("-n", "8", "--no-skip-online")
 IN_A_CALL = 32  # folders of one call of its command
-PIECES = 4  # that the work of each process is cut into
 
 
 @dataclass(frozen=True)
@@ -139,34 +136,24 @@ def replay(results: Path, what: Sequence[Path | str], console: Console) -> dict[
     if not what:
         return {}
     cores = min(os.cpu_count() or 1, len(what))
-    size = max(1, len(what) // (PIECES * cores))
-    parts = [what[i : i + size] for i in range(0, len(what), size)]
-    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is ours
-        try:
-            jobs = [pool.submit(_replay_some, results, part) for part in parts]
-        finally:
-            signal.signal(signal.SIGINT, before)
-        try:
-            done = track(jobs, "telling", console=console, transient=True)
-            return {key: reason for job in done for key, reason in job.result().items()}
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with in_processes([(_replay_one, results, one) for one in what], cores) as jobs:
+        done = track(jobs, "telling", console=console, transient=True)
+        reasons = {one: job.result() for one, job in zip(what, done, strict=True)}
+    return {one: reason for one, reason in reasons.items() if reason}
 
 
-def _replay_some(results: Path, what: Sequence[Path | str]) -> dict[Path | str, str]:
+def _replay_one(results: Path, what: Path | str) -> str:
+    """Tells W&B's library of one; returns why it cannot, or ""."""
     prepare(results)
-    failed = {}
-    for one in what:
-        try:
-            if isinstance(one, str):
-                tell_study(results, one, "offline")
-            else:
-                read_result(one)  # before it is begun
-                Mirror(one, "offline").conclude()
-        except Exception as error:  # the others are sent all the same
-            failed[one] = first_line(error)
-    return failed
+    try:
+        if isinstance(what, str):
+            tell_study(results, what, "offline")
+        else:
+            read_result(what)  # before it is begun
+            Mirror(what, "offline").conclude()
+    except Exception as error:  # the others are sent all the same
+        return first_line(error) or type(error).__name__
+    return ""
 
 
 def send(results: Path, folders: list[Path], console: Console) -> None:

@@ -7,15 +7,13 @@ be deleted at any time, and then all figures are drawn again.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
 from analysis.study import Study
-from experiments.processes.signals import children_ignore_stops
+from experiments.processes.pool import in_processes
 from experiments.records.files import digest_of_file, read_sealed, write_sealed
 from experiments.records.parsing import ConfigError, Strict, parse
 from experiments.records.study_file import Name
@@ -99,13 +97,8 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
     workers = min(cores, len(drawings) // WORTH_IT)
     if workers < 2:
         return [one.function(*one.arguments) for one in drawings]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        with children_ignore_stops():
-            tasks = [pool.submit(one.function, *one.arguments) for one in drawings]
-        try:
-            return [task.result() for task in tasks]
-        finally:  # what is not drawn when Ctrl-C comes is not waited for
-            pool.shutdown(wait=False, cancel_futures=True)
+    with in_processes([(one.function, *one.arguments) for one in drawings], workers) as tasks:
+        return [task.result() for task in tasks]
 
 
 def read_notes(folder: Path) -> dict[str, Drawn]:

@@ -19,6 +19,7 @@ from analysis.statistics.lengths import series
 from analysis.statistics.verdicts import Verdict
 from analysis.study import Study
 from analysis.tables.claims import notes
+from analysis.tables.study import TAG
 from analysis.write import verdicts
 from experiments.records.files import write_text
 from experiments.records.parsing import ConfigError
@@ -113,11 +114,12 @@ def picture(group: Group, studies: Sequence[Study], up: str) -> list[str]:
 
 
 def joined(*texts: str) -> str:
-    return "\n\n".join(text for text in texts if text) + "\n"
+    """Joins paragraphs; HTML in a label is shown as plain text."""
+    return TAG.sub("&lt;", "\n\n".join(text for text in texts if text) + "\n")
 
 
 def listed(limits: Sequence[Limit]) -> str:
-    return "".join(f"- **{about}.** {text}\n" for about, text in limits)
+    return TAG.sub("&lt;", "".join(f"- **{about}.** {text}\n" for about, text in limits))
 
 
 def filled(text: str, parts: dict[str, str]) -> str:

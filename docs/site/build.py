@@ -42,7 +42,7 @@ def build(folder: Path) -> int:
         status = build_main([*words, "-d", f"{place}/.doctrees", place, str(folder)])
     if not status:
         shutil.copy(REPORT, folder / REPORT.name)
-        (folder / "index.html").write_text(FIRST)
+        (folder / "index.html").write_text(FIRST, encoding="utf-8")
     return status
 
 

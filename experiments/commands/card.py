@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from experiments.data.datasets import origin
+from experiments.records.text import escaped
 
 TEXT = """\
 ---
@@ -54,7 +55,7 @@ def card(cell: str, about: dict[str, Any]) -> str:
         cell=cell,
         front=yaml.safe_dump(_front_matter(cell, about), sort_keys=False, allow_unicode=True),
         network=config["network"],
-        rows=", ".join(about["rows"]),
+        rows=", ".join(map(escaped, about["rows"])),
         dataset=config["dataset"],
         seed=config["seed"],
         error=about["test_error"],
@@ -63,7 +64,7 @@ def card(cell: str, about: dict[str, Any]) -> str:
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
         classes=len(names),
-        names=", ".join(names),
+        names=", ".join(map(escaped, names)),
         build=f"{_listed(build)}; " + (f"SE: {_listed(se)}" if se else "no SE"),
         recipe=_listed(config["recipe"]),
         data=about["data"],

@@ -40,7 +40,11 @@ def printing_into(path: Path) -> Iterator[None]:
     SIGUSR1 writes where it is. The file goes where nothing was printed. What Python cannot write
     is dropped.
     """
-    path.unlink(missing_ok=True)  # that of another user could not be written to
+    try:
+        path.unlink(missing_ok=True)  # that of another user could not be written to
+    except PermissionError as error:
+        why = "another user's, in a folder that is sticky or not ours to write to"
+        raise PermissionError(error.errno, why, str(path)) from None
     with path.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

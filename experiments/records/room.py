@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from experiments.records.parsing import ConfigError
@@ -17,6 +18,17 @@ def check_writable(results: Path) -> None:
             raise ConfigError(
                 f"RESULTS {results} cannot be written: {there} is not a writable folder"
             )
+        facts = there.stat()
+        if there == folder.absolute() and facts.st_mode & stat.S_ISVTX and not _is_ours(facts):
+            raise ConfigError(
+                f"RESULTS {results} cannot be shared: {folder} is sticky, so that nobody may "
+                f"replace what another user has left there: chmod -R -t {results}"
+            )
+
+
+def _is_ours(facts: os.stat_result) -> bool:
+    """Tells whether we may replace all that is in a folder, also where it is sticky."""
+    return os.geteuid() in (0, facts.st_uid)
 
 
 def check_room(results: Path, runs: int) -> None:

@@ -1,7 +1,15 @@
-"""Says numbers in words that are the same everywhere."""
+"""Says numbers in words that are the same everywhere, and texts as they are."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
+
+MARKS = re.compile(r"[\\`*<>\[\]|~]|(?<!\w)_|_(?!\w)")  # of Markdown and HTML, within a line
+
+
+def escaped(text: str) -> str:
+    """Writes a text in a line, so that Markdown shows it as it is."""
+    return MARKS.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def duration(seconds: float) -> str:

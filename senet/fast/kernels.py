@@ -116,10 +116,7 @@ def _building(cache: Path) -> Iterator[Path]:
     Those of processes that were killed are deleted before: nobody holds their locks.
     """
     for old in cache.glob(f"{BUILDING}*"):
-        with (
-            suppress(OSError),
-            _locked(old, fcntl.LOCK_NB),
-        ):  # held, or another one was quicker
+        with suppress(OSError), _locked(old, fcntl.LOCK_NB):  # else it is held
             shutil.rmtree(old)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=cache))

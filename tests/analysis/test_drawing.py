@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
-from conftest import RECORDS, with_changes
+from conftest import RECORDS, ROOT, bare, with_changes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from waiting import wait_for
 
 from analysis.figures import drawing, kinds
 from analysis.figures.drawing import Drawing
@@ -125,6 +130,24 @@ def test_a_file_that_is_not_what_was_drawn_is_drawn_again(tmp_path, study, harm)
     harm(tmp_path)
     assert drawn(tmp_path, study) == [2] == drawn(tmp_path, study)
     assert (tmp_path / "study0.png").read_text() == "study0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_stop_while_figures_are_drawn_in_parallel_leaves_no_traceback(tmp_path, number, status):
+    shutil.copytree(RECORDS, tmp_path, dirs_exist_ok=True)
+    command = [sys.executable, "-m", "analysis", "figures", "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=bare(), stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    figures = tmp_path / "figures"
+    wait_for(lambda: process.poll() is not None or list(figures.glob("*.png")))
+    os.killpg(process.pid, number)
+    assert (process.communicate()[1], process.returncode) == ("", status)
+    assert not list(figures.glob(".*.png.*"))  # half written
 
 
 def test_the_kinds_on_the_page_are_those_that_are_drawn():

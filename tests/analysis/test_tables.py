@@ -3,12 +3,15 @@
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import scipy.stats
 import yaml
 from by_hand import ERRORS, study, write_run
-from conftest import analyse
+from conftest import ROOT, analyse
 
 from analysis import write
 from analysis.figures import study as figures
@@ -164,6 +167,19 @@ def test_the_terminals_table_fits_a_hundred_columns(tmp_path):
     [text] = write.texts(find_studies(tmp_path, []))
     table = text.split("Data cifar10")[0]
     assert max(map(len, table.splitlines())) <= 100 and "worse" in table
+
+
+def test_what_is_written_is_utf_8_whatever_the_locale(tmp_path):
+    study(tmp_path, 1)
+    [path] = (tmp_path / "studies").iterdir()
+    whole = read_sealed(path) | {"title": "Réduction \N{GREEK SMALL LETTER RHO}"}
+    write_sealed(path, whole)
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = [sys.executable, "-m", "analysis", "tables", "--results", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, env=plain, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    table = tmp_path / "tables" / f"{path.stem}.md"
+    assert "Réduction \N{GREEK SMALL LETTER RHO}" in table.read_text(encoding="utf-8")
 
 
 KEYS = ("parameters", "multiply_adds", "se_parameters", "se_elementwise")

@@ -12,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,8 +23,9 @@ from waiting import wait_for
 
 from experiments.records.results import read_result
 
-KILLS = 20
 MINUTES = float(os.environ.get("MINUTES", 0))
+KILLS = 100 if MINUTES else 15  # at least, beside the other troubles
+OF_A_GRID = 20  # troubles at most: else it would never end
 FILES = ["config.json", "metrics.jsonl", "summary.json", "predictions.npz"]
 
 WORDS = ["run", "squeeze", *tiny_words(epochs=3), "--seeds", "3", "--checkpoint-every", "0s"]
@@ -111,9 +114,7 @@ def move(runner: subprocess.Popen, results: Path, chance: random.Random) -> None
 
 
 def fill_disk(runner: subprocess.Popen, results: Path, chance: random.Random) -> None:
-    """Nothing where it is no disk of our own."""
-    if not results.parent.is_mount():
-        return
+    """Nothing more can be written for a moment."""
     ballast = results.with_name("ballast")
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
@@ -125,9 +126,17 @@ def fill_disk(runner: subprocess.Popen, results: Path, chance: random.Random) ->
 TROUBLES = {kill: 12, stop_twice: 1, close_terminal: 1, move: 1, fill_disk: 1}  # how often of 16
 
 
-def disturb(results: Path, there: dict[str, str], chance: random.Random, most: int) -> int:
-    """Trains the grid to its end, and disturbs it at most so often; returns how often."""
-    troubles, seen, runner = 0, {}, None
+def possible(disk: Path) -> dict[Callable, int]:
+    """TROUBLES, without a full disk where that would be everybody's."""
+    if disk.is_mount():
+        return TROUBLES
+    print("no full disk: no disk of our own: needs root")
+    return {trouble: often for trouble, often in TROUBLES.items() if trouble is not fill_disk}
+
+
+def disturb(results: Path, there: dict[str, str], chance: random.Random, kinds) -> Counter[str]:
+    """Trains the grid to its end, and disturbs it OF_A_GRID times; returns how often by what."""
+    troubles, seen, runner = Counter(), {}, None
     try:
         while True:
             runner = runner or begin(results, there)
@@ -135,11 +144,11 @@ def disturb(results: Path, there: dict[str, str], chance: random.Random, most: i
             now = finished(results)
             assert all(now[path] == when for path, when in seen.items()), "trained twice"
             seen = now
-            if troubles < most and runner.poll() is None:
-                [trouble] = chance.choices(list(TROUBLES), weights=TROUBLES.values())
+            if troubles.total() < OF_A_GRID and runner.poll() is None:
+                [trouble] = chance.choices(list(kinds), weights=kinds.values())
                 with suppress(ProcessLookupError):  # it has just ended
                     trouble(runner, results, chance)
-                    troubles += 1
+                    troubles[trouble.__name__] += 1
             if runner.stdout.closed:
                 runner.wait()
                 runner = None
@@ -175,16 +184,17 @@ def test_a_grid_that_is_killed_again_and_again_ends_as_if_nobody_had(
     clock = tmp_path / "clock"
     clock.mkdir()
     (clock / "sitecustomize.py").write_text(JUMPS)
-    deadline, number, kills = time.monotonic() + 60 * MINUTES, 0, 0
-    while kills < KILLS or time.monotonic() < deadline:  # a grid may end before its last kill
+    deadline, number, troubles = time.monotonic() + 60 * MINUTES, 0, Counter()
+    kinds = possible(disk)
+    while troubles["kill"] < KILLS or time.monotonic() < deadline:
         results, number = disk / f"results{number}", number + 1
         there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "PYTHONPATH": str(clock)}
         seed = random.randrange(10**6)
         print(f"round {number}, chance {seed}")
-        kills += disturb(results, there, random.Random(seed), KILLS)
+        troubles += disturb(results, there, random.Random(seed), kinds)
         for path in results.glob("runs/*/seed*"):
             assert read_result(path).summary["state"] == "done"
             assert not {"lock", "error.txt", "log.txt"} & {file.name for file in path.iterdir()}
         assert results_of(results) == undisturbed
         shutil.rmtree(results)
-    print(f"{number} rounds, {kills} troubles")
+    print(f"{number} rounds: {dict(troubles)}")

@@ -1,11 +1,15 @@
 """`wandb-sync` sends what W&B has not got, with its real library."""
 
 import json
+import os
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
 import wandb_runs
-from conftest import call
+from conftest import LINUX, RECORDS, call, start
+from waiting import wait_for
 from wandb_runs import folders, sync
 from wandb_server import Server
 
@@ -107,3 +111,42 @@ def test_what_a_server_begins_to_refuse_is_sent_later(some_records, home, no_key
             told = server.runs[run_id(load(path).config)]["summary"]
             assert told["test/error"] == load(path).summary()["test_error"]
     assert "3 sent" in sync(some_records, home, "--dry-run")
+
+
+def syncing(some_records: Path, there: dict[str, str]):
+    """A sync of ten runs more, whose processes have begun."""
+    study = next((RECORDS / "studies").glob("squeeze-*"))
+    shutil.copy(study, some_records / "studies")
+    for row in json.loads(study.read_text())["rows"]:
+        shutil.copytree(
+            RECORDS / "runs" / row["cell"], some_records / "runs" / row["cell"], dirs_exist_ok=True
+        )
+    process = start("wandb-sync", "--results", str(some_records), **there)
+    wait_for(lambda: process.poll() is not None or folders(some_records))
+    return process
+
+
+@LINUX
+@pytest.mark.slow
+def test_what_a_closed_terminal_sends_to_its_processes_loses_nothing(some_records, home):
+    with Server() as server:
+        process = syncing(some_records, home | server.environment)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            for child in map(int, children):
+                os.kill(child, number)
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, ""), output + errors
+    assert len(children) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_sync_that_is_stopped_ends_without_a_traceback(some_records, home, number, status):
+    with Server() as server:
+        process = syncing(some_records, home | server.environment)
+        os.killpg(process.pid, number)
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (status, ""), output + errors

@@ -12,6 +12,7 @@ from conftest import RECORDS, call, start, tiny, tiny_study, train_study, write_
 from analysis.statistics.stats import prediction
 from experiments.commands import repeat as commands
 from experiments.commands.repeat import Repeated, chosen
+from experiments.processes.scratch import PREFIX
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
@@ -71,14 +72,17 @@ def test_what_cannot_be_computed_here_as_it_was_is_so_as_this_machine_does_it(
 
 
 @pytest.mark.slow
-def test_a_comparison_that_is_stopped_does_not_claim_to_go_on(results, data_dir):
-    process = start("repeat", "--results", str(results), DATA_DIR=str(data_dir))
+def test_a_comparison_that_is_stopped_does_not_claim_to_go_on(results, data_dir, tmp_path):
+    there = {"DATA_DIR": str(data_dir), "TMPDIR": str(tmp_path)}
+    process = start("repeat", "--results", str(results), **there)
     while not process.stdout.readline().startswith("training"):
         pass
+    assert list(tmp_path.glob(f"{PREFIX}*"))
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate()
     assert process.returncode == 130 and errors == "", output + errors
     assert "the records are as they were" in output and "goes on" not in output
+    assert not list(tmp_path.glob(f"{PREFIX}*"))  # what it says is gone
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Both ends of a run on a Ray cluster, without one: its place on a node, and the driver."""
 
+import hashlib
 import json
 import os
 import resource
@@ -12,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import LINUX, kept_data, tiny
+from somebody import let_all_in
 
+from experiments.data.datasets import path_of
 from experiments.launch.cluster import RaySettings
 from experiments.launch.events import Ended, Outcome, Progressed, Requeued
 from experiments.launch.ray.driver import Ray, RemoteRun
@@ -257,3 +260,26 @@ def test_a_failure_that_the_node_could_not_write_is_written_here(active):
     driver, run = active
     event = driver.end(run, Outcome("failed", "OSError", "no disk"))
     assert isinstance(event, Ended) and failure(run.record.path) == "OSError: no disk"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+def test_data_that_another_user_keeps_on_a_node_are_not_used(tmp_path, monkeypatch):
+    let_all_in(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    digest = hashlib.sha256(b"images").hexdigest()
+
+    def find() -> Path:
+        return Actor("cpu", tmp_path / "none", 60, 60).find("cifar10", digest, lambda: b"images")
+
+    theirs = find()
+    theirs.parent.chmod(0o700)
+    child = os.fork()
+    if not child:
+        try:
+            os.setgid(65534), os.setuid(65534)
+            own = find()
+            is_whole = path_of("cifar10", own).read_bytes() == b"images"
+            os._exit(0 if own != theirs and is_whole else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

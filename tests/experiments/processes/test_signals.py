@@ -44,6 +44,26 @@ def test_more_signals_do_not_end_an_orderly_stop(tmp_path, data_dir, first, more
     assert len(list(tmp_path.glob("runs/*/*/checkpoint.pt"))) == 2
 
 
+@pytest.mark.slow
+def test_timeout_around_make_loses_no_checkpoint(tmp_path):
+    """It signals make, and then the group of all: a second time to the one that trains."""
+    words = ["timeout", "1h", "make", "--old-file", ".venv/.installed", f"PYTHON={sys.executable}",
+             "ablation-squeeze", "DATASET=cifar10_mini", "NETWORK=resnet20", "RECIPE=demo",
+             "WORKERS=2", f"DATA_DIR={tmp_path / 'data'}", f"RESULTS={tmp_path}"]  # fmt: skip
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=bare(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    wait_for(lambda: process.poll() is not None or len(workers(tmp_path, steps=1)) == 2)
+    process.send_signal(signal.SIGALRM)  # as where the hour is over
+    output = process.communicate()[0]
+    assert process.returncode == 124 and "all that is done is kept" in output, output
+    assert "Traceback" not in output
+    wait_for(lambda: not list(tmp_path.glob("runs/*/*/lock")))  # make may end before its command
+    assert len(list(tmp_path.glob("runs/*/*/checkpoint.pt"))) == 2
+    assert not list(tmp_path.glob("runs/*/*/error.txt"))
+
+
 def answers(monkeypatch, *signals: tuple[int, float]) -> list[str]:
     """What each of the signals does at its second."""
     handler, done = stop.Stop(), []

@@ -214,6 +214,15 @@ def test_the_log_of_a_killed_colleague_is_replaced(shared):
             os.close(there)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+def test_the_log_of_a_colleague_in_a_sticky_folder_is_one_sentence(shared):
+    shared.chmod(0o1777)
+    sticky = pytest.raises(PermissionError)
+    with as_somebody_else(), sticky as error, printing_into(shared / "log.txt"):
+        pass
+    assert "sticky" in error.value.strerror and error.value.filename == str(shared / "log.txt")
+
+
 @pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
 def test_the_umask_decides_who_may_read_a_file(tmp_path, mask):
     before = os.umask(mask)

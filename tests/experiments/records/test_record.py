@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import tiny
+from somebody import as_somebody_else, let_all_in
 
 from experiments.records import states
 from experiments.records.config import RunConfig
@@ -262,6 +263,23 @@ def test_results_that_cannot_be_written_are_found_before_anything_is(tmp_path, m
         monkeypatch.setattr(os, "access", lambda path, mode, missing=missing: not mode & missing)
         with pytest.raises(ConfigError, match=f"{results} is not a writable folder"):
             check_writable(results)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+@pytest.mark.parametrize("name", ["runs", "studies", "code"])
+def test_a_sticky_folder_of_another_user_is_refused(tmp_path, name):
+    let_all_in(tmp_path)
+    folder = tmp_path / "results" / name
+    for made in (folder.parent, folder):
+        made.mkdir()
+        made.chmod(0o1777)
+    check_writable(tmp_path / "results")  # its owner may replace everything
+    refused = pytest.raises(ConfigError, match=f"{folder} is sticky.*: chmod -R -t {folder.parent}")
+    with as_somebody_else(), refused:
+        check_writable(tmp_path / "results")
+    folder.chmod(0o777)
+    with as_somebody_else():
+        check_writable(tmp_path / "results")  # where others' own files lie, as in /tmp
 
 
 def test_a_run_is_the_same_whatever_arithmetic_its_study_has_settled(tmp_path):
