@@ -152,9 +152,11 @@ def test_a_refusal_without_a_word_is_one_sentence(monkeypatch, tmp_path):
         submit_array(squeue.folder_of(tmp_path), SlurmSettings(), [])
 
 
-def test_a_driver_without_a_gpu_says_nothing_of_a_gpus_step(monkeypatch):
+def test_a_driver_without_a_gpu_says_how_gpus_elsewhere_compute(monkeypatch):
     monkeypatch.setattr(torch_process, "has_cuda", lambda: False)
-    assert torch_process.compile_step("auto", "cuda:0") == ""
+    said = torch_process.compile_step("auto", "cuda:0")
+    assert said.startswith("no GPU is here: ") and "in bf16 by the plain step" in said
+    assert torch_process.compile_step("captured", "cuda:0") == ""
 
 
 @pytest.mark.parametrize("word", ["--json", "--verify"])
