@@ -120,11 +120,11 @@ def _building(cache: Path) -> Iterator[Path]:
             shutil.rmtree(old)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=cache))
-        with ExitStack() as hands:
+        with ExitStack() as held:
             with suppress(OSError):  # of a disk without locks, where nothing is deleted
-                hands.enter_context(_locked(folder))
+                held.enter_context(_locked(folder))
             if folder.exists():  # else it was deleted in the moment before it was locked
-                hands.callback(shutil.rmtree, folder, ignore_errors=True)
+                held.callback(shutil.rmtree, folder, ignore_errors=True)
                 yield folder
                 return
 
