@@ -115,5 +115,5 @@ def sentence(found: dict[str, Any]) -> str:
         f"With {found['kind']} ({machine['processor']}), SE-ResNet-20 trained {usual:.2f} times as "
         f"fast as with the usual loop, and {plain:.2f} times as fast as with our own plain step; "
         f"`resnet29b` with SE at {se:.2f} of the speed of the one without; and images were cut and "
-        f"flipped {images:.1f} times as fast as by a DataLoader.\n"
+        f"flipped {images:.1f} times as fast as by a DataLoader (commit {machine['commit'][:7]}).\n"
     )
