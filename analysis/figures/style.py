@@ -17,7 +17,8 @@ from analysis.tables.study import title
 from experiments.data.datasets import caveat
 from experiments.records.files import write_atomically
 
-PALETTE = sns.color_palette([looks.COLORS[name][0] for name in looks.VARIED])  # of stages, classes
+# Of stages, channels and classes.
+PALETTE = sns.color_palette([looks.COLORS[name][0] for name in looks.VARIED]).as_hex()
 OURS, PAPER = looks.SE.color, looks.PAPER
 # Signs as well as colours: figures are printed in grey, too.
 MARKS = list(zip(PALETTE, "os^DvP", strict=False))
