@@ -5,7 +5,7 @@ rows take what is left, in the order of the table. Nothing is told by colour alo
 not import matplotlib: the page takes its colours from here, too.
 
 The colours were searched for by computer: on white and on dark grounds each two of them stay apart,
-also for readers without red or green cones (tests/analysis/test_looks.py says how far).
+also for readers without red or green cones (tests/analysis/figures/test_looks.py says how far).
 """
 
 from collections.abc import Sequence

@@ -66,7 +66,8 @@ def test_holes_stand_last_whichever_way_a_column_is_sorted(opened):
 
 def test_an_address_of_another_page_does_no_harm_and_a_new_one_is_followed(opened, page):
     opened.go(page, f"#{CONTROL}.sort=99")
-    assert opened.errors == [] and opened.run("window.report.isDrawn() !== undefined")
+    opened.wait("window.report !== undefined")
+    assert opened.errors == []
     opened.run(f"location.hash = '{CONTROL}.sort=2'")
     opened.wait(f"window.report && {FIRST}[0] === 'squeeze of another image'")
 

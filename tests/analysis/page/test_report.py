@@ -28,7 +28,7 @@ from analysis.tables import study as tables
 from experiments.study.grid import list_grids, read_grid
 from experiments.study.study import expand
 
-EXPECTED = Path(__file__).parents[1] / "expected"
+EXPECTED = Path(__file__).parents[2] / "expected"
 PUBLISHED = yaml.safe_load((ROOT / "analysis/published.yaml").read_text())
 
 
