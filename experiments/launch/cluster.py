@@ -11,6 +11,7 @@ from experiments.plan.options import PlanOptions
 from experiments.records.parsing import ConfigError, Strict, parse, read_yaml
 
 CLUSTERS = Path(__file__).parents[1] / "clusters"
+MOST = 10**7  # of whatever a cluster is asked for
 Model = TypeVar("Model", bound=Strict)
 
 
@@ -19,17 +20,17 @@ class SlurmSettings(Strict):
 
     partition: str | None = None
     account: str | None = None
-    time: int = Field(240, ge=1)
-    cpus: int = Field(4, ge=1)
-    gpus: int = Field(0, ge=0)
-    memory: float | None = Field(16, gt=0)
+    time: int = Field(240, ge=1, le=MOST)
+    cpus: int = Field(4, ge=1, le=MOST)
+    gpus: int = Field(0, ge=0, le=MOST)
+    memory: float | None = Field(16, gt=0, le=MOST)
     setup: tuple[str, ...] = ()
     sbatch: dict[str, str | int | float | bool] = Field({})
-    pack: float = Field(30, ge=0)
-    array: int = Field(1000, ge=1)
-    at_once: int = Field(256, ge=1)
-    warning: int = Field(120, ge=1)
-    restarts: int = Field(1000, ge=0)
+    pack: float = Field(30, ge=0, le=MOST)
+    array: int = Field(1000, ge=1, le=MOST)
+    at_once: int = Field(256, ge=1, le=MOST)
+    warning: int = Field(120, ge=1, le=MOST)
+    restarts: int = Field(1000, ge=0, le=MOST)
 
     def for_submitit(self) -> dict[str, Any]:
         """Returns them in the words of submitit's `SlurmExecutor.update_parameters`."""
@@ -53,9 +54,9 @@ class SlurmSettings(Strict):
 class RaySettings(Strict):
     """Holds what clusters/ray.yaml says, and explains."""
 
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
-    restarts: int = Field(3, ge=0)
+    cpus: float = Field(1, gt=0, le=MOST)
+    gpus: float = Field(0, ge=0, le=MOST)
+    restarts: int = Field(3, ge=0, le=MOST)
 
 
 def check_installed(launcher: str, package: str) -> None:

@@ -241,6 +241,7 @@ WRONG = {
     "cpu: 2": "unknown key 'cpu': did you mean 'cpus'?",
     "cpus: 0": "cpus: 0 is not allowed",
     "time: 2h": "time: '2h' is not allowed: it should be a valid integer",
+    "memory: 1.0e+308": "memory: 1e+308 is not allowed",  # in MB it is beyond any number
     "sbatch: [a]": "sbatch: ['a'] is not allowed",
     "[": "not valid YAML",
 }
