@@ -86,6 +86,20 @@ def test_a_place_of_a_grid_that_leads_nowhere_is_that_of_no_other_grid(tmp_path,
     refuse_clashes([study], tmp_path)
 
 
+def test_of_two_grids_of_one_name_that_begin_at_once_one_is_told(tmp_path):
+    """Neither has found the other's study before it wrote its own."""
+    results, studies = tmp_path / "results", []
+    for name, ratio in (("a", 4), ("b", 8)):
+        study = expand(write_grid(tmp_path / name, ratio), **ON).record()
+        studies.append(with_changes(study, grid_file=f"../{name}/own.yaml"))
+    write_study(results, studies[0])
+    write_study(results, studies[0])  # the same again
+    with pytest.raises(ConfigError, match=r"\.\./b/own\.yaml has the same name"):
+        write_study(results, studies[1])
+    (tmp_path / "a" / "own.yaml").unlink()  # it was moved
+    write_study(results, studies[1])
+
+
 def test_one_grid_named_in_two_ways_is_one(tmp_path, monkeypatch):
     from experiments.plan.options import PlanOptions
 

@@ -1,5 +1,6 @@
 """Reads and writes the files of studies, RESULTS/studies/<name>.json."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,15 @@ def write_study(results: Path, study: StudyFile) -> None:
 def joined(study: StudyFile, path: Path) -> StudyFile:
     """Returns a study with the pilots, seeds, looks and arithmetic that its file has, too.
 
-    Raises ConfigError where that was begun with another arithmetic.
+    Raises ConfigError where that was begun with another arithmetic, or for another grid's file.
     """
     before = read_study(path)
+    places = [path.parents[1].resolve() / of.grid_file for of in (before, study) if of.grid_file]
+    if len(places) == 2 and all(map(os.path.isfile, places)) and not os.path.samefile(*places):
+        raise ConfigError(
+            f"{path}: {before.grid_file} has begun it at the same moment, and "
+            f"{study.grid_file} has the same name: rename one of the files"
+        )
     first = before.arithmetic
     if first and (study.arithmetic or first) != first:
         raise ConfigError(
