@@ -9,7 +9,8 @@ from multiprocessing import forkserver
 import pytest
 import torch
 import typer
-from conftest import ROOT, call
+from command_line import call
+from conftest import ROOT
 
 from analysis.page.readme import filled
 from benchmarks import grids, measure, pages

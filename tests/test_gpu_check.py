@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from conftest import ROOT, call
+from command_line import call
+from conftest import ROOT
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import STEPS, check, page

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import rooms
-from conftest import ROOT, call, tiny, tiny_words, with_changes, wrong
+from command_line import call, wrong
+from conftest import ROOT, tiny, tiny_words, with_changes
 
 from analysis.page import readme
 from analysis.tables.study import csv, markdown

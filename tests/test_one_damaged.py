@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from conftest import RECORDS, analyse, call
+from command_line import analyse, call
+from conftest import RECORDS
 
 from analysis.read import find_studies
 from experiments.records.files import digest_of_file, read_sealed, write_sealed

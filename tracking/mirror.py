@@ -188,7 +188,7 @@ def _epoch_of(row: dict[str, Any]) -> dict[str, Any]:
 
 def pictures(path: Path) -> Iterator[tuple[str, Any]]:
     """Draws the confusion matrix and the activation figures of a finished run."""
-    import matplotlib
+    import matplotlib.pyplot  # a picture of W&B's looks for it
     import numpy as np
     import pandas as pd
     import wandb

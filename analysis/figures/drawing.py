@@ -22,7 +22,7 @@ NOTES = ".drawn.json"
 WORTH_IT = 4  # drawings for each process: it takes three seconds to start
 ROOT = Path(__file__).parents[2]
 SOURCES = ("analysis", "experiments", "senet")  # with the declared comparisons and the grids
-LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy")
+LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn")
 
 
 @dataclass(frozen=True)

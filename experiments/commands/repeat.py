@@ -120,7 +120,7 @@ def repeat(
         if unfit := [record for record, end in outcomes.items() if end.kind == UNFIT]:
             for record in unfit:
                 how = "{precision} by the {step} step".format(**dict(record.arithmetic))
-                say(f"{record.name}: it cannot be computed in {how} here: as this machine does it")
+                say(f"{record.name}: cannot be computed in {how} here: this machine's way is taken")
             again = [Record(folder, record.config) for record in unfit]
             outcomes |= train(again, device, data_dir)
         fine = [

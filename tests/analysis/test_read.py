@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from by_hand import study, write_run
-from conftest import analyse, call
+from command_line import analyse, call
 from typer import Exit
 
 from analysis import __main__ as analysis_main

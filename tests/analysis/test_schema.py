@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from conftest import ROOT, analyse
+from command_line import analyse
+from conftest import ROOT
 from made import around, made
 
 from analysis import schema

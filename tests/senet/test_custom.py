@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, call, tiny_words
+from command_line import call
+from conftest import ROOT, tiny_words
 
 from experiments.records.parsing import ConfigError
 from experiments.study.own_code import rows_of

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, call, tiny_study, train_study
+from command_line import call
+from conftest import ROOT, tiny_study, train_study
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.torch import load_file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import followed
 import pytest
-from conftest import analyse
+from command_line import analyse
 from followed import NAME, runs, said, text_of
 from page import Page
 from waiting import wait_for

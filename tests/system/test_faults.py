@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import faults
 import pytest
-from conftest import TINY, call, start, tiny, tiny_study, tiny_words, workers
+from command_line import call, start, workers
+from conftest import TINY, tiny, tiny_study, tiny_words
 from waiting import wait_for
 
 from experiments.commands.session import follow

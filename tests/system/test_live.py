@@ -16,7 +16,8 @@ import faults
 import followed
 import pytest
 from browser import CHROMIUM, IN_BROWSER, SAFE
-from conftest import start, tiny_words
+from command_line import start
+from conftest import tiny_words
 from followed import NAME, runs, said, text_of
 from page import Page
 from waiting import wait_for

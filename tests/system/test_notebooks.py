@@ -7,7 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, TINY, bare
+from command_line import bare
+from conftest import ROOT, TINY
 from nbclient import NotebookClient
 
 NOTEBOOKS = ROOT / "notebooks"

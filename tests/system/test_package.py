@@ -12,7 +12,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from conftest import ROOT, bare
+from command_line import bare
+from conftest import ROOT
 from packaging.requirements import Requirement
 
 from senet.weights import FILE, PUBLISHED

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RECORDS, ROOT, bare
+from command_line import bare
+from conftest import RECORDS, ROOT
 from made import made
 from page import Page
 from PIL import Image

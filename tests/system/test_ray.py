@@ -14,7 +14,8 @@ from pathlib import Path
 import faults
 import psutil
 import pytest
-from conftest import ROOT, bare, kept_data, start, tiny_words, workers, write_grid
+from command_line import bare, start, workers
+from conftest import ROOT, kept_data, tiny_words, write_grid
 from waiting import wait_for
 
 from experiments.records.files import digest_of_file

@@ -14,7 +14,8 @@ from pathlib import Path
 import faults
 import pytest
 import slurm_daemons
-from conftest import ROOT, bare, call, start, table_of, tiny, tiny_words, write_grid
+from command_line import bare, call, start, table_of
+from conftest import ROOT, tiny, tiny_words, write_grid
 from waiting import wait_for
 
 from experiments.commands.look import look

@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import start, tiny_study, tiny_words, train_study, workers
+from command_line import start, workers
+from conftest import tiny_study, tiny_words, train_study
 from waiting import wait_for
 
 from experiments.records.results import read_result

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import wandb_runs
-from conftest import LINUX, RECORDS, call, start
+from command_line import call, start
+from conftest import LINUX, RECORDS
 from waiting import wait_for
 from wandb_runs import folders, sync
 from wandb_server import Server

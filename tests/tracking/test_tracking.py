@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import wandb_runs
-from conftest import ROOT, bare, call, start, tiny_words, workers, write_grid
+from command_line import bare, call, start, workers
+from conftest import ROOT, tiny_words, write_grid
 from waiting import wait_for
 from wandb_runs import folders, history, inspect, merged, run_of, sync
 from wandb_server import Server, UselessServer

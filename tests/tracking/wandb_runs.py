@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import wandb
-from conftest import RECORDS, analyse, call
+from command_line import analyse, call
+from conftest import RECORDS
 
 from senet.fast import kernels
 

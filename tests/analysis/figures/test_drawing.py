@@ -1,5 +1,6 @@
 """A figure is drawn once: again where its records or the code changed, or its file is not ours."""
 
+import ast
 import dataclasses
 import json
 import os
@@ -12,7 +13,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from conftest import RECORDS, ROOT, bare, with_changes
+from command_line import bare
+from conftest import RECORDS, ROOT, with_changes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from waiting import wait_for
@@ -176,3 +178,14 @@ def test_the_last_digits_of_the_layout_change_no_file(tmp_path):
             return [path.read_bytes() for path in write(figure, folder, "one")]
 
     assert written(tmp_path / "first") == written(tmp_path / "second")
+
+
+def test_a_new_version_of_any_library_that_draws_draws_again():
+    imported = set()
+    for path in (ROOT / "analysis" / "figures").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    assert imported - sys.stdlib_module_names - {*drawing.SOURCES} <= {*drawing.LIBRARIES}

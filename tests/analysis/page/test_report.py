@@ -14,7 +14,8 @@ import by_hand
 import pandas as pd
 import pytest
 import yaml
-from conftest import RECORDS, ROOT, analyse, bare
+from command_line import analyse, bare
+from conftest import RECORDS, ROOT
 from page import Page
 
 from analysis import write

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, analyse
+from command_line import analyse
+from conftest import ROOT
 from made import GROUP, around, made
 
 from analysis.figures.compared import lines

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, call, start, tiny_words, with_changes, workers, wrong
+from command_line import call, start, workers, wrong
+from conftest import ROOT, tiny_words, with_changes
 from hypothesis import given
 from hypothesis import strategies as st
 from made import around, made

@@ -11,7 +11,8 @@ import pytest
 import scipy.stats
 import yaml
 from by_hand import ERRORS, study, write_run
-from conftest import ROOT, analyse
+from command_line import analyse
+from conftest import ROOT
 
 from analysis import write
 from analysis.figures import study as figures

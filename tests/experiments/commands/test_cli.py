@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import VARIABLES, bare, call, table_of, tiny_settings, tiny_study, tiny_words, wrong
+from command_line import bare, call, table_of, wrong
+from conftest import tiny_settings, tiny_study, tiny_words
 
 from experiments import __main__ as cli
 from experiments.data.datasets import DATASETS
@@ -14,12 +15,6 @@ from experiments.records.studies import write_study
 from senet.custom import TABLES
 
 TINY_SETTINGS = tiny_settings()
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch):
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
 
 
 def files(folder: Path) -> dict[str, int]:

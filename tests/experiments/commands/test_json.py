@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from conftest import RECORDS, call, tiny_words
+from command_line import call
+from conftest import RECORDS, tiny_words
 
 from experiments.records.parsing import parse
 from experiments.records.schema import Data, PlannedRuns, Status

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import RECORDS, call, start, tiny, tiny_study, train_study, write_grid
+from command_line import call, start
+from conftest import RECORDS, tiny, tiny_study, train_study, write_grid
 
 from analysis.statistics.stats import prediction
 from experiments.commands import repeat as commands

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import call, tiny_study, tiny_words, train_study, write_grid, wrong
+from command_line import call, wrong
+from conftest import tiny_study, tiny_words, train_study, write_grid
 
 from experiments.commands.reuse import reuse
 from experiments.records.record import Record

@@ -9,17 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import (
-    LINUX,
-    ROOT,
-    call,
-    call_apart,
-    start,
-    tiny_study,
-    tiny_words,
-    workers,
-    write_grid,
-)
+from command_line import call, call_apart, start, workers
+from conftest import LINUX, ROOT, tiny_study, tiny_words, write_grid
 from scipy import stats
 from waiting import wait_for
 

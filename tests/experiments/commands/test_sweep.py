@@ -4,7 +4,8 @@ import shlex
 
 import pytest
 import yaml
-from conftest import call, tiny_words, write_grid
+from command_line import call
+from conftest import tiny_words, write_grid
 
 from experiments.records.states import State, state
 

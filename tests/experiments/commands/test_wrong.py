@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import VARIABLES, call, tiny_study, tiny_words, wrong
+from command_line import call, wrong
+from conftest import tiny_study, tiny_words
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +23,6 @@ JUNK = settings(
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(tmp_path, monkeypatch):
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     yield

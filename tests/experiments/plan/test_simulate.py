@@ -5,7 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import VARIABLES, tiny, tiny_settings, tiny_study, tiny_words, wrong
+from command_line import wrong
+from conftest import tiny, tiny_settings, tiny_study, tiny_words
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -160,8 +161,6 @@ def test_the_time_of_another_arithmetic_is_not_believed(tmp_path, other):
 
 
 def plan(monkeypatch, capsys, *words: str) -> str:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["experiments", "plan", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -208,8 +207,6 @@ def test_plan_shows_the_schedule_on_workers_that_are_not_here(tmp_path, monkeypa
     ],
 )
 def test_what_is_wrong_is_one_sentence(capsys, tmp_path, monkeypatch, command, words, message):
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
     words = [command, "placement", "--dataset", "cifar10", *tiny_settings(), *words]
     assert message in wrong(capsys, *words)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, bare
+from command_line import bare
+from conftest import ROOT
 
 from experiments.processes import fork_server
 

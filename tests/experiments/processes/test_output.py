@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import LINUX, ROOT, start, tiny_words, workers
+from command_line import start, workers
+from conftest import LINUX, ROOT, tiny_words
 from waiting import wait_for
 
 from experiments.processes import output

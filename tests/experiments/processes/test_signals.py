@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import LINUX, ROOT, bare, start, tiny_words, workers
+from command_line import bare, start, workers
+from conftest import LINUX, ROOT, tiny_words
 from waiting import wait_for
 
 from experiments.launch.queue import Launcher

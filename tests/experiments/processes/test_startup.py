@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import RECORDS, ROOT, analyse, bare
+from command_line import analyse, bare
+from conftest import RECORDS, ROOT
 
 TO_DRAW, TO_TRAIN = {"matplotlib", "seaborn"}, {"torch", "torchvision", "wandb", "ray"}
 HEAVY = TO_DRAW | TO_TRAIN | {"numpy", "pandas", "scipy"}

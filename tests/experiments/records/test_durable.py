@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import LINUX, call, start, tiny, tiny_study, tiny_words, workers
+from command_line import call, start, workers
+from conftest import LINUX, tiny, tiny_study, tiny_words
 from somebody import as_somebody_else, let_all_in
 from waiting import wait_for
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import call, tiny, tiny_words
+from command_line import call
+from conftest import tiny, tiny_words
 
 from analysis.statistics.contrasts import Comparison
 from experiments.records.files import read_lines, write_json

@@ -5,7 +5,8 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from conftest import call, tiny, tiny_study, tiny_words, with_changes, write_grid
+from command_line import call
+from conftest import tiny, tiny_study, tiny_words, with_changes, write_grid
 
 from experiments.commands.studies import name_runs
 from experiments.launch.failures import kind_of

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, call, tiny, tiny_words, write_grid
+from command_line import call
+from conftest import ROOT, tiny, tiny_words, write_grid
 from hypothesis import given
 from hypothesis import strategies as st
 

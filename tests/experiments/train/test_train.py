@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, bare, tiny
+from command_line import bare
+from conftest import ROOT, tiny
 
 from experiments.data.images import Images
 from experiments.records.gates import SEEDS, unpack
