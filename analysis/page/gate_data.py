@@ -5,12 +5,14 @@ deviations apart. What is drawn is off by half a step at most; `step` says how m
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from analysis.figures.gate_facts import default_classes, start_of, widest
+from analysis.figures.subjects import subjects
 from analysis.study import Study
 from experiments.records.gates import Block, Gates, unpack
 
@@ -18,24 +20,31 @@ STEPS = 255
 ROOM = 900_000  # characters of base64, for all networks together
 
 
-def networks(studies: Sequence[Study]) -> list[dict[str, Any]]:
+def networks(groups: Sequence[Sequence[Study]]) -> list[dict[str, Any]]:
     """Returns one entry per network whose gates differ by class, from its first seed with gates.
 
-    It takes no further network once ROOM is used up.
+    In each group those come first of which there are figures. No further network is taken once
+    ROOM is used up.
     """
     found: dict[str, dict[str, Any]] = {}
-    left, groups = ROOM, {study.asked.group for study in studies}
-    for study in studies:
-        for row, cell in study.cells.items():
-            if cell in found or left <= 0:
-                continue
-            seed, file = next(iter(study.gate_files(row).items()), (0, None))
-            if file and all(map(varies, (gates := unpack(file)).blocks.values())):
-                found[cell] = network(study, row, int(seed), gates)
-                if len(groups) > 1:
-                    found[cell]["label"] += f" · {', '.join(study.asked.group)}"
-                left -= sum(len(b["mean"]) + len(b["std"]) for b in found[cell]["blocks"])
+    left = ROOM
+    for study, row in chain.from_iterable(map(ordered, groups)):
+        cell = study.cells[row]
+        if cell in found or left <= 0:
+            continue
+        seed, file = next(iter(study.gate_files(row).items()), (0, None))
+        if file and all(map(varies, (gates := unpack(file)).blocks.values())):
+            found[cell] = network(study, row, int(seed), gates)
+            if len(groups) > 1:
+                found[cell]["label"] += f" · {', '.join(study.asked.group)}"
+            left -= sum(len(b["mean"]) + len(b["std"]) for b in found[cell]["blocks"])
     return list(found.values())
+
+
+def ordered(studies: Sequence[Study]) -> Iterator[tuple[Study, str]]:
+    """Yields study and row of each network: first those whose gates are drawn, as on the page."""
+    yield from subjects(studies).values()
+    yield from ((study, row) for study in studies for row in study.cells)
 
 
 def varies(block: Block) -> bool:

@@ -67,9 +67,10 @@ def render(
     known = {} if known is None else known
     groups = by_group(studies)
     changed = [study for study in studies if study.asked.settings]
-    gates = gate_data.networks([study for some in groups.values() for study in some])
     order = in_order(groups)
     shown = next((group for group in order if has_gates(groups[group], there)), None)
+    # The explorer stands in the group that is shown, and opens with the first network.
+    gates = gate_data.networks([groups[g] for g in sorted(order, key=lambda g: g != shown)])
     so_far = under_way.charts if under_way else {}
     return (
         environment()

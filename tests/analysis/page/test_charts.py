@@ -7,6 +7,7 @@ import pytest
 from browser import IN_BROWSER, Tab
 from opened import CONTROL, HOME, RATIO, opened, page, tab
 
+from analysis.figures.subjects import subjects
 from analysis.groups import by_group
 from analysis.page import gate_data
 from analysis.read import find_studies
@@ -112,8 +113,7 @@ def drawn(tab: Tab) -> list[dict]:
 
 
 def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
-    groups = by_group(find_studies(HOME)).values()
-    networks = gate_data.networks([study for studies in groups for study in studies])
+    networks = gate_data.networks([*by_group(find_studies(HOME)).values()])
     chosen = opened.run("document.querySelector('form.explorer [name=network]').value")
     network = networks[int(chosen)]
     opened.click("[data-view='6']")
@@ -134,6 +134,13 @@ def test_the_explorer_shows_the_gates_that_the_records_hold(opened):
         step = np.ptp(block.class_mean) / gate_data.STEPS
         assert np.abs(np.array(line) - mean).max() <= 0.5001 * step + 1e-6
     assert "gates.block=SE_4_3" in opened.run("location.hash")
+
+
+@pytest.mark.parametrize("grid", ["control", "ratio"])
+def test_the_explorer_opens_the_network_whose_figures_stand_beside_it(grid):
+    [study] = find_studies(HOME, [grid])
+    first, *_ = gate_data.networks([[study]])
+    assert first["cell"] == next(iter(subjects([study])))
 
 
 def test_the_explorer_opens_the_block_that_the_caption_names(opened):
