@@ -125,7 +125,7 @@ def read_run(path: Path) -> dict[str, Any]:
     # No table or figure is of the gates by epoch, which would be most of the memory.
     metrics = [{k: v for k, v in line.items() if k != "gates"} for line in result.metrics]
     run = {"path": path, "metrics": metrics} | summary
-    run["hidden"] = hidden_text(summary["hidden"])
+    run["hidden"] = _hidden_text(summary["hidden"])
     paces = [line["seconds"] / line["images"] for line in timings]
     run["ece"] = measure_calibration(path / "predictions.npz")
     run["pace"] = min(paces) if paces else None
@@ -152,6 +152,6 @@ def flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
-def hidden_text(hidden: dict[str, list[int]]) -> str:
+def _hidden_text(hidden: dict[str, list[int]]) -> str:
     """Returns hidden widths by stage: `4 / 8 / 16`; `1-4 / 4-8` where a stage has several."""
     return " / ".join("-".join(map(str, widths)) for widths in hidden.values())

@@ -40,11 +40,11 @@ def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
     """
     known = {} if known is None else known
     if study.name not in known:
-        known[study.name] = compute_tables(study)
+        known[study.name] = _compute_tables(study)
     return known[study.name]
 
 
-def compute_tables(study: Study) -> dict[str, Table]:
+def _compute_tables(study: Study) -> dict[str, Table]:
     first = tabled.title(study), tabled.cells(study), notes(study), tabled.numbers(study)
     found: dict[str, Table] = {study.name: first}
     for end, of, numbers, module in FURTHER:

@@ -37,14 +37,14 @@ def figure6(
         gate: its function, and then deviations from its value at logit 0 are drawn.
     """
     figure, panels = by_block(gates, channels)
-    curves = class_curves(gates, classes or default_classes(gates))
+    curves = _class_curves(gates, classes or default_classes(gates))
     for ax, block, sample in panels:
-        start = draw_start(ax, gate, block)
+        start = _draw_start(ax, gate, block)
         overall = block.mean[block.channels[sample]] - start
-        draw_curve(ax, overall, "k", "-", label(gates), width=1.7)
+        _draw_curve(ax, overall, "k", "-", label(gates), width=1.7)
         for name, number, color, dashes in curves:
             mean = block.class_mean[number, sample] - start
-            draw_curve(ax, mean, color, dashes, label(gates, name))
+            _draw_curve(ax, mean, color, dashes, label(gates, name))
     return finished(figure, panels, "mean gate" + less(gate))
 
 
@@ -56,18 +56,18 @@ def figure7(
     It takes what `figure6` takes; without names it draws the first two of its classes.
     """
     figure, panels = by_block(gates, channels)
-    curves = class_curves(gates, classes or default_classes(gates)[:2])
+    curves = _class_curves(gates, classes or default_classes(gates)[:2])
     for ax, block, sample in panels:
-        start = draw_start(ax, gate, block)
+        start = _draw_start(ax, gate, block)
         for name, number, color, dashes in curves:
             mean, std = block.class_mean[number, sample] - start, block.class_std[number, sample]
             band = (mean - std, mean + std)
             ax.fill_between(range(len(mean)), *band, color=color, alpha=0.25, lw=0)
-            draw_curve(ax, mean, color, dashes, label(gates, name))
+            _draw_curve(ax, mean, color, dashes, label(gates, name))
     return finished(figure, panels, f"gate{less(gate)}: mean ± std within a class")
 
 
-def draw_start(ax: Axes, gate: str | None, block: Block) -> float:
+def _draw_start(ax: Axes, gate: str | None, block: Block) -> float:
     """Draws a line where a block's gates start, and returns that value; 0 where it is unknown."""
     start = start_of(gate, len(block.mean))
     if start is None:
@@ -117,7 +117,7 @@ def shown(names: list[str]) -> list[str]:
     return [names[i] for i in spaced(len(names), min(MOST_PANELS, len(names)))]
 
 
-def class_curves(gates: Gates, classes: Sequence[str]) -> list[tuple]:
+def _class_curves(gates: Gates, classes: Sequence[str]) -> list[tuple]:
     """Returns (name, number, colour, dashes) of each class.
 
     Raises ConfigError for an unknown name.
@@ -135,7 +135,7 @@ def label(gates: Gates, name: str | None = None) -> str:
     return f"{name or 'all classes'} (n = {images:,})"
 
 
-def draw_curve(ax: Axes, y: np.ndarray, color, dashes: str, name: str, width: float = 1.1) -> None:
+def _draw_curve(ax: Axes, y: np.ndarray, color, dashes: str, name: str, width: float = 1.1) -> None:
     marker = "." if len(y) <= 20 else None  # so few channels show as points
     ax.plot(range(len(y)), y, color=color, ls=dashes, lw=width, marker=marker, label=name)
 
@@ -165,7 +165,7 @@ def chance_share(images: np.ndarray) -> float:
     return (np.count_nonzero(images) - 1) / (images.sum() - 1)
 
 
-def quartiles(values: np.ndarray) -> np.ndarray:
+def _quartiles(values: np.ndarray) -> np.ndarray:
     """Returns first quartile, median and third quartile, (3,); NaN where there are no values."""
     return np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else np.full(3, np.nan)
 
@@ -178,21 +178,21 @@ def specificity(runs: Sequence[Gates]) -> Figure:
     has_saturated = any(sum(saturation(block)) for block in runs[0].blocks.values())
     figure = Figure(figsize=(7.2, 3.4))
     axes = figure.subplots(1, 1 + has_saturated, squeeze=False)[0]
-    draw_shares(runs, axes[0])
+    _draw_shares(runs, axes[0])
     if has_saturated:
-        draw_saturation(runs[0], axes[1])
+        _draw_saturation(runs[0], axes[1])
     for ax, side in zip(axes, ("left", "right"), strict=False):
-        draw_depth(list(runs[0].blocks), ax)
+        _draw_depth(list(runs[0].blocks), ax)
         handles, labels = ax.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc=f"outside lower {side}", fontsize=8)
     return figure
 
 
-def draw_shares(runs: Sequence[Gates], ax: Axes) -> None:
-    low, median, high = np.array([quartiles(b.class_share()) for b in runs[0].blocks.values()]).T
+def _draw_shares(runs: Sequence[Gates], ax: Axes) -> None:
+    low, median, high = np.array([_quartiles(b.class_share()) for b in runs[0].blocks.values()]).T
     x, images = np.arange(len(median)), runs[0].images
     for number, run in enumerate(runs[1:]):
-        points = [quartiles(block.class_share())[1] for block in run.blocks.values()]
+        points = [_quartiles(block.class_share())[1] for block in run.blocks.values()]
         others = "" if number else f"median channel of other seeds ({len(runs) - 1})"
         ax.plot(x, points, "o", mfc="none", mec="0.35", ms=4, label=others)
     ax.axhline(chance_share(images), color="k", ls=":", lw=1.2, label="by chance alone")
@@ -206,9 +206,9 @@ def draw_shares(runs: Sequence[Gates], ax: Axes) -> None:
     ax.set(title=f"between classes (n = {images.sum():,} images)", ylabel="share of the variance")
 
 
-def draw_saturation(gates: Gates, ax: Axes) -> None:
+def _draw_saturation(gates: Gates, ax: Axes) -> None:
     low, high = np.array([saturation(block) for block in gates.blocks.values()]).T
-    first, _, third = np.array([quartiles(block.mean) for block in gates.blocks.values()]).T
+    first, _, third = np.array([_quartiles(block.mean) for block in gates.blocks.values()]).T
     x = np.arange(len(low))
     ax.fill_between(x, first, third, color="0.8", label="mean gate, quartiles of channels")
     ax.plot(x, high, "^-", color=PALETTE[1], ms=4, label=f"channels with a mean above {HIGH}")
@@ -217,7 +217,7 @@ def draw_saturation(gates: Gates, ax: Axes) -> None:
     ax.set(title="saturation", ylabel="share of channels; gate")
 
 
-def draw_depth(names: list[str], ax: Axes) -> None:
+def _draw_depth(names: list[str], ax: Axes) -> None:
     """Writes the names of blocks along x, as many as fit, and draws lines between the stages."""
     step = ceil(len(names) / 18)
     ax.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)

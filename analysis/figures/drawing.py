@@ -70,9 +70,9 @@ def draw(drawings: Iterable[Drawing], folder: Path) -> list[Path]:
     Returns the files of all drawings, also of those that were there.
     """
     drawings = list(drawings)
-    notes = read_notes(folder)
+    notes = _read_notes(folder)
     changed = [one for one in drawings if not is_there(one, notes.get(one.name), folder)]
-    for drawing, paths in zip(changed, draw_all(changed), strict=True):
+    for drawing, paths in zip(changed, _draw_all(changed), strict=True):
         files = {path.name: digest_of_file(path) for path in paths}
         notes[drawing.name] = Drawn(source=drawing.source, files=files)
     if changed:
@@ -92,7 +92,7 @@ def is_there(drawing: Drawing, note: Drawn | None, folder: Path) -> bool:
     )
 
 
-def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
+def _draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = min(cores, len(drawings) // WORTH_IT)
     if workers < 2:
@@ -101,7 +101,7 @@ def draw_all(drawings: Sequence[Drawing]) -> list[list[Path]]:
         return [task.result() for task in tasks]
 
 
-def read_notes(folder: Path) -> dict[str, Drawn]:
+def _read_notes(folder: Path) -> dict[str, Drawn]:
     """Returns the notes by drawing; none where their file is missing, or is not what we write."""
     try:
         return {name: parse(Drawn, note) for name, note in read_sealed(folder / NOTES).items()}

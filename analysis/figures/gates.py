@@ -24,7 +24,7 @@ def save(cell: str, study: Study, row: str, folder: Path) -> list[Path]:
         return [
             path
             for name, which, figure in draw(*found)
-            for path in write(entitle(figure, name, study, row, which), folder, f"{cell}-{name}")
+            for path in write(_entitle(figure, name, study, row, which), folder, f"{cell}-{name}")
         ]
 
 
@@ -36,7 +36,7 @@ def draw(
     `runs` maps a seed to what its gates did. `frame` is that of `intervention_frame`; where it is
     empty, no gate was replaced.
     """
-    by_class = {seed: gates for seed, gates in runs.items() if has_classes(gates)}
+    by_class = {seed: gates for seed, gates in runs.items() if _has_classes(gates)}
     for seed, gates in list(by_class.items())[:1]:
         yield "figure6", f"seed {seed}", figure6(gates, gate=gate)
         yield "figure7", f"seed {seed}", figure7(gates, gate=gate)
@@ -51,11 +51,11 @@ def draw(
         yield "interventions", which, interventions(frame)
 
 
-def has_classes(gates: Gates) -> bool:
+def _has_classes(gates: Gates) -> bool:
     return all(len(block.channels) for block in gates.blocks.values())
 
 
-def entitle(figure: Figure, name: str, study: Study, row: str, which: str) -> Figure:
+def _entitle(figure: Figure, name: str, study: Study, row: str, which: str) -> Figure:
     """Writes the title of a figure of gates: what it shows, of which network, and its limits."""
     text = f"{TITLES[name]} · {row}, {where(study)}, {which} · {marks(study)}"
     figure.suptitle(text, fontsize=9.5, wrap=True)

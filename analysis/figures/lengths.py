@@ -23,7 +23,7 @@ BESIDE = 1.2  # the axis goes so far beyond the lengths
 def budget(study: Study) -> Figure:
     """Draws error against the length of the training, and below it differences by length."""
     panels = [draw_errors]
-    panels += [draw_differences] * bool(study.references) + [draw_declared] * bool(slopes(study))
+    panels += [_draw_differences] * bool(study.references) + [_draw_declared] * bool(slopes(study))
     figure = Figure(figsize=(7.2, 1.2 + 2.4 * len(panels)))
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, draw in zip(axes, panels, strict=True):
@@ -43,25 +43,25 @@ def budget(study: Study) -> Figure:
 
 
 def draw_errors(study: Study, ax: Axes) -> None:
-    draw_networks(study, ax, lambda row: study.pool.mean(study.cells[row]))
+    _draw_networks(study, ax, lambda row: study.pool.mean(study.cells[row]))
     ax.set_ylabel("test error (%)")
 
 
-def draw_differences(study: Study, ax: Axes) -> None:
+def _draw_differences(study: Study, ax: Axes) -> None:
     compared = against_reference(study)
 
     def find(row: str) -> tuple[float, float]:
         found = compared.get(row, Difference(math.nan))
         return found.estimate, found.high - found.estimate
 
-    draw_networks(study, ax, find)
+    _draw_networks(study, ax, find)
     ax.axhline(0, color="0.5", lw=1)
     names = {network for network, rows in series(study).items()
              if set(rows.values()) & set(study.references.values())}  # fmt: skip
     ax.set_ylabel(f"minus {names.pop() if len(names) == 1 else 'its reference'} (points)")
 
 
-def draw_networks(study: Study, ax: Axes, find: Callable[[str], tuple[float, float]]) -> None:
+def _draw_networks(study: Study, ax: Axes, find: Callable[[str], tuple[float, float]]) -> None:
     """Draws one line per network: find(row) is a number and the half-width of its interval."""
     networks = series(study)
     seen = series_looks(list(networks))
@@ -76,7 +76,7 @@ def draw_networks(study: Study, ax: Axes, find: Callable[[str], tuple[float, flo
         )  # fmt: skip
 
 
-def draw_declared(study: Study, ax: Axes) -> None:
+def _draw_declared(study: Study, ax: Axes) -> None:
     """Draws the declared difference at each length with its interval, and writes its slopes."""
     one, *_ = declared = slopes(study)
     found = {x: d for x, d in by_length(study, one).items() if not math.isnan(d.estimate)}

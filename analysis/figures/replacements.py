@@ -26,13 +26,13 @@ def interventions(errors: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2 if stages else 1, sharex=True, sharey=True, squeeze=False)[0]
     seeds = errors.seed.nunique()
     name = "mean of seeds, 95 % interval" if seeds > 1 else "the one seed: no interval"
-    draw_rises(errors[everywhere], axes[0], 0, "k", "D", name)
+    _draw_rises(errors[everywhere], axes[0], 0, "k", "D", name)
     for number, stage in enumerate(stages):
         shift, mark = 0.7 * ((number + 0.5) / len(stages) - 0.5), MARKS[number % len(MARKS)]
-        draw_rises(errors[errors["where"] == stage], axes[1], shift, *mark, f"stage {stage}")
+        _draw_rises(errors[errors["where"] == stage], axes[1], shift, *mark, f"stage {stage}")
     parts = {"left": "gates of all blocks replaced by", "right": "of one stage alone"}
     for ax, (side, name) in zip(axes, parts.items(), strict=False):
-        draw_scale(ax)
+        _draw_scale(ax)
         ax.set_title(name)
         figure.legend(*ax.get_legend_handles_labels(), loc=f"outside lower {side}", ncols=3)
     axes[0].set_ylim(len(WORDS) - 0.5, -0.5)
@@ -40,7 +40,7 @@ def interventions(errors: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_rises(errors: pd.DataFrame, ax: Axes, shift: float, color, sign: str, name: str) -> None:
+def _draw_rises(errors: pd.DataFrame, ax: Axes, shift: float, color, sign: str, name: str) -> None:
     """Draws one place's rises, one row per replacement: seeds, their mean and its 95 % interval."""
     for row, how in enumerate(WORDS):
         rises = errors.rise[errors.how == how]
@@ -53,7 +53,7 @@ def draw_rises(errors: pd.DataFrame, ax: Axes, shift: float, color, sign: str, n
             ax.plot(rises, [row + shift] * len(rises), "o", mfc="none", mec="0.4", ms=3.5)
 
 
-def draw_scale(ax: Axes) -> None:
+def _draw_scale(ax: Axes) -> None:
     """Makes x linear to 2 points, logarithmic beyond: gates of 1 cost ten times what others do."""
     ax.set_xscale("symlog", linthresh=2, linscale=0.8)
     low, high = ax.get_xlim()

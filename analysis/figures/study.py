@@ -37,7 +37,7 @@ def errors(study: Study) -> Figure:
     axes = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)
     draw_errors(study, axes[0, 0])
     if has_paper:
-        draw_published(study, axes[0, 1])
+        _draw_published(study, axes[0, 1])
     return entitled(figure, study)
 
 
@@ -65,7 +65,7 @@ def draw_errors(study: Study, ax: Axes) -> None:
     ax.set_title(f"{where(study)}, {seeds_text(study)}")
 
 
-def draw_published(study: Study, ax: Axes) -> None:
+def _draw_published(study: Study, ax: Axes) -> None:
     """Draws the paper's errors, each with its rank among them."""
     order = study.paper.top1.rank(method="min")
     for place, row in enumerate(study.rows):
@@ -90,7 +90,7 @@ def ratio(study: Study) -> Figure:
     axes = figure.subplots(2, 2, sharex=True)
     table = numbers(study).set_index("row").astype({"parameters": float})
     table["mparams"] = table.parameters / 1e6
-    draw = partial(draw_against_ratio, study.ratios)
+    draw = partial(_draw_against_ratio, study.ratios)
     draw(table.test_error, axes[0, 0], OURS, halves=table.half_width)
     draw(table.mparams, axes[0, 1], OURS)
     draw(table.paper_top1, axes[1, 0], PAPER, mfc="none")
@@ -106,7 +106,7 @@ def ratio(study: Study) -> Figure:
     return entitled(figure, study)
 
 
-def draw_against_ratio(
+def _draw_against_ratio(
     ratio_of: Mapping[str, int],
     values: pd.Series,
     ax: Axes,
@@ -130,7 +130,7 @@ def draw_against_ratio(
 def cost(study: Study) -> Figure:
     """Draws error against parameters and operations; a line joins the plain networks."""
     table = numbers(study).set_index("row").astype({"parameters": float, "multiply_adds": float})
-    plain = plain_rows(study)
+    plain = _plain_rows(study)
     axes_of = {
         "parameters (M)": table.parameters / 1e6,
         "multiply-adds (M)": table.multiply_adds / 1e6,
@@ -162,7 +162,7 @@ def cost(study: Study) -> Figure:
     return entitled(figure, study, f"{study.asked.title}: error against cost")
 
 
-def plain_rows(study: Study) -> list[str]:
+def _plain_rows(study: Study) -> list[str]:
     """Returns the rows without SE, as their configs say."""
     block = study.done.get("config.se.block")
     rows = study.done[block.isna()] if block is not None else study.done

@@ -74,14 +74,14 @@ def write(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Writes a figure as PNG, PDF and SVG, and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in METADATA]
-    lay_out(figure)
+    _lay_out(figure)
     for path, metadata in zip(paths, METADATA.values(), strict=True):
         save = partial(figure.savefig, format=path.suffix[1:], metadata=metadata)
         write_atomically(path, save)
     return paths
 
 
-def lay_out(figure: Figure) -> None:
+def _lay_out(figure: Figure) -> None:
     """Gives everything in a figure its place: once, not twice for each file.
 
     The last digits of what the layout's solver finds depend on addresses in memory. They go, as the

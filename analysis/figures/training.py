@@ -31,7 +31,7 @@ def curves(study: Study) -> Figure:
         for row in study.rows:
             draw(study, row, column, ax, seen[row].color, seen[row].line, row)
         ax.set(title=name, xlabel="epoch")
-        draw_epochs(study, ax)
+        _draw_epochs(study, ax)
     stretch(study, axes[0, 0])
     axes[0, 0].set_ylabel("error (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -64,7 +64,7 @@ def figure4(study: Study) -> Figure:
             draw(study, row, "train_error", ax, color, "--", f"{name}, training images")
             draw(study, row, "val_error", ax, color, "-", f"{name}, held-out images")
         ax.set_title(without)
-        draw_epochs(study, ax)
+        _draw_epochs(study, ax)
         ax.xaxis.set_tick_params(labelbottom=True)
         ax.set_xlabel("epoch")
     figure.supylabel("error (%)", fontsize=9)
@@ -87,7 +87,7 @@ def stretch(study: Study, ax: Axes) -> None:
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def draw_epochs(study: Study, ax: Axes) -> None:
+def _draw_epochs(study: Study, ax: Axes) -> None:
     """Marks whole epochs along x, also where there is only one."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if study.curves.epoch.max() == 1:

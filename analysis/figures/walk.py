@@ -38,18 +38,18 @@ def walk(gates: Gates) -> Figure:
     ax.axis("off")
     limit = float(np.quantile(np.abs(seen.x), 0.99)) or 1.0
     limits = (-limit if seen.x.min() < 0 else 0, limit)
-    draw_maps(parts[1], seen.x, [f"u{c}" for c in seen.channels], limits)
-    draw_marked(parts[2].subplots(), seen.z, seen.channels, "channel")
+    _draw_maps(parts[1], seen.x, [f"u{c}" for c in seen.channels], limits)
+    _draw_marked(parts[2].subplots(), seen.z, seen.channels, "channel")
     order = np.argsort(-seen.s, kind="stable")
     ax, ranks = parts[3].subplots(), np.argsort(order)[seen.channels]
-    draw_marked(ax, seen.s[order], ranks, "channel, by its gate")
+    _draw_marked(ax, seen.s[order], ranks, "channel, by its gate")
     ax.set_ylim(gate_limits([gates.blocks[seen.block]], *ax.get_ylim()))
     gate = seen.s[seen.channels]
-    draw_maps(parts[4], gate[:, None, None] * seen.x, [f"× {g:.2f}" for g in gate], limits)
+    _draw_maps(parts[4], gate[:, None, None] * seen.x, [f"× {g:.2f}" for g in gate], limits)
     return figure
 
 
-def draw_maps(part: SubFigure, maps: np.ndarray, texts: list[str], limits: tuple) -> None:
+def _draw_maps(part: SubFigure, maps: np.ndarray, texts: list[str], limits: tuple) -> None:
     """Draws maps (n, h, w) under their texts, in two columns, and the scale of their greys."""
     axes = part.subplots(ceil(len(maps) / 2), 2, squeeze=False)
     for ax in axes.flat:
@@ -62,7 +62,7 @@ def draw_maps(part: SubFigure, maps: np.ndarray, texts: list[str], limits: tuple
     bar.ax.tick_params(labelsize=7)
 
 
-def draw_marked(ax: Axes, values: np.ndarray, places: np.ndarray, name: str) -> None:
+def _draw_marked(ax: Axes, values: np.ndarray, places: np.ndarray, name: str) -> None:
     """Draws all values (C,) as bars, with signs at some places."""
     ax.stairs(values, np.arange(len(values) + 1) - 0.5, fill=True, color="0.75")
     for place, (color, sign) in zip(places, MARKS, strict=False):

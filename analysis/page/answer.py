@@ -75,7 +75,7 @@ def found(study: Study, every: bool = False, verdicts: Sequence[Verdict] = ()) -
     """
     if not is_judged(study):
         return "Nothing that holds: demonstrations and CIFAR-10 mini are not judged."
-    claims = [f"{v.brief}." for v in verdicts if any(map(part_of(study), v.claim.parts))]
+    claims = [f"{v.brief}." for v in verdicts if any(map(_part_of(study), v.claim.parts))]
     declared = answers(study, every) or ([] if claims else answers(study, every=True))
     known = [one for one in declared if not math.isnan(one.found.estimate)]
     texts = [sentence(study, one) for one in known]
@@ -86,7 +86,7 @@ def found(study: Study, every: bool = False, verdicts: Sequence[Verdict] = ()) -
     return " ".join(said) or "No two networks that are compared have a result yet."
 
 
-def part_of(study: Study) -> Callable[[Part], bool]:
+def _part_of(study: Study) -> Callable[[Part], bool]:
     """Returns what tells whether a part of a claim is of this study."""
     asked = study.asked
     return lambda part: part.study({asked.grid: study}, asked.dataset) is study

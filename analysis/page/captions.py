@@ -39,7 +39,7 @@ def errors(study: Study) -> Caption:
     text = f"{best} has the lowest mean error, {least:.2f} %; {worst} the highest, {most:.2f} %."
     if len(known) == 1:
         text = f"{best} has a mean error of {least:.2f} %."
-    return Caption(f"{seen_errors(study)}{rest}", f"{text} {against(study)}".strip())
+    return Caption(f"{_seen_errors(study)}{rest}", f"{text} {against(study)}".strip())
 
 
 def means(study: Study, rows: Iterable[str]) -> dict[str, float]:
@@ -70,7 +70,7 @@ def ratio(study: Study) -> Caption:
     spread = max(known.values()) - min(known.values())
     text = f"From {rows[0]} to {rows[-1]} the mean error moves by {spread:.2f} points in all."
     rest = " Beside it the parameters, and below both the paper's, on its own data."
-    return Caption(f"{seen_ratio(study)}{rest}", f"{text} {against(study)}".strip())
+    return Caption(f"{_seen_ratio(study)}{rest}", f"{text} {against(study)}".strip())
 
 
 def budget(study: Study) -> Caption:
@@ -129,11 +129,16 @@ def seen(study: Study) -> dict[str, str]:
 
     That is less than in its still picture, which also has what the paper prints.
     """
-    charts = {"errors": seen_errors, "ratio": seen_ratio, "cost": seen_cost, "curves": seen_curves}
+    charts = {
+        "errors": _seen_errors,
+        "ratio": _seen_ratio,
+        "cost": _seen_cost,
+        "curves": seen_curves,
+    }
     return {kind: describe(study) for kind, describe in charts.items()}
 
 
-def seen_errors(study: Study) -> str:
+def _seen_errors(study: Study) -> str:
     texts = [f"{row} {error:.2f} %" for row, error in means(study, study.rows).items()]
     return (
         f"Dot plot of the test error of {len(texts)} networks, with the seeds and 95 % intervals, "
@@ -141,7 +146,7 @@ def seen_errors(study: Study) -> str:
     )
 
 
-def seen_ratio(study: Study) -> str:
+def _seen_ratio(study: Study) -> str:
     rows = (study.varied, [row for row in study.rows if row not in study.varied])
     points, levels = (
         "; ".join(f"{row} {error:.2f} %" for row, error in means(study, some).items()) or "none"
@@ -150,7 +155,7 @@ def seen_ratio(study: Study) -> str:
     return f"Test error against the reduction ratio r: {points}. Level lines: {levels}."
 
 
-def seen_cost(study: Study) -> str:
+def _seen_cost(study: Study) -> str:
     texts = [
         f"{row} {error:.2f} % at {study.of(row).parameters.iloc[0] / 1e6:.2f}"
         for row, error in means(study, study.rows).items()

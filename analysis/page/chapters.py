@@ -116,10 +116,10 @@ def chapter(
         ],
         margin=MARGINS.get(dataset, 0.0),
         sections=[section(study, figures, known, common, judged) for study in studies],
-        gates=gate_pictures(studies, figures, pictured),
+        gates=_gate_pictures(studies, figures, pictured),
         linked={
             f"{TITLES[kind]}: {row}": (words(kind, study, row).text, pictures.links(path))
-            for kind, study, row, path in figures_of_gates(studies, figures)
+            for kind, study, row, path in _figures_of_gates(studies, figures)
             if kind not in pictured
         },
         explorer=bool(pictured) and any(network["cell"] in cells for network in gates),
@@ -177,18 +177,18 @@ def has_gates(studies: Sequence[Study], figures: dict[str, Path]) -> bool:
     return any(f"{cell}-{kind}" in figures for cell in subjects(studies) for kind in GATES)
 
 
-def gate_pictures(
+def _gate_pictures(
     studies: Sequence[Study], figures: dict[str, Path], kinds: Sequence[str]
 ) -> list[Picture]:
     """Returns the figures of gates of these kinds, for each network whose gates are drawn."""
     return [
         pictures.read(kind, path, words(kind, study, row), f"{TITLES[kind]}: {row}")
-        for kind, study, row, path in figures_of_gates(studies, figures)
+        for kind, study, row, path in _figures_of_gates(studies, figures)
         if kind in kinds
     ]
 
 
-def figures_of_gates(
+def _figures_of_gates(
     studies: Sequence[Study], figures: dict[str, Path]
 ) -> Iterator[tuple[str, Study, str, Path]]:
     """Yields kind, study, row and path of each figure of gates that is drawn."""

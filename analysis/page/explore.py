@@ -150,7 +150,7 @@ def records(studies: Sequence[Study]) -> dict[str, Json]:
                     "label": label,
                     "command": study.asked.command,
                     "config": config(of_row),
-                    "runs": [run_facts(run, cell) for run in of_row.to_dict("records")],
+                    "runs": [_run_facts(run, cell) for run in of_row.to_dict("records")],
                 }
     return found
 
@@ -169,7 +169,7 @@ def config(runs: pd.DataFrame) -> Json:
     }
 
 
-def run_facts(run: Json, cell: str) -> Json:
+def _run_facts(run: Json, cell: str) -> Json:
     names = ("commit", "processor", "device", "precision", "step", "torch", "data")
     env = {name: run.get(f"env.{name}") for name in names}
     return {

@@ -36,7 +36,7 @@ def limits(group: Group, studies: Sequence[Study], verdicts: Sequence[Verdict]) 
         *machines(done),
         *times(done),
         paper(group, studies),
-        *open_claims(verdicts),
+        *_open_claims(verdicts),
     ]
 
 
@@ -165,7 +165,7 @@ def paper(group: Group, studies: Sequence[Study]) -> Limit:
     return "The paper", text
 
 
-def open_claims(verdicts: Sequence[Verdict]) -> list[Limit]:
+def _open_claims(verdicts: Sequence[Verdict]) -> list[Limit]:
     """Names the claims that no run bears on; [] where there are none."""
     known = {verdict.claim.number for verdict in verdicts if verdict.word != "no record"}
     missing = [claim.says for claim in list_claims() if claim.number not in known]

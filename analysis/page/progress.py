@@ -116,7 +116,7 @@ class Page:
     def try_to_write(self, what: str) -> None:
         studies = self.read()
         of_command = [s for name in self.names for s in studies if s.name == name]
-        runs = {path: run_of(path, *facts) for s in of_command for path, *facts in facts_of(s)}
+        runs = {path: run_of(path, *facts) for s in of_command for path, *facts in _facts_of(s)}
         progress = [self.attempt(self.progress, study, runs) for study in of_command]
         usable = [s for s in studies if self.attempt(tables_of, s, self.tables) is not None]
         under_way = UnderWay(
@@ -205,7 +205,7 @@ def with_curves_so_far(study: Study) -> Study:
     return replace(study, curves=pd.concat(filled or parts[:1], ignore_index=True))
 
 
-def facts_of(study: Study) -> list[list]:
+def _facts_of(study: Study) -> list[list]:
     """Returns what the tables know of each run: path, state, test error, reason."""
     return study.runs[["path", "state", "test_error", "reason"]].values.tolist()
 

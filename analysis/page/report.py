@@ -95,7 +95,7 @@ def render(
                 "forests": {"-".join(g): explore.forest(groups[g]) for g in groups},
                 "gates": gates,
             },
-            **assets(),
+            **_assets(),
         )
     )
 
@@ -122,7 +122,7 @@ def code(text: str) -> Markup:
 
 
 @cache
-def assets() -> dict[str, Any]:
+def _assets() -> dict[str, Any]:
     """Reads the style sheet, the scripts and the charts, which are files beside this one."""
     specs = sorted((HERE / "charts").glob("*.json"))
     return {

@@ -102,7 +102,7 @@ def conclude(study: Study, weights: Weights, steps: float = 1.0) -> str:
     if states == {State.MISSING}:
         return "not decided: runs are missing"
     if states:
-        return of_lost(study, rows) if is_of_means(weights) else RUNS_LOST
+        return _of_lost(study, rows) if _is_of_means(weights) else RUNS_LOST
     if len(study.precisions(*rows)) > 1:
         return "not decided: precisions differ"
     return word(study.pool, weights, MARGINS.get(study.asked.dataset, 0.0) / steps)
@@ -124,13 +124,13 @@ def word(pool: Pool, weights: Weights, margin: float) -> str:
     return f"{side}, within the margin" if is_alike else side
 
 
-def is_of_means(weights: Weights) -> bool:
+def _is_of_means(weights: Weights) -> bool:
     """Tells whether a contrast is the mean of some cells minus the mean of others."""
     sizes = {(weight > 0, round(abs(weight), 9)) for weight in weights.values()}
     return len(sizes) == 2 and sum(is_positive for is_positive, _ in sizes) == 1
 
 
-def of_lost(study: Study, rows: dict[str, float]) -> str:
+def _of_lost(study: Study, rows: dict[str, float]) -> str:
     """Returns the verdict on means of rows where a run has no number."""
     states = {
         sign: [s for row, w in rows.items() if w * sign > 0 for s in study.states(row)]

@@ -152,7 +152,7 @@ def read_contrasts(path: Path | None = None) -> Contrasts:
     found = parse(Contrasts, read_yaml(path), path.name)
     for dataset, network, recipe in (found.groups.confirmatory, found.groups.exploratory):
         checked(choose, f"{path.name}: data set", dataset, dict.fromkeys(DATASETS))
-        checked(choose, f"{path.name}: network", network, dict.fromkeys(networks_of_grids()))
+        checked(choose, f"{path.name}: network", network, dict.fromkeys(_networks_of_grids()))
         checked(choose, f"{path.name}: recipe", recipe, dict.fromkeys(recipes()))
     for comparison in found.comparisons:
         check_rows(comparison, path.name)
@@ -168,9 +168,9 @@ def standing(group: tuple[str, ...]) -> list[str]:
     return [f"This is exploratory: the rule was changed on {groups.changed}, after these records."]
 
 
-def networks_of_grids() -> list[str]:
+def _networks_of_grids() -> list[str]:
     """Lists the networks that studies are of: the usual one, and those that the grids vary."""
-    cells = (cell for name in list_grids() for cell in grid_of(name)[1].cells)
+    cells = (cell for name in list_grids() for cell in _grid_of(name)[1].cells)
     varied = (several(cell["network"]) for cell in cells if "network" in cell)
     return [DEFAULT_NETWORK, ALL, *dict.fromkeys(network for some in varied for network in some)]
 
@@ -181,7 +181,7 @@ def check_rows(comparison: Comparison, file: str, dataset: str | None = None) ->
         if comparison.grid == CIFAR and dataset not in (None, name):
             continue
         checked(choose, f"{file}: study", name, list_grids())
-        labels = cells_of(name, grid_of(name)[1].dataset or "cifar10", "auto", "fast")
+        labels = _cells_of(name, _grid_of(name)[1].dataset or "cifar10", "auto", "fast")
         for row in comparison.labels:
             if row not in labels:
                 rows = ", ".join(labels)
@@ -209,7 +209,7 @@ def declared_of(
     found = []
     for one in read_contrasts().comparisons:
         try:
-            cells = cells_of(one.grid, dataset, network, recipe, settings)
+            cells = _cells_of(one.grid, dataset, network, recipe, settings)
             found.append((one, one.of_cells(cells)))
         except (ConfigError, KeyError):  # the settings do not fit the grid, or rows are left out
             continue
@@ -217,13 +217,13 @@ def declared_of(
 
 
 @cache
-def grid_of(name: str) -> tuple[Path, Grid]:
+def _grid_of(name: str) -> tuple[Path, Grid]:
     """Reads one of our grids, once."""
     return read_grid(name)
 
 
 @cache
-def cells_of(
+def _cells_of(
     grid: str, dataset: str, network: str, recipe: str, settings: str = "{}"
 ) -> Mapping[str, str]:
     """Returns row -> cell of a grid in a group; `settings` are --set's, as JSON.
@@ -232,7 +232,7 @@ def cells_of(
     """
     study = make_study(
         grid,
-        *grid_of(grid),
+        *_grid_of(grid),
         dataset=dataset,
         network="auto" if network == ALL else network,
         recipe=recipe,

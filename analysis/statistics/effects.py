@@ -46,7 +46,7 @@ def effects(study: Study) -> pd.DataFrame:
     means = np.array([group.mean() for group in groups])
     spread = study.pool.spread
     if not spread.is_known:
-        spread = high_order(np.array([weight for *_, weight in rows]), means)
+        spread = _high_order(np.array([weight for *_, weight in rows]), means)
     found = []
     for term, level, weight in rows:
         one = contrast(groups, weight, spread)
@@ -54,7 +54,7 @@ def effects(study: Study) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
-def high_order(weights: np.ndarray, means: np.ndarray) -> Spread:
+def _high_order(weights: np.ndarray, means: np.ndarray) -> Spread:
     """Returns the variance of (rows,) means that the effects, (effects, rows), do not explain.
 
     The interactions of three and more choices: what is random where they do not exist, and more

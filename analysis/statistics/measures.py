@@ -22,7 +22,7 @@ def curve(third: int) -> Measure:
     return measure
 
 
-def late_rise(study: Study, row: str) -> list[float]:
+def _late_rise(study: Study, row: str) -> list[float]:
     """Returns the points that the error rises by with the last stage's gates at their means."""
     found = [run for run in study.column(row, "interventions") if isinstance(run, dict)]
     return [
@@ -57,6 +57,6 @@ MEASURES: dict[str, tuple[str, Measure]] = {
         "(points)",
         specificity,
     ),
-    "late rise": ("error with the last stage's gates at their mean (points)", late_rise),
+    "late rise": ("error with the last stage's gates at their mean (points)", _late_rise),
 }
 COUNTED = ("parameters", "multiply_adds")  # quotients, the same for every seed: no interval

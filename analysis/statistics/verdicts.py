@@ -92,17 +92,17 @@ def judge(studies: Sequence[Study]) -> list[Verdict]:
     verdicts = []
     for group, members in by_group(usable).items():
         by_grid = {study.asked.grid: study for study in members}
-        pools = cache(partial(pool_by, members))
+        pools = cache(partial(_pool_by, members))
         for claim in list_claims():
             parts = [part for part in claim.parts if part.dataset in (None, group[0])]
             if not any(part.study(by_grid, group[0]) for part in parts):
                 continue
             found = tuple(check(part, by_grid, group[0], len(parts), pools) for part in parts)
-            verdicts.append(Verdict(claim, group, of_parts(found), found))
+            verdicts.append(Verdict(claim, group, _of_parts(found), found))
     return verdicts
 
 
-def of_parts(findings: Sequence[Finding]) -> Word:
+def _of_parts(findings: Sequence[Finding]) -> Word:
     """Returns the verdict on a claim from those on its parts."""
     words: set[Word] = {finding.word for finding in findings}
     if len(words) == 1:
@@ -110,7 +110,7 @@ def of_parts(findings: Sequence[Finding]) -> Word:
     return "contradicted" if "contradicted" in words else "not decided"
 
 
-def pool_by(studies: Sequence[Study], measure: str) -> Pool:
+def _pool_by(studies: Sequence[Study], measure: str) -> Pool:
     """Makes the pool of a measure; of the error the studies' own, which no choice changes."""
     if measure == "error" and studies[0].shared is not None:
         return studies[0].pool
@@ -141,13 +141,13 @@ def check(
     prior = PRIOR if is_difference else 0.0  # of a rise in the same runs Student's interval
     found = pool.contrast(weights, prior=prior)
     wide = pool.contrast(weights, level=1 - (1 - LEVEL) / parts, prior=prior)
-    about = obstacle(part, study)
+    about = _obstacle(part, study)
     word = decide(part, found, wide, margin, pool.is_alike(weights, margin))
     return Finding(part, "not decided" if about else word, found, counts,
                    published(part, study), about)  # fmt: skip
 
 
-def obstacle(part: Part, study: Study) -> str:
+def _obstacle(part: Part, study: Study) -> str:
     """Says why the runs of a part decide nothing, whatever their interval; "" where they may."""
     lost = [state for row in part.labels for state in study.states(row) if state != State.DONE]
     if lost:

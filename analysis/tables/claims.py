@@ -75,21 +75,21 @@ def printed(verdicts: Sequence[Verdict]) -> schema.Claims:
                 dataset=group[0],
                 network=group[1],
                 recipe=group[2],
-                claims=tuple(printed_claim(v) for v in verdicts if v.group == group),
+                claims=tuple(_printed_claim(v) for v in verdicts if v.group == group),
             )
             for group in groups
         )
     )
 
 
-def printed_claim(verdict: Verdict) -> schema.JudgedClaim:
+def _printed_claim(verdict: Verdict) -> schema.JudgedClaim:
     claim = verdict.claim
-    parts = tuple(map(printed_part, verdict.findings))
+    parts = tuple(map(_printed_part, verdict.findings))
     return schema.JudgedClaim(number=claim.number, says=claim.says, source=claim.source,
                               verdict=verdict.word, parts=parts)  # fmt: skip
 
 
-def printed_part(finding: Finding) -> schema.JudgedPart:
+def _printed_part(finding: Finding) -> schema.JudgedPart:
     part, found = finding.part, finding.found
     return schema.JudgedPart(
         name=part.name,

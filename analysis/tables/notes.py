@@ -53,7 +53,7 @@ def notes(study: Study) -> list[str]:
         )
     if study.paper.top1.notna().any():
         lines.append(f"The paper's columns: {study.paper_of}, arXiv 1709.01507v4.")
-    lines += resolution(study)
+    lines += _resolution(study)
     for column, what in (
         ("env.precision", "precisions"),
         ("env.step", "steps of training, and times are not compared"),
@@ -102,7 +102,7 @@ def tuning(tune: Tune) -> str:
     return text + (f"; not chosen yet for {left} of {len(tune.rows)} rows." if left else ".")
 
 
-def resolution(study: Study) -> list[str]:
+def _resolution(study: Study) -> list[str]:
     """Says which differences these seeds can show, and where more seeds are needed."""
     asked, done = study.asked, study.done
     if not len(done):
@@ -116,7 +116,7 @@ def resolution(study: Study) -> list[str]:
     if n > 1:
         lines.append(INTERVALS.format(" that were trained as long" if across else ""))
         if study.references:
-            lines += comparing(study)
+            lines += _comparing(study)
         if any(map(study.pool.is_wide, study.cells.values())):
             lines.append(f"* spreads more: its variance is over {WIDE:g} times the pool's.")
     if across:
@@ -173,7 +173,7 @@ def spreads(study: Study) -> list[str]:
     ]
 
 
-def comparing(study: Study) -> list[str]:
+def _comparing(study: Study) -> list[str]:
     """Says where verdicts stand, and how many other intervals leave out 0, as some do by chance."""
     margin = MARGINS.get(study.asked.dataset)
     lines = [by_chance(study)]

@@ -122,10 +122,10 @@ def frame(studies: Sequence[Study]) -> pd.DataFrame:
             known = runs.setdefault(names["run"], run | names)
             known["rows"].append(f"{study.name}: {run['row']}")
     ordered = [run | {"rows": "; ".join(sorted(run["rows"]))} for _, run in sorted(runs.items())]
-    return pd.DataFrame({c.name: column_of(ordered, c) for c in COLUMNS})
+    return pd.DataFrame({c.name: _column_of(ordered, c) for c in COLUMNS})
 
 
-def column_of(runs: Sequence[dict[str, Any]], column: Column) -> pd.Series:
+def _column_of(runs: Sequence[dict[str, Any]], column: Column) -> pd.Series:
     """Returns the values of a column, a run each."""
     values = [run.get(column.key or column.name) for run in runs]
     known = [None if is_nothing(value) else value for value in values]

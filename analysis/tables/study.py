@@ -156,7 +156,7 @@ def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") ->
     comments = "\n".join(f"% {line}" for line in [title, *notes])
     named = f"\\caption{{{caption}}}\n\\label{{tab:{label}}}"
     begin, rest = body.split("\n", 1)
-    if any(has_sentence(table[name]) for name in table):
+    if any(_has_sentence(table[name]) for name in table):
         rest = rest.replace(r"\end{tabular}", r"\end{longtable}")
         begin = f"\\scriptsize\n\\begin{{longtable}}{{{broken(table)}}}\n{named}\\\\"
         return f"{comments}\n{{{begin}\n{rest}}}\n"
@@ -165,7 +165,7 @@ def latex(title: str, table: pd.DataFrame, notes: list[str], label: str = "") ->
     return f"{comments}\n{head}\n{begin}\n{rest}}}\n\\end{{table}}\n"
 
 
-def has_sentence(texts: Iterable[Any]) -> bool:
+def _has_sentence(texts: Iterable[Any]) -> bool:
     return max(map(len, map(str, texts)), default=0) >= SENTENCE
 
 
@@ -177,7 +177,7 @@ def broken(table: pd.DataFrame) -> str:
     words = {
         name: max(len(word) for text in (name, *table[name]) for word in str(text).split() or [""])
         for name in table
-        if not has_sentence(table[name])
+        if not _has_sentence(table[name])
     }
     left = f"\\textwidth-{0.5 * sum(words.values()):.2f}em-{2 * len(table.columns)}\\tabcolsep"
     share = f"\\dimexpr({left})/{len(table.columns) - len(words)}\\relax"
@@ -190,17 +190,17 @@ def csv(table: pd.DataFrame) -> str:
 
     A text that a spreadsheet would take for a formula stands behind an apostrophe.
     """
-    unsafe = [name for name in table if any(map(is_formula, table[name]))]
-    table = table.assign(**{name: table[name].map(harmless).astype(object) for name in unsafe})
+    unsafe = [name for name in table if any(map(_is_formula, table[name]))]
+    table = table.assign(**{name: table[name].map(_harmless).astype(object) for name in unsafe})
     return table.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g")
 
 
-def is_formula(cell: Any) -> bool:
+def _is_formula(cell: Any) -> bool:
     return isinstance(cell, str) and cell.startswith(FORMULA)
 
 
-def harmless(cell: Any) -> Any:
-    return f"'{cell}" if is_formula(cell) else cell
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if _is_formula(cell) else cell
 
 
 def write(study: Study, suffix: str) -> str:

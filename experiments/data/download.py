@@ -58,14 +58,16 @@ def download(file: Remote, path: Path, say: Say, patience: float | None = None) 
     for address in file.addresses:
         say(f"downloading {path.name} from {address.split('/')[2]}")
         try:
-            write_atomically(path, partial(read_whole, address, file.md5, deadline))
+            write_atomically(path, partial(_read_whole, address, file.md5, deadline))
             return
         except OSError as error:  # urllib's errors, too
             say(f"  failed: {getattr(error, 'reason', None) or error}")
     raise Unreachable(f"{path.name} cannot be downloaded now: put the file into {path.parent}/")
 
 
-def read_whole(address: str, md5: str | None, deadline: float | None, file: BufferedRandom) -> None:
+def _read_whole(
+    address: str, md5: str | None, deadline: float | None, file: BufferedRandom
+) -> None:
     """Streams an address into a file. Raises OSError as `read`, and for another checksum."""
     try:
         read(address, file, deadline)

@@ -98,13 +98,13 @@ def pack(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], folder: P
     write_bytes(folder / "images.csv", text)
     for split, parts in numbers.items():
         packed = io.BytesIO()
-        picture = Image.fromarray(mosaic(images[split][np.concatenate(parts)]))
+        picture = Image.fromarray(_mosaic(images[split][np.concatenate(parts)]))
         picture.save(packed, "webp", lossless=True, quality=75, method=6)
         content = packed.getvalue()
         write_bytes(folder / f"{split}.webp", content)
 
 
-def mosaic(images: np.ndarray) -> np.ndarray:
+def _mosaic(images: np.ndarray) -> np.ndarray:
     """Lays images (N, 32, 32, 3) out in rows of COLUMNS tiles: (N / COLUMNS * 32, ..., 3)."""
     rows = images.reshape(-1, COLUMNS, SIDE, SIDE, 3)
     return rows.transpose(0, 2, 1, 3, 4).reshape(-1, COLUMNS * SIDE, 3)

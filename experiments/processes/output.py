@@ -43,7 +43,7 @@ class Lossy:
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.texts: queue.SimpleQueue | None = None  # where texts wait for `pass_on`
+        self.texts: queue.SimpleQueue | None = None  # where texts wait for `_pass_on`
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -123,7 +123,7 @@ def waiting_for_nobody() -> Iterator[None]:
     """
     texts: queue.SimpleQueue = queue.SimpleQueue()
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Lossy)]
-    thread = threading.Thread(target=pass_on, args=(texts,), name=PASSES_ON, daemon=True)
+    thread = threading.Thread(target=_pass_on, args=(texts,), name=PASSES_ON, daemon=True)
     for stream in streams:
         stream.flush()
         stream.texts = texts
@@ -142,7 +142,7 @@ def waiting_for_nobody() -> Iterator[None]:
                 stream.texts = None
 
 
-def pass_on(texts: queue.SimpleQueue) -> None:
+def _pass_on(texts: queue.SimpleQueue) -> None:
     """Writes the texts that come through a queue, each to its stream, until None."""
     while (found := texts.get()) is not None:
         stream, text = found

@@ -21,20 +21,20 @@ def scratch() -> Iterator[Path]:
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another one was quicker
             if old.lstat().st_uid == os.getuid() and not old.is_symlink():
-                delete_unless_held(old)
+                _delete_unless_held(old)
     with ExitStack() as held:
-        folder = new_folder(held)
+        folder = _new_folder(held)
         held.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
 
 
-def delete_unless_held(folder: Path) -> None:
+def _delete_unless_held(folder: Path) -> None:
     with hold(folder) as lock:
         if lock is not None:
             shutil.rmtree(folder)
 
 
-def new_folder(held: ExitStack) -> Path:
+def _new_folder(held: ExitStack) -> Path:
     """Makes and returns a new temporary folder, whose lock is held until `held` is closed."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))

@@ -53,7 +53,7 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
 
 def read_sealed(path: Path, *keys: str) -> dict[str, Any]:
     """Reads what `write_sealed` wrote, or raises a ConfigError that names the file."""
-    return unsealed(path, read_json(path, *keys))
+    return _unsealed(path, read_json(path, *keys))
 
 
 def read_maybe_sealed(path: Path, newer: str) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def read_maybe_sealed(path: Path, newer: str) -> dict[str, Any]:
 
     Older versions knew no key `newer`. Raises ConfigError as `read_sealed`."""
     data = read_json(path)
-    return unsealed(path, data) if SEAL in data or newer in data else data
+    return _unsealed(path, data) if SEAL in data or newer in data else data
 
 
-def unsealed(path: Path, data: dict[str, Any]) -> dict[str, Any]:
-    if data.pop(SEAL, None) != digest_of_object(data):
+def _unsealed(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    if data.pop(SEAL, None) != _digest_of_object(data):
         raise ConfigError(f"{path} is not what the run wrote: edited, or of an older version")
     return data
 
@@ -118,7 +118,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_sealed(path: Path, data: dict[str, Any]) -> None:
     """Writes a JSON object with a checksum of itself."""
-    write_json(path, data | {SEAL: digest_of_object(data)})
+    write_json(path, data | {SEAL: _digest_of_object(data)})
 
 
 def write_atomically(path: Path, write: Callable) -> None:
@@ -130,7 +130,7 @@ def write_atomically(path: Path, write: Callable) -> None:
     sweep(path.parent, path.name)
     partial = None
     try:
-        partial, file = new_partial(path)
+        partial, file = _new_partial(path)
         with file:
             write(file)
             file.flush()
@@ -146,7 +146,7 @@ def write_atomically(path: Path, write: Callable) -> None:
         raise
 
 
-def new_partial(path: Path) -> tuple[Path, BinaryIO]:
+def _new_partial(path: Path) -> tuple[Path, BinaryIO]:
     """Makes and locks a new file beside a path: the lock tells `sweep` that it is being written."""
     while True:
         partial = path.parent / f".{path.name}.{secrets.token_hex(4)}"
@@ -194,5 +194,5 @@ def digest_of_file(path: Path) -> str:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def digest_of_object(data: dict[str, Any]) -> str:
+def _digest_of_object(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -45,7 +45,7 @@ class Moved(ConfigError):
 HELD: dict[Path, int] = {}  # folder -> its open lock file
 
 
-def let_go() -> None:
+def _let_go() -> None:
     """Closes our lock files in a forked child, which may outlive us and must not keep our locks."""
     for file in HELD.values():
         os.close(file)
@@ -72,7 +72,7 @@ def is_at(file: int, path: Path) -> bool:
         return False
 
 
-os.register_at_fork(after_in_child=let_go)
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -109,8 +109,8 @@ def wait_for(folder: Path) -> Iterator[Lock]:
 def take(path: Path) -> int | None:
     """Opens and locks the file at a path; returns it, or None where another process holds it."""
     while True:
-        file, is_ours = open_or_read(path)
-        if not try_lock(file) or is_alive_elsewhere(path, file):
+        file, is_ours = _open_or_read(path)
+        if not _try_lock(file) or _is_alive_elsewhere(path, file):
             os.close(file)
             return None
         if is_at(file, path):
@@ -120,7 +120,7 @@ def take(path: Path) -> int | None:
         os.close(file)  # its holder has deleted it a moment ago: take the new one
 
 
-def open_or_read(path: Path) -> tuple[int, bool]:
+def _open_or_read(path: Path) -> tuple[int, bool]:
     """Opens the lock file, and tells whether we may write to it.
 
     Another user's can be locked all the same.
@@ -133,7 +133,7 @@ def open_or_read(path: Path) -> tuple[int, bool]:
         raise error
 
 
-def try_lock(file: int, tries: int = 5) -> bool:
+def _try_lock(file: int, tries: int = 5) -> bool:
     """Locks an open file, and tells whether that worked.
 
     It tries several times, as one who only looks (`holder`) holds the lock for a moment."""
@@ -172,7 +172,7 @@ def read(file: int) -> Signs:
     return Signs.parse(os.pread(file, SIZE, 0))
 
 
-def is_alive_elsewhere(path: Path, file: int) -> bool:
+def _is_alive_elsewhere(path: Path, file: int) -> bool:
     """Tells whether another machine still writes to a lock file whose lock we were given."""
     before = read(file)
     if before.machine in ("", machine()):
