@@ -59,8 +59,6 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return "a text has a lone surrogate in it, which is half of a character"
     if first["type"] in ("missing", "missing_argument"):
         return f"the key {key!r} is missing"
-    if isinstance(given, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", given, re.IGNORECASE):
-        return f"{key}: {given!r} is text to YAML: write {re.sub('e', '.0e', given, flags=re.I)}"
     says = " or ".join(
         problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         for problem in problems
@@ -112,7 +110,7 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises ConfigError, which begins with `where`.
     """
     try:
-        data = yaml.load(text, _UniqueKeys)
+        data = yaml.load(text, _Loader)
         if _size(data, {}) <= _MOST_VALUES:
             return data
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -132,7 +130,9 @@ def _size(data: Any, known: dict[int, int]) -> int:
     return known[id(data)]
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, and reads 1e-3 as a number, as YAML 1.2 does."""
+
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if twice := {key for key in keys if keys.count(key) > 1}:
@@ -140,3 +140,8 @@ class _UniqueKeys(yaml.SafeLoader):
                 None, None, f"the key {sorted(map(str, twice))[0]!r} stands twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("+-0123456789")
+)

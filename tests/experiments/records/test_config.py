@@ -113,7 +113,7 @@ def test_ids_agree_exactly_where_configs_do(one, other):
         ({"recipe": {"name": "own"}}, "recipe: give exactly one of epochs, images"),
         ({"recipe": {"name": "own", "epochs": 1, "iterations": 9}}, "give exactly one of epochs"),
         ({"recipe": {"name": "own", "epochs": 0}}, "recipe.epochs: 0"),
-        ({"recipe": {"name": "own", "epochs": 1, "lr": "1e-3"}}, "is text to YAML: write 1.0e-3"),
+        ({"recipe": {"name": "own", "epochs": 1, "lr": "1e-3"}}, "recipe.lr: '1e-3'"),
         ({"recipe": {"name": "own", "epochs": 1, "batch_size": 1}}, "recipe.batch_size: 1"),
         ({"recipe": {"name": "own", "epochs": 1, "schedule": "steps"}}, "milestones belong"),
         ({"recipe": {"name": "own", "epochs": 1, "nesterov": True, "momentum": 0.0}}, "nesterov"),

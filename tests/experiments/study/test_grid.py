@@ -8,7 +8,7 @@ from conftest import ROOT, TINY
 
 from experiments.commands.studies import make_studies, read_grids
 from experiments.plan.options import PlanOptions
-from experiments.records.parsing import ConfigError
+from experiments.records.parsing import ConfigError, parse_yaml
 from experiments.study.describe import command_of
 from experiments.study.grid import list_grids, read_grid
 from experiments.study.study import Study, expand
@@ -177,6 +177,18 @@ def test_what_does_not_fit_is_one_sentence(options, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "0.1e-2", "1.0e-3", "+1e-3", "1.e-3"])
+def test_a_number_may_have_an_exponent(tmp_path, text):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"title: Mine\nreference: no SE\ncells: [{{recipe.lr: {text}, label: low}}]\n")
+    assert [cell.config.recipe.lr for cell in expand(str(path), **ON).cells][-1] == float(text)
+
+
+@pytest.mark.parametrize("text", ["1e-3x", "e3", "1e", "0x1e3x", "1e-"])
+def test_text_that_is_like_a_number_stays_text(text):
+    assert parse_yaml(text, "own.yaml") == text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -185,7 +197,7 @@ def test_what_does_not_fit_is_one_sentence(options, message):
         ("reference: nowhere", "unknown reference 'nowhere'"),
         ("controls: [plane]", "it should be 'plain', 'half', 'constant' or 'place'"),
         ("cells: [{se.ratio: [2, 2]}]", "two rows are called '2'"),
-        ("cells: [{se.ratio: [1e-3]}]", "se.ratio: '1e-3' is text to YAML"),
+        ("cells: [{se.ratio: ['4']}]", "se.ratio: '4' is not allowed"),
         ("cells: [{label: '{gate}', se.ratio: 2}]", "may name ratio in braces"),
         ("cells: [{se.ratio: []}]", "a key with an empty list"),
         ("cells: [{seed: [1, 2]}]", "own.yaml, cells: seed: use --seeds"),
