@@ -9,14 +9,14 @@ from experiments.records.config import RunConfig
 from experiments.records.recipes import recipe_row
 from experiments.records.record import Record
 from experiments.records.studies import write_study
-from experiments.study.study import Study, expand
+from experiments.study.study import StudyDesign, expand
 
 ASKED = {"dataset": "cifar10_mini", "network": "resnet29b", "recipe": "fast"}
 GRID = "factorial"
 COPIED = ("env.json", "metrics.jsonl", "timings.jsonl", "predictions.npz", "gates.npz")
 
 
-def study_of(seeds: int) -> Study:
+def study_of(seeds: int) -> StudyDesign:
     return expand(GRID, **ASKED, seeds=seeds)
 
 

@@ -25,7 +25,7 @@ from experiments.records.record import Record
 from experiments.records.studies import write_study
 from experiments.records.study_file import StudyFile
 from experiments.study.settings import parse_settings
-from experiments.study.study import Study, expand
+from experiments.study.study import StudyDesign, expand
 from senet.custom import TABLES
 
 for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PY_COLORS", "CLICOLOR_FORCE",
@@ -190,7 +190,7 @@ def tiny_words(**changes) -> list[str]:
     return [*where, *tiny_settings(**changes)]
 
 
-def tiny_study(grid: str, seeds: int = 1, **changes) -> Study:
+def tiny_study(grid: str, seeds: int = 1, **changes) -> StudyDesign:
     """What `tiny_words` ask for."""
     settings = parse_settings([word for word in tiny_settings(**changes) if word != "--set"])
     asked = {"dataset": "cifar10", "network": "resnet20", "recipe": "smoke", "seeds": seeds}
@@ -202,7 +202,7 @@ def with_changes(study: StudyFile, **changes) -> StudyFile:
     return parse(StudyFile, study.plain() | changes)
 
 
-def train_study(study: Study, results: Path, data_dir: Path) -> None:
+def train_study(study: StudyDesign, results: Path, data_dir: Path) -> None:
     """Trains what `run` would, and draws nothing."""
     write_study(results, study.record())
     with Local(["cpu"] * 2, data_dir) as local:

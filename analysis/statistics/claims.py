@@ -68,7 +68,7 @@ class Claim(Strict):
         return self.source == OURS
 
 
-class Claims(Strict):
+class ClaimsFile(Strict):
     claims: tuple[Claim, ...]
 
 
@@ -76,7 +76,7 @@ class Claims(Strict):
 def list_claims(path: Path | None = None) -> tuple[Claim, ...]:
     """Reads and checks claims.yaml. Raises ConfigError on a row that no grid has."""
     path = path or PATH
-    claims = parse(Claims, {"claims": yaml.safe_load(path.read_bytes())}, path.name).claims
+    claims = parse(ClaimsFile, {"claims": yaml.safe_load(path.read_bytes())}, path.name).claims
     for claim in claims:
         for part in claim.parts:
             check_rows(part, path.name, part.dataset)

@@ -17,7 +17,7 @@ from experiments.records.recipes import recipes
 from experiments.records.study_file import Contrast
 from experiments.study.cells import ALL, DEFAULT_NETWORK
 from experiments.study.grid import Declaration, Grid, Rows, list_grids, read_grid, several
-from experiments.study.study import Study, make_study
+from experiments.study.study import StudyDesign, make_study
 from senet.config import choose
 
 PATH = Path(__file__).parents[1] / "contrasts.yaml"
@@ -188,7 +188,7 @@ def check_rows(comparison: Comparison, file: str, dataset: str | None = None) ->
                 raise ConfigError(f"{file}: the study {name!r} has no row {row!r}: it has {rows}")
 
 
-def declares(study: Study) -> bool:
+def declares(study: StudyDesign) -> bool:
     """Tells whether a comparison is declared for this grid, here or in its own file."""
     known = declared(study.dataset, study.network, study.recipe, study.settings)
     return bool(study.grid.declares) or any(one.grid == study.grid_name for one, _ in known)

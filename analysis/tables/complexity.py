@@ -11,7 +11,7 @@ from analysis.tables.study import HOLE, block
 from analysis.write import write_tables
 from experiments.records.files import read_json
 from experiments.records.parsing import ConfigError, parse
-from experiments.records.study_file import Part
+from experiments.records.study_file import Stored
 
 ROWS = Path(__file__).parents[1] / "costs.yaml"
 NOTES = [
@@ -25,7 +25,7 @@ NOTES = [
 Number = Annotated[int, Field(ge=0, le=10**15)]
 
 
-class Count(Part):
+class Count(Stored):
     """Holds what was counted of a network (senet/cost.py)."""
 
     parameters: Number
@@ -34,7 +34,7 @@ class Count(Part):
     se_elementwise: Number
 
 
-class Counted(Part):
+class Counted(Stored):
     """Holds RESULTS/complexity.json: table's number -> label of a row -> what was counted."""
 
     tables: dict[str, dict[str, Count]]

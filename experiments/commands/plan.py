@@ -20,7 +20,7 @@ from experiments.records.record import Record
 from experiments.records.schema import Forecast, PlannedRow, PlannedRuns, PlannedStudy, Simulated
 from experiments.records.states import MISSING
 from experiments.records.text import duration
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 
 if TYPE_CHECKING:
     from experiments.plan.simulate import Schedule
@@ -52,7 +52,7 @@ def plan(options: ForecastOptions) -> None:
     studies = make_studies(read_grids(options), options, dataset, recipe)
     studies = settle_open(studies, options, slots[0])
     price = prices(studies)
-    labels = label_runs(studies, options.results, Study.forecast)
+    labels = label_runs(studies, options.results, StudyDesign.forecast)
     states = {record: record.state for record in labels}
     missing = [record for record, state in states.items() if state in MISSING]
     workers = options.workers or len(slots)
@@ -94,7 +94,7 @@ def _foresee(
     return Forecast(device=device, workers=min(workers, len(missing)), figures=figures, lines=lines)
 
 
-def _planned(study: Study, price: "Mapping[str, Cost]", results: Path) -> PlannedStudy:
+def _planned(study: StudyDesign, price: "Mapping[str, Cost]", results: Path) -> PlannedStudy:
     """Tells of each row its cost, and how many of its runs are there."""
     settled, rows = {cell.label: cell for cell in study.settled}, []
     for cell in study.cells:

@@ -11,7 +11,7 @@ from experiments.records.record import Record
 from experiments.records.results import read_result
 from experiments.records.studies import read_study
 from experiments.records.study_file import UNSETTLED, Arithmetic
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 from experiments.study.tuning import advance
 from experiments.train import stale
 
@@ -28,7 +28,9 @@ def refuse_source(source: Path | None, results: Path) -> None:
         raise ConfigError(f"--reuse {source}: that is RESULTS itself")
 
 
-def reuse(studies: list[Study], source: Path | None, results: Path, data_dir: Path) -> list[Study]:
+def reuse(
+    studies: list[StudyDesign], source: Path | None, results: Path, data_dir: Path
+) -> list[StudyDesign]:
     """Copies the runs of some studies that are finished in `source`, and not in `results`.
 
     A run is taken where its seals hold, and where the code and the data of today have its
@@ -49,7 +51,7 @@ def reuse(studies: list[Study], source: Path | None, results: Path, data_dir: Pa
 
 
 def _copy_all(
-    studies: list[Study], source: Path, results: Path, data_dir: Path, refused: set[Path]
+    studies: list[StudyDesign], source: Path, results: Path, data_dir: Path, refused: set[Path]
 ) -> int:
     """Copies the runs that the studies list now; returns how many. Adds others to `refused`."""
     wanted: dict[Path, tuple[Record, Arithmetic]] = {}

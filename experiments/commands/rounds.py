@@ -9,11 +9,11 @@ from experiments.processes.output import say
 from experiments.records.parsing import ConfigError
 from experiments.records.studies import read_study, write_study
 from experiments.records.study_file import MOST_SEEDS
-from experiments.study.study import FEWEST, Study
+from experiments.study.study import FEWEST, StudyDesign
 from experiments.study.tuning import advance, news
 
 
-def refuse_rounds(studies: list[Study], options: RunOptions) -> None:
+def refuse_rounds(studies: list[StudyDesign], options: RunOptions) -> None:
     """Raises ConfigError where the options exclude each other, or a grid declares nothing."""
     if not options.decide:
         if options.most_seeds is not None:
@@ -34,7 +34,7 @@ def refuse_rounds(studies: list[Study], options: RunOptions) -> None:
             )
 
 
-def begin(studies: list[Study], options: RunOptions) -> list[Study]:
+def begin(studies: list[StudyDesign], options: RunOptions) -> list[StudyDesign]:
     """Returns the studies with the seeds of their first round, or of the rounds made before."""
     if not options.adds_seeds:
         return studies
@@ -48,7 +48,7 @@ def begin(studies: list[Study], options: RunOptions) -> list[Study]:
     ]
 
 
-def add_seeds(studies: list[Study], options: RunOptions) -> list[Study]:
+def add_seeds(studies: list[StudyDesign], options: RunOptions) -> list[StudyDesign]:
     """Returns the studies with another seed, or more pilots, where they need some."""
     tuned = [advance(study, options.results) for study in studies]
     if tuned != studies:
@@ -65,7 +65,7 @@ def add_seeds(studies: list[Study], options: RunOptions) -> list[Study]:
     return studies
 
 
-def look(studies: list[Study], results: Path, most: int) -> list[Study]:
+def look(studies: list[StudyDesign], results: Path, most: int) -> list[StudyDesign]:
     """Looks at what was declared, and writes down what was seen and how many seeds come next."""
     from analysis.read import find_studies
     from analysis.statistics import stopping
@@ -89,7 +89,7 @@ def _in_words(seeds: tuple[int, ...]) -> str:
     return f"{fewest} seeds" if fewest == most else f"{fewest} to {most} seeds"
 
 
-def _wide_studies(studies: list[Study], results: Path, until: float) -> set[str]:
+def _wide_studies(studies: list[StudyDesign], results: Path, until: float) -> set[str]:
     """Names the studies that need another seed: a row's interval is wider than ± `until`.
 
     The intervals are those of the tables: a row whose seeds tie by chance has the pool's spread.

@@ -20,7 +20,7 @@ from experiments.records.room import check_writable
 from experiments.records.states import FINISHED, MISSING, State, failure
 from experiments.study.cells import ALL
 from experiments.study.describe import training_of
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 from experiments.train.environment import use
 
 # What imports numpy is imported where it is needed, so that `run --help` does not wait for it.
@@ -74,7 +74,7 @@ def _train_and_show(options: RunOptions) -> int:
 run, retry = takes(RunOptions)(_train_and_show), takes(RetryOptions)(_train_and_show)
 
 
-def group(studies: list[Study]) -> dict[str, list[str]]:
+def group(studies: list[StudyDesign]) -> dict[str, list[str]]:
     """Returns what studies are trained on and how, in words -> their grids."""
     groups: dict[str, list[str]] = {}
     for study in studies:

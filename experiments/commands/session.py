@@ -23,7 +23,7 @@ from experiments.records.room import check_room
 from experiments.records.states import FINISHED, MISSING, UNFIT, State
 from experiments.records.studies import write_study
 from experiments.records.text import duration
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 
 # What imports numpy is imported where it is needed, so that `run --help` does not wait for it.
 
@@ -44,7 +44,7 @@ class Session:
     deadline: float | None
     watchers: Sequence[BackgroundProcess]
 
-    def train(self, studies: list[Study]) -> tuple[dict[Record, str], str]:
+    def train(self, studies: list[StudyDesign]) -> tuple[dict[Record, str], str]:
         """Trains what is missing, and what is added, until nothing is.
 
         Returns every run with its name, and why it stopped before the end, or "".
@@ -59,7 +59,7 @@ class Session:
                 break
         return names, stopped
 
-    def _train_round(self, studies: list[Study], names: dict[Record, str]) -> str:
+    def _train_round(self, studies: list[StudyDesign], names: dict[Record, str]) -> str:
         """Trains the missing runs of all seeds so far; says why it stopped, or ""."""
         renew(names)  # of the runs that were added, too
         results, states = self.options.results, {record: record.state for record in names}

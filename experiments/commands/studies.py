@@ -12,7 +12,7 @@ from experiments.records.record import Record
 from experiments.study.clash import refuse_clashes
 from experiments.study.grid import Grid, read_grid
 from experiments.study.settings import parse_settings
-from experiments.study.study import Runs, Study, make_study
+from experiments.study.study import Runs, StudyDesign, make_study
 from experiments.study.tuning import advance, resume
 from senet.config import choose
 
@@ -36,7 +36,9 @@ def read_grids(options: PlanOptions) -> Grids:
     return {name: read_grid(name) for name in options.grids}
 
 
-def make_studies(grids: Grids, options: PlanOptions, dataset: str, recipe: str) -> list[Study]:
+def make_studies(
+    grids: Grids, options: PlanOptions, dataset: str, recipe: str
+) -> list[StudyDesign]:
     """Makes the studies of all grids, with what their pilots have shown.
 
     `dataset` and `recipe` are what `auto` stands for; a grid may name the only data set that it is
@@ -53,8 +55,8 @@ def make_studies(grids: Grids, options: PlanOptions, dataset: str, recipe: str) 
 
 
 def settle_open(
-    studies: list[Study], options: PlanOptions, device: str, is_open: bool = False
-) -> list[Study]:
+    studies: list[StudyDesign], options: PlanOptions, device: str, is_open: bool = False
+) -> list[StudyDesign]:
     """Settles the arithmetic of the studies that lack runs, or of all where more may come."""
     results, is_here = options.results, options.launcher == "local"
     return [
@@ -66,7 +68,9 @@ def settle_open(
 
 
 def label_runs(
-    studies: list[Study], results: Path, runs_of: Callable[[Study], Runs] = Study.runs
+    studies: list[StudyDesign],
+    results: Path,
+    runs_of: Callable[[StudyDesign], Runs] = StudyDesign.runs,
 ) -> dict[Record, str]:
     """Lists every run of the studies once, in whole rounds of seeds, with its row's label."""
     runs = [
@@ -80,7 +84,9 @@ def label_runs(
     return labels
 
 
-def name_runs(studies: list[Study], results: Path, only: str | None = None) -> dict[Record, str]:
+def name_runs(
+    studies: list[StudyDesign], results: Path, only: str | None = None
+) -> dict[Record, str]:
     """Lists the runs of the studies, each once, with what it is called; with `only` that one.
 
     `only` is a full name, `<label>-<id>/seed<k>`; it may also be a pilot of a row that is tuned by

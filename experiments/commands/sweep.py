@@ -13,7 +13,7 @@ from experiments.processes.output import say
 from experiments.records.files import write_text
 from experiments.records.parsing import ConfigError
 from experiments.records.room import check_writable
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 
 
 @takes(PlanOptions)
@@ -39,7 +39,7 @@ def sweep(options: PlanOptions) -> None:
     say(f"`{command}` makes the sweep, and names the command of its agents")
 
 
-def _part_of_name(study: Study) -> str:
+def _part_of_name(study: StudyDesign) -> str:
     """Names a grid in the name of a file: those of one's own also by where they lie."""
     digest = hashlib.sha256(os.path.realpath(study.source).encode(errors="surrogateescape"))
     return study.grid_name + (f"-{digest.hexdigest()[:8]}" if study.grid_file else "")

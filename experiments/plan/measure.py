@@ -13,7 +13,7 @@ from experiments.records.config import RunConfig
 from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
 from experiments.records.study_file import UNSETTLED, Arithmetic
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 from experiments.train.arithmetic import pick_arithmetic
 from experiments.train.environment import keep_freed_memory
 from experiments.train.epoch import draws_nothing
@@ -31,7 +31,7 @@ from senet.custom import load_own
 STEPS = 2  # measured ones, after one that warms up
 
 
-def check(studies: Iterable[Study]) -> int:
+def check(studies: Iterable[StudyDesign]) -> int:
     """Builds every network once, on no device, and returns how many there are.
 
     Raises ConfigError where a cell cannot be built, and names it.
@@ -39,7 +39,7 @@ def check(studies: Iterable[Study]) -> int:
     return len(_for_each_network(studies, lambda network: None))
 
 
-def prices(studies: Iterable[Study]) -> dict[str, Cost]:
+def prices(studies: Iterable[StudyDesign]) -> dict[str, Cost]:
     """Returns cell -> its cost. Raises ConfigError as `check` does."""
     studies = list(studies)
     counted = _for_each_network(studies, cost)
@@ -53,7 +53,7 @@ def architecture(config: RunConfig) -> tuple:
     return config.dataset, *trunk, config.se, config.code
 
 
-def _for_each_network(studies: Iterable[Study], function: Callable[[nn.Module], Any]) -> dict:
+def _for_each_network(studies: Iterable[StudyDesign], function: Callable[[nn.Module], Any]) -> dict:
     """Returns architecture -> function(its network, on the meta device); each is built once."""
     results = {}
     for study in studies:

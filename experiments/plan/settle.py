@@ -11,11 +11,11 @@ from experiments.records.files import read_sealed
 from experiments.records.parsing import ConfigError
 from experiments.records.studies import read_study
 from experiments.records.study_file import UNSETTLED, Arithmetic, StudyFile
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 from experiments.train.arithmetic import Unfit, begin_arithmetic
 
 
-def settle(study: Study, results: Path, device: str, is_here: bool = True) -> Study:
+def settle(study: StudyDesign, results: Path, device: str, is_here: bool = True) -> StudyDesign:
     """Gives a study the precision and the step that it was begun with, or begins with here.
 
     Where it `is_here`, this machine trains it; else the nodes see whether they can. Raises

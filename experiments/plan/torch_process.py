@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.processes.fork_server import ask
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 from experiments.train.arithmetic import ASSUMED, Unfit
 from experiments.train.devices import has_cuda
 from experiments.train.environment import pick_step, why_not_fused
@@ -21,12 +21,12 @@ ON_OTHER_MACHINES = (
 ).format(**ASSUMED["cuda"])
 
 
-def refuse_unbuildable(studies: Sequence[Study]) -> None:
+def refuse_unbuildable(studies: Sequence[StudyDesign]) -> None:
     """Raises ConfigError, which names grid and row, where a network cannot be built."""
     answered("build every network once", _measure, "check", studies)
 
 
-def prices(studies: Sequence[Study]) -> dict[str, "Cost"]:
+def prices(studies: Sequence[StudyDesign]) -> dict[str, "Cost"]:
     """Returns the cost of each cell. Raises ConfigError as `refuse_unbuildable` does."""
     return answered("count what the networks cost", _measure, "prices", studies)
 

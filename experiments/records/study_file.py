@@ -27,17 +27,17 @@ Seeds = Annotated[int, Field(ge=0, le=MOST_SEEDS)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class Part(BaseModel):
-    """Holds a part of a study's file. What a later version has added is kept, but not read."""
+class Stored(BaseModel):
+    """Holds something of a study's file. What a later version has added is kept, but not read."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     def plain(self) -> dict[str, Any]:
-        """Returns the part as it stands in the file: what nobody has set is left out."""
+        """Returns it as it stands in the file: what nobody has set is left out."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Arithmetic(Part):
+class Arithmetic(Stored):
     """Says what `auto` of a recipe's precision and step stands for in all runs of a study.
 
     "auto" leaves it to each machine, as in a study of an older version whose runs are mixed.
@@ -55,7 +55,7 @@ class Arithmetic(Part):
 UNSETTLED = Arithmetic()
 
 
-class Row(Part):
+class Row(Stored):
     """Describes a row of the study's table.
 
     reference  the label of the row that it is compared with
@@ -70,14 +70,14 @@ class Row(Part):
     seeds: Seeds = 0
 
 
-class Contrast(Part):
+class Contrast(Stored):
     """Compares means of rows, as the grid itself declares it: `rows` minus `minus`."""
 
     rows: tuple[Label, ...] = Field(min_length=1)
     minus: tuple[Label, ...] = Field(min_length=1)
 
 
-class Look(Part):
+class Look(Stored):
     """Holds what --decide has seen of a comparison, and how many seeds its rows had then."""
 
     comparison: Line
@@ -86,7 +86,7 @@ class Look(Part):
     verdict: Line
 
 
-class Tried(Part):
+class Tried(Stored):
     """Holds the values that a row has tried, with their held-out errors, in its pilots, `runs`."""
 
     tried: tuple[tuple[float, float | None], ...]
@@ -94,14 +94,14 @@ class Tried(Part):
     runs: tuple[RunName, ...]
 
 
-class Tune(Part):
+class Tune(Stored):
     """Holds what each row has tried of the setting `key`."""
 
     key: Line
     rows: dict[Label, Tried]
 
 
-class StudyFile(Part):
+class StudyFile(Stored):
     """Describes one grid on one data set, network and recipe, as it was asked for.
 
     table          the paper's table that it rebuilds

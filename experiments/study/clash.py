@@ -9,10 +9,10 @@ from experiments.records.parsing import ConfigError
 from experiments.records.studies import read_study
 from experiments.records.study_file import StudyFile
 from experiments.study.grid import list_grids
-from experiments.study.study import Study
+from experiments.study.study import StudyDesign
 
 
-def refuse_clashes(studies: Iterable[Study], results: Path) -> None:
+def refuse_clashes(studies: Iterable[StudyDesign], results: Path) -> None:
     """Raises ConfigError where a study has the name of another grid's, given with it or before.
 
     Or where its own file would not be read again, as of a row without a name.

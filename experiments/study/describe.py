@@ -10,10 +10,10 @@ from experiments.study.cells import ALL, DEFAULT_NETWORK, LENGTHS
 from experiments.study.grid import show
 
 if TYPE_CHECKING:
-    from experiments.study.study import Study
+    from experiments.study.study import StudyDesign
 
 
-def command_of(study: "Study") -> str:
+def command_of(study: "StudyDesign") -> str:
     """Gives what trains a study, but for data set, recipe and its settings, and seeds."""
     kept = {k: v for k, v in study.settings.items() if not k.startswith("recipe.")}
     is_default = study.network == (ALL if study.grid.varies_network else DEFAULT_NETWORK)
@@ -26,7 +26,7 @@ def command_of(study: "Study") -> str:
     return shlex.join([".venv/bin/python", "-m", "experiments", "run", source, *other])
 
 
-def training_of(study: "Study") -> str:
+def training_of(study: "StudyDesign") -> str:
     """Says a recipe in words: its name, what it is (of each family of networks, where each has its
     own), what --set changed."""
     rows = [recipe_row(study.recipe, cell.config.network) for cell in study.cells]

@@ -29,7 +29,7 @@ Runs = list[tuple[str, RunConfig]]  # (row's label, config)
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyDesign:
     """Describes a grid on one data set, with one network and one recipe: one table."""
 
     source: str  # the grid as it was named: one of ours, or the path of a file
@@ -176,7 +176,7 @@ class Study:
         data |= {key: value for key, value in found.items() if value}
         return parse(StudyFile, data, self.source)
 
-    def resumed(self, before: StudyFile) -> "Study":
+    def resumed(self, before: StudyFile) -> "StudyDesign":
         """Returns the study with the seeds and looks that its file, written `before`, has."""
         asked = {row.cell: row.seeds for row in before.rows if row.seeds}
         added = {c.label: n for c in self.settled if (n := asked.get(c.config.cell))}
@@ -184,7 +184,7 @@ class Study:
         return replace(self, seeds=seeds, added=added, looks=before.looks)
 
 
-def expand(name: str, **asked: Any) -> Study:
+def expand(name: str, **asked: Any) -> StudyDesign:
     """Makes a study of a grid, by its name or the path of its file; `asked` is as for `make_study`.
 
     Raises ConfigError, in one sentence, for whatever does not fit.
@@ -202,7 +202,7 @@ def make_study(
     recipe: str,
     seeds: int | None = None,
     settings: dict[str, Any] | None = None,
-) -> Study:
+) -> StudyDesign:
     """Makes a study of a grid: on one data set, with one network and one recipe.
 
     Args:
@@ -240,4 +240,4 @@ def make_study(
                 raise ConfigError(f"tune {key}: recipe.holdout is 0, and held-out images choose")
             tuned[cell.label] = Tuning(dict.fromkeys(values))
     asked = (source, name, grid, dataset, network, recipe, settings, seeds, cells, code)
-    return Study(*asked, tuned=tuned)
+    return StudyDesign(*asked, tuned=tuned)

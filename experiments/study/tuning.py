@@ -22,7 +22,7 @@ from experiments.study.grid import place_of
 from experiments.study.settings import put
 
 if TYPE_CHECKING:
-    from experiments.study.study import Runs, Study
+    from experiments.study.study import Runs, StudyDesign
 
 FIRST_PILOT = MOST_SEEDS  # its seed: results have those below
 WIDEST = 4  # so many values may be tried beyond either end of the bracket
@@ -60,7 +60,7 @@ def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
     return parse(RunConfig, data, "tune")
 
 
-def resume(study: "Study", results: Path) -> "Study":
+def resume(study: "StudyDesign", results: Path) -> "StudyDesign":
     """Returns a study with its grid's place, and what its file says that was tried, and chosen.
 
     A row whose pilots would be other runs today, or whose bracket has values that were not tried,
@@ -85,14 +85,14 @@ def resume(study: "Study", results: Path) -> "Study":
     return replace(study, tuned=study.tuned | kept)
 
 
-def advance(study: "Study", results: Path) -> "Study":
+def advance(study: "StudyDesign", results: Path) -> "StudyDesign":
     """Returns a study with all that its pilots have shown: other values to try, or the best."""
     while (further := _advance(study, results)) != study:
         study = further
     return study
 
 
-def _advance(study: "Study", results: Path) -> "Study":
+def _advance(study: "StudyDesign", results: Path) -> "StudyDesign":
     """Returns a study with what the pilots of its open rows have shown."""
     tuned = dict(study.tuned)
     for cell in study.untuned:
@@ -188,7 +188,7 @@ def news(before: Mapping[str, Tuning], now: Mapping[str, Tuning]) -> list[str]:
     return sentences
 
 
-def to_json(study: "Study") -> dict[str, Any]:
+def to_json(study: "StudyDesign") -> dict[str, Any]:
     """Returns what a study's file says of pilots: one that diverged has no error."""
     rows = {}
     for cell in study.cells:

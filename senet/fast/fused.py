@@ -63,7 +63,7 @@ def is_ours(module: nn.Module) -> TypeGuard[SqueezeExcite]:
     return all(getattr(squeeze, "function", None) in OF_FEW for squeeze in module.squeeze)
 
 
-class Row:
+class Chain:
     """Runs modules one after the other, and computes together those that can be."""
 
     def __init__(self, *modules: nn.Module) -> None:
@@ -85,7 +85,7 @@ class Row:
         elif type(module) is nn.ReLU and is_open:
             last.relu = True
         elif type(module) is Mixed:
-            first, second = Row(module.first), Row(module.second)
+            first, second = Chain(module.first), Chain(module.second)
             self.parts.append(lambda x: module.mix(first(x), second(x)))
         elif type(module) is not nn.Identity:
             self.parts.append(module)
@@ -104,15 +104,15 @@ class Row:
         return x
 
 
-class Unit:
+class FusedUnit:
     """Computes a residual unit: (x, x) -> (y, y), one for a branch and one for a shortcut."""
 
     def __init__(self, unit: ResidualUnit) -> None:
-        self.shortcut = Row(unit.shortcut, unit.identity)
-        self.branch = Row(unit.pre, unit.branch, unit.standard)
+        self.shortcut = Chain(unit.shortcut, unit.identity)
+        self.branch = Chain(unit.pre, unit.branch, unit.standard)
         self.last = self.branch.open_group()
         self.relu = type(unit.relu) is nn.ReLU
-        self.post = Row(unit.post)
+        self.post = Chain(unit.post)
 
     def __call__(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         both = self.last.plus(self.branch(x), self.shortcut(skip), self.relu)
@@ -128,15 +128,15 @@ class Fused(nn.Module):
     def __init__(self, model: ResNet) -> None:
         super().__init__()
         self.model = model
-        self.units: list[Unit | Row] = []
+        self.units: list[FusedUnit | Chain] = []
         for module in model.body():
             is_stage = isinstance(module, nn.Sequential) and isinstance(module[0], ResidualUnit)
-            self.units += map(Unit, cast(Any, module)) if is_stage else [Row(module)]
+            self.units += map(FusedUnit, cast(Any, module)) if is_stage else [Chain(module)]
 
     def forward(self, x: Tensor) -> Tensor:
         skip = x
         for one in self.units:
-            if isinstance(one, Unit):
+            if isinstance(one, FusedUnit):
                 x, skip = one(x, skip)
             else:
                 x = skip = one(x)

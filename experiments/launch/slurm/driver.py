@@ -18,7 +18,7 @@ from experiments.launch.events import Ended, Event, Outcome, Progressed, Requeue
 from experiments.launch.failures import failed
 from experiments.launch.queue import Launcher, outcome_of
 from experiments.launch.slurm import squeue
-from experiments.launch.slurm.claims import Claims
+from experiments.launch.slurm.array_locks import ArrayLocks
 from experiments.launch.slurm.ends import explain
 from experiments.launch.slurm.job import Pack, pack
 from experiments.launch.slurm.squeue import GONE, Asker, Job
@@ -61,8 +61,8 @@ class Slurm(Launcher):
         super().__init__()
         self.settings, self.slots, self.results, self.say = settings, list(slots), results, say
         self.where, self.expected = (data_dir.absolute(), patience, checkpoint_every), expected
-        self.claims, self.slurm = Claims(results), Asker(say)
-        self.folder = self.claims.folder
+        self.locks, self.slurm = ArrayLocks(results), Asker(say)
+        self.folder = self.locks.folder
         self.active: dict[Record, Job] = {}  # the runs in jobs
         self.epochs: dict[Record, int] = {}  # of those that have started, how many are done
         self.quiet: dict[Record, float] = {}  # since when nobody trains a run, in a job that began
@@ -76,19 +76,19 @@ class Slurm(Launcher):
     def __exit__(self, kind: type[BaseException] | None = None, /, *_: object) -> None:
         try:
             if not self.active:
-                self.claims.forget()
+                self.locks.forget()
             elif kind:
                 self._say_that_they_stay([job.id for job in self.active.values()], "with Slurm")
             else:
                 self._cancel()
         finally:
-            self.claims.hold(())
+            self.locks.hold(())
 
     def _cancel(self) -> None:
         """Cancels the jobs that no other command needs, and waits until they are over."""
         with wait_for(self.folder):  # a second driver has taken them up before this, or does not
             self._cancel_ours()
-            self.claims.hold(())
+            self.locks.hold(())
         deadline = time.monotonic() + LEAVING
         while self.active and time.monotonic() < deadline:
             self.active = {record: job for record, job in self.jobs().items() if job.is_live}
@@ -101,8 +101,8 @@ class Slurm(Launcher):
         asked = {record.name for record in (*self.queue.all, *self.active)}
         ours, others, why = [], jobs, "which does not answer `squeue`"
         if (queue := squeue.ask()) is not None:
-            self.claims.hold(record.name for record in self.active)
-            ours, others = self.claims.divide(queue, jobs, asked)
+            self.locks.hold(record.name for record in self.active)
+            ours, others = self.locks.divide(queue, jobs, asked)
             why = "as others need their jobs"
         if others:
             self._say_that_they_stay(others, f"with Slurm, {why}")
@@ -152,7 +152,7 @@ class Slurm(Launcher):
         for array, runs in adopted.items():
             self.say(f"{runs} runs are in job {array} already")
         self._submit_all(pack(fresh, self.expected, len(self.slots), 60.0 * self.settings.pack))
-        self.claims.hold(record.name for record in self.active)
+        self.locks.hold(record.name for record in self.active)
 
     def _submit_all(self, packs: list[list[Record]]) -> None:
         """Sends the packs in arrays; what Slurm has no room for waits as if it were elsewhere.
@@ -195,7 +195,7 @@ class Slurm(Launcher):
                     sentence = f"job {job.id} is in the queue again"
                     yield Requeued(record, Outcome("interrupted"), sentence)
                 self.active[record] = job
-            self.claims.hold(record.name for record in self.active)
+            self.locks.hold(record.name for record in self.active)
             if self.slurm.does_answer:
                 self.queue.retry()
                 yield from self.begin()

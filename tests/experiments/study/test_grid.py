@@ -11,7 +11,7 @@ from experiments.plan.options import PlanOptions
 from experiments.records.parsing import ConfigError, parse_yaml
 from experiments.study.describe import command_of
 from experiments.study.grid import list_grids, read_grid
-from experiments.study.study import Study, expand
+from experiments.study.study import StudyDesign, expand
 
 ON = {"dataset": "cifar10", "network": "resnet29b", "recipe": "demo"}
 
@@ -32,7 +32,7 @@ def test_the_ratio_study_is_table_10_and_its_control():
     assert command_of(study) == "make ablation-ratio"
 
 
-def whole(name: str, recipe: str = "demo") -> Study:
+def whole(name: str, recipe: str = "demo") -> StudyDesign:
     """A grid of ours on its own data set, with all of its networks."""
     return expand(name, dataset=read_grid(name)[1].dataset or "cifar10", recipe=recipe)
 

@@ -17,7 +17,7 @@ from experiments.launch.slurm.squeue import GONE, Queue, folder_of, sent
 from experiments.records.states import MISSING, state
 
 
-class Claims:
+class ArrayLocks:
     """Holds locks on the notes of arrays, and says which of their jobs nobody else needs.
 
     Runs are named as in the notes.
