@@ -33,7 +33,7 @@ class Recipe(Strict):
     test_images           the first so many test images; None is all
     intervention_images   how many of them are read with replaced gates; None is all
     cutout                side in pixels of the square that is blanked in each training image
-    precision             "auto" is bf16 where the processor has instructions for it, else fp32;
+    precision             "auto" is bf16 where the processor is faster in it, else fp32;
                           as that of `step`, settled for a study by the machine that begins it
     step                  "plain", module by module; "fused", on a CPU, in fewer passes
                           (senet/fast/fused.py); "captured", on a GPU, in one launch, and several

@@ -9,7 +9,7 @@ from experiments.records.config import Recipe
 from experiments.records.parsing import ConfigError
 from experiments.records.study_file import Arithmetic
 from experiments.train.devices import DEVICES
-from experiments.train.environment import device_name, pick_precision, pick_step
+from experiments.train.environment import device_name, has_bf16, pick_precision, pick_step
 from experiments.train.trust import why_not_captured
 
 # What a study begins with where its devices are on other machines; one that cannot do it says so.
@@ -27,7 +27,7 @@ def pick_arithmetic(recipe: Recipe, begun: Arithmetic, device: str) -> Arithmeti
     """
     wanted = begun.of(recipe)
     precision, step = wanted.precision, wanted.step
-    if recipe.precision != precision == "bf16" and pick_precision("auto", device) != "bf16":
+    if recipe.precision != precision == "bf16" and not has_bf16(device):
         raise _unfit(
             f"in bf16, for which {device_name(device)[device != 'cpu']} has no instructions (about "
             "nine times slower on a CPU)",

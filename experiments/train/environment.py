@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # With any of them the fused step is taken for the faster one: measured with AVX-512 and bf16, and
 # with AVX2 on a processor that has more (benchmarks/RESULTS.md).
 FASTER_FUSED = {"avx2", "avx512f"}
+BF16 = {"amx_bf16", "avx512_bf16", "bf16"}  # flags of instructions for bf16
 # Those that decide how fast a processor is, the fastest first: flag of Linux -> word of a record.
 INSTRUCTIONS = {
     "amx_bf16": "amx_bf16",
@@ -63,9 +64,19 @@ def processor() -> tuple[str, set[str]]:
     return facts.get("model name", platform.machine()), set(flags.split())
 
 
+def _fast_flags() -> set[str]:
+    """Returns the processor's instruction sets, without the one that makes Intel's no faster.
+
+    With avx512_bf16 these multiply at the rate of float32 and have to arrange the numbers first;
+    with AMX they are faster, and AMD's processors are with avx512_bf16 (benchmarks/RESULTS.md).
+    """
+    name, flags = processor()
+    return flags - {"avx512_bf16"} if "Intel" in name else flags
+
+
 def instructions() -> str:
     """Names the processor's fastest instruction set, such as avx2; else the processor's family."""
-    flags = processor()[1]
+    flags = _fast_flags()
     return next((word for flag, word in INSTRUCTIONS.items() if flag in flags), platform.machine())
 
 
@@ -81,18 +92,21 @@ def arithmetic_unit() -> str:
 def pick_precision(name: str, device: str) -> str:
     """Returns the precision that `name` means on a device.
 
-    `auto` is bf16 where the processor has instructions for it, else fp32. No clock decides.
+    `auto` is bf16 where the device is faster in it, else fp32. No clock decides.
     """
     if name != "auto":
         return name
+    is_faster = has_bf16(device) and (device != "cpu" or BF16 & _fast_flags())
+    return "bf16" if is_faster else "fp32"
+
+
+def has_bf16(device: str) -> bool:
+    """Tells whether a device has instructions for bf16: without them it is many times slower."""
     import torch
 
-    has_bf16 = {
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "mps": lambda: False,
-        "cpu": lambda: bool({"avx512_bf16", "amx_bf16", "bf16"} & processor()[1]),
-    }
-    return "bf16" if has_bf16[device.split(":")[0]]() else "fp32"
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and not BF16.isdisjoint(processor()[1])
 
 
 def pick_step(name: str, device: str) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from experiments.records.record import Record
 from experiments.records.results import read_result
 from experiments.train import train
-from experiments.train.environment import pick_precision
+from experiments.train.environment import has_bf16
 from experiments.train.optimization import arithmetic, new_forward, train_step
 from senet import SEConfig, build
 from senet.block import SqueezeExcite
@@ -258,7 +258,7 @@ def losses(step: str, precision: str, seed: int, folder, data_dir) -> list[float
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    pick_precision("auto", "cpu") != "bf16",
+    not has_bf16("cpu"),
     reason="this processor has no bf16 instructions, and takes minutes without",
 )
 def test_a_training_in_bf16_ends_among_plain_ones_of_five_seeds(tmp_path, data_dir):

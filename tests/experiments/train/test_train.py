@@ -23,7 +23,7 @@ from experiments.records.schedules import SCHEDULES, learning_rate
 from experiments.train import devices, environment
 from experiments.train.checkpoint import random_states, set_random_states
 from experiments.train.devices import pick_slots
-from experiments.train.environment import pick_precision
+from experiments.train.environment import has_bf16, pick_precision
 from experiments.train.evaluation import evaluate
 from experiments.train.optimization import new_optimizer, total_steps
 from experiments.train.train import train
@@ -307,9 +307,16 @@ def test_evaluation_is_cross_entropy_and_the_share_of_mistakes():
 
 def test_no_clock_decides_what_changes_the_bits(monkeypatch):
     assert pick_precision("fp32", "cpu") == "fp32" and pick_precision("bf16", "cpu") == "bf16"
-    for flags, expected in (({"avx512_bf16"}, "bf16"), ({"bf16"}, "bf16"), ({"avx2"}, "fp32")):
-        monkeypatch.setattr(environment, "processor", lambda flags=flags: ("a processor", flags))
-        assert pick_precision("auto", "cpu") == expected
+    for name, flags, expected, word in (
+        ("AMD EPYC", {"avx512f", "avx512_bf16"}, "bf16", "avx512_bf16"),
+        ("Intel(R) Xeon(R) Processor", {"avx512f", "avx512_bf16"}, "fp32", "avx512"),
+        ("Intel(R) Xeon(R)", {"avx512f", "avx512_bf16", "amx_bf16"}, "bf16", "amx_bf16"),
+        ("Neoverse-V1", {"asimd", "bf16"}, "bf16", "neon_bf16"),
+        ("AMD EPYC", {"avx2"}, "fp32", "avx2"),
+    ):
+        monkeypatch.setattr(environment, "processor", lambda of=(name, flags): of)
+        assert (pick_precision("auto", "cpu"), environment.instructions()) == (expected, word)
+        assert has_bf16("cpu") == ("avx2" not in flags)
     assert pick_precision("auto", "mps") == "fp32"
     assert pick_slots(3, ["cpu"]) == ["cpu"] * 3
     gpus = ["cuda:0", "cuda:1"]
