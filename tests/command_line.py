@@ -7,13 +7,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from analysis import __main__ as analysis
+from analysis import write
 from experiments import __main__ as cli
+from experiments.processes.fork_server import warm_up
 from experiments.records.lock import holder
 
 ROOT = Path(__file__).parents[1]
@@ -31,15 +34,19 @@ def bare() -> dict[str, str]:
     return kept | {"TRACK": "off"}
 
 
-def call(*words: str, main=cli.main, **environment: str) -> subprocess.CompletedProcess:
+def call(
+    *words: str, main=cli.main, draws: bool = False, **environment: str
+) -> subprocess.CompletedProcess:
     """`python -m experiments` as a user calls it, but in this process, whose fork server is warm.
 
     What it prints is caught at the file descriptors: what its processes print is in it, too. Only
-    this process sees the environment: its fork server was started before.
+    this process sees the environment: its fork server is started before.
 
     Args:
         main: of another command line.
+        draws: whether figures are drawn, too, which takes seconds.
     """
+    warm_up()
     before, inside, old = os.environ.copy(), bare() | environment, sys.argv
     sys.argv = ["-m", *words]
     os.environ.clear()
@@ -47,7 +54,8 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
     try:
         with caught(1, "stdout") as output, caught(2, "stderr") as errors:
             try:
-                status = main()
+                with nullcontext() if draws else mock.patch.object(write, "figures", no_figures):
+                    status = main()
             except SystemExit as ended:
                 status = ended.code
         return subprocess.CompletedProcess(words, status or 0, output.getvalue(), errors.getvalue())
@@ -55,6 +63,10 @@ def call(*words: str, main=cli.main, **environment: str) -> subprocess.Completed
         sys.argv = old
         os.environ.clear()
         os.environ.update(before)
+
+
+def no_figures(*_: object) -> list[Path]:
+    return []
 
 
 @contextmanager
@@ -86,7 +98,7 @@ def call_apart(*words: str, **environment: str) -> subprocess.CompletedProcess:
 
 def analyse(*words: str, **environment: str) -> subprocess.CompletedProcess:
     """`python -m analysis`, as `call`."""
-    return call(*words, main=analysis.main, **environment)
+    return call(*words, main=analysis.main, draws=True, **environment)
 
 
 PATIENT = ["-c", "from experiments import __main__; from experiments.launch import background as b;"

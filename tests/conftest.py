@@ -53,6 +53,7 @@ LINUX = pytest.mark.skipif(
 )
 
 
+@pytest.hookimpl(trylast=True)  # when those that were not asked for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, so that in the end no process waits for one that has begun
     late: those that wait for a cluster, then those with the most tests that train."""

@@ -83,7 +83,6 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "make",
     [pipe, Path.mkdir, lambda path: path.symlink_to("/dev/zero")],

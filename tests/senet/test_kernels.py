@@ -55,8 +55,18 @@ def test_on_aarch64_every_pass_gives_the_numbers_of_this_processor(tmp_path):
     np.testing.assert_allclose(there[1:], here[1:], rtol=1e-5, atol=1e-5)
 
 
-def test_a_library_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache, and kernels that are compiled in a moment."""
+    source = tmp_path / "few.cpp"
+    source.write_text("int few = 1;\n")
+    monkeypatch.setattr(kernels, "SOURCE", source)
+    monkeypatch.setattr(kernels, "SOURCES", (source,))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "senet"
+
+
+def test_a_library_is_there_whole_or_not_at_all(tmp_path, cache):
     half = tmp_path / "half"  # a compiler that fails in the middle of writing
     half.write_text(
         "#!/bin/sh\n[ $1 = --version ] && exec c++ --version\n"
@@ -65,16 +75,15 @@ def test_a_library_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     half.chmod(0o755)
     with pytest.raises(subprocess.CalledProcessError):
         kernels.compiled([str(half)])
-    assert list((tmp_path / "cache" / "senet").iterdir()) == []
+    assert list(cache.iterdir()) == []
     whole = kernels.compiled(["c++"])
     size = whole.stat().st_size
     assert [path.name for path in whole.parent.iterdir()] == [whole.name]
-    assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 10_000
+    assert kernels.compiled(["c++"]) == whole and whole.stat().st_size == size > 1000
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
-def test_what_a_killed_compilation_leaves_is_deleted_and_no_other(tmp_path, monkeypatch, is_killed):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_what_a_killed_compilation_leaves_is_deleted_and_no_other(tmp_path, cache, is_killed):
     sleeping, begun = tmp_path / "sleeping", tmp_path / "begun"
     sleeping.write_text(
         "#!/bin/sh\n[ $1 = --version ] && exec c++ --version\n"
@@ -103,12 +112,11 @@ def test_what_a_killed_compilation_leaves_is_deleted_and_no_other(tmp_path, monk
 COMPILE = "import sys; from senet.fast import kernels; kernels.compiled([sys.argv[1]])"
 
 
-def test_a_library_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_a_library_is_on_the_disk_before_it_has_its_name(cache, monkeypatch):
     synced, fsync = [], os.fsync
 
     def note(file: int) -> None:
-        assert not list((tmp_path / "cache" / "senet").glob("*.so"))
+        assert not list(cache.glob("*.so"))
         synced.append(os.fstat(file).st_ino)
         fsync(file)
 

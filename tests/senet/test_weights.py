@@ -202,6 +202,8 @@ def test_weights_of_another_network_or_beyond_float16_are_refused(tmp_path):
         pack({"weight": torch.tensor([1e6])}, {})
 
 
+DATA = Path(os.environ.get("DATA_DIR", ROOT / "data"))  # no test sees what a user has set
+IMAGES = 1000
 IN_STUDY = sorted(path.parent.name for path in PUBLISHED.glob(f"*/{FILE}"))
 
 
@@ -214,16 +216,15 @@ def test_published_weights_give_the_records_error_on_the_real_test_images(cell):
     assert about["test_error"] == read_result(run).summary["test_error"]
     assert (PUBLISHED / cell / FILE).stat().st_size < LARGEST
     assert (PUBLISHED / cell / CARD).read_text() == card(cell, about)
-    model, data = published(cell), Path(os.environ.get("DATA_DIR", ROOT / "data"))
-    dataset = about["config"]["dataset"]
-    if not path_of(dataset, data).exists():
-        pytest.skip(f"DATA_DIR {data} has no {dataset}")
-    if load(dataset, data).fingerprint != read_result(run).env["data"]:
-        pytest.skip(f"DATA_DIR {data} has other images of this name")
+    model, dataset = published(cell), about["config"]["dataset"]
+    if not path_of(dataset, DATA).exists():
+        pytest.skip(f"DATA_DIR {DATA} has no {dataset}")
+    if load(dataset, DATA).fingerprint != read_result(run).env["data"]:
+        pytest.skip(f"DATA_DIR {DATA} has other images of this name")
     precision = pick_precision("auto", "cpu")  # it was bf16, for which not every processor is made
-    error, predicted = examined(model, run, data, precision, images=2000)
+    error, predicted = examined(model, run, DATA, precision, images=IMAGES)
     kept = np.load(run / "predictions.npz")
-    before, labels = kept["predicted"][:2000], kept["label"][:2000]
+    before, labels = kept["predicted"][:IMAGES], kept["label"][:IMAGES]
     assert abs(error - 100 * np.mean(before != labels)) < 0.7
     assert np.mean(predicted != before) < 0.02
 

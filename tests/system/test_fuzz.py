@@ -96,7 +96,6 @@ def test_damaged_data(tmp_path, data_dir, damage):
             raise
 
 
-@pytest.mark.timeout(60)
 def test_what_waits_for_ever_is_ended(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(AssertionError, match="of the clock: it hangs"), within(60, at_most=0.2):

@@ -192,7 +192,6 @@ AXES = ", ".join(f"recipe.{key}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]" for key in "ab
 CROSSED = f"title: x\ncells: [{{{AXES}}}]"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "text",
     [BOMB, "a: &a [*a]", "cells: " + "[" * 5000, CROSSED],

@@ -32,7 +32,6 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.timeout(120)
 def test_ctrl_c_does_not_wait_for_what_the_fork_server_imports(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     process = subprocess.Popen(

