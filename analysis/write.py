@@ -45,7 +45,7 @@ def tables_of(study: Study, known: Known | None = None) -> dict[str, Table]:
 
 
 def _compute_tables(study: Study) -> dict[str, Table]:
-    first = tabled.title(study), tabled.cells(study), notes(study), tabled.numbers(study)
+    first = tabled.title(study), tabled.as_text(study), notes(study), tabled.numbers(study)
     found: dict[str, Table] = {study.name: first}
     for end, of, numbers, module in FURTHER:
         if len(table := numbers(study)):
@@ -86,7 +86,7 @@ def claims(studies: Sequence[Study], results: Path) -> tuple[list[Path], str]:
     found, texts, title = {}, [], "What the records say of the paper's claims"
     for group, some in verdicts(studies).items():
         name, lines = f"claims-{'-'.join(group)}", claimed.notes(group)
-        found[name] = title, claimed.cells(some), lines, claimed.numbers(some)
+        found[name] = title, claimed.as_text(some), lines, claimed.numbers(some)
         texts.append("\n".join(["", claimed.text(some), "", *lines]))
     nothing = "no claim is judged: demonstrations and CIFAR-10 mini feed none"
     return write_tables(found, results), "\n".join(texts) or nothing

@@ -27,7 +27,7 @@ from experiments.records.config import Recipe
 from experiments.records.record import Record
 from experiments.train.epoch import Captured
 from experiments.train.proof import Found, Ungraphed, graph, judge, threads, waiting
-from experiments.train.trial import FULL, Size, apart, arrays_of, begin, config_of, trained
+from experiments.train.trial import FULL, Size, apart, arrays_of, config_of, trained, training_steps
 
 
 class Watched(Captured):
@@ -65,10 +65,10 @@ def memory(size: Size, device: str, full: Full | None = None) -> Found:
     if full is None:
         return Found("skipped", "nothing is captured on a CPU")
     expected = trained(size, device).numbers
-    beside, numbers = begin(size, device), []
+    beside, numbers = training_steps(size, device), []
     numbers += [next(beside).clone() for _ in range(size.steps // 2)]
     try:
-        next(begin(size, device, partial(_without_room, full, device)))
+        next(training_steps(size, device, partial(_without_room, full, device)))
         return Found("failed", "a capture went on where no memory was left")
     except torch.OutOfMemoryError:
         pass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from tabulate import tabulate
 
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 
 if TYPE_CHECKING:
     from senet.cost import Cost
@@ -126,7 +126,7 @@ def _setting(word: str) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals:
         raise ValueError(f"--set {word!r}: write KEY=VALUE, for example ratio=4")
-    choose("key of --set", key, SEConfig.__dataclass_fields__)
+    find_row("key of --set", key, SEConfig.__dataclass_fields__)
     try:
         return key, literal_eval(value)
     except (ValueError, SyntaxError):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 from senet.excitation import EXCITATIONS
 
 
@@ -143,9 +143,9 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         config = replace(config or SEConfig(), **settings)
         self.name, self.channels, self.config = name, channels, config
-        squeeze = choose("squeeze", config.squeeze, SQUEEZES)
-        gate = choose("gate", config.gate, GATES)
-        self.excite = choose("excitation", config.excitation, EXCITATIONS)(channels, config)
+        squeeze = find_row("squeeze", config.squeeze, SQUEEZES)
+        gate = find_row("gate", config.gate, GATES)
+        self.excite = find_row("excitation", config.excitation, EXCITATIONS)(channels, config)
         self.blind = getattr(self.excite, "blind", False)
         if self.blind:  # only the shape is used: pool nothing
             squeeze = first_pixel
@@ -201,7 +201,7 @@ def new_block(channels: int, config: SEConfig, name: str) -> nn.Module:
     Raises ValueError, which names the place, where there can be none.
     """
     try:
-        row = config.block if callable(config.block) else choose("block", config.block, BLOCKS)
+        row = config.block if callable(config.block) else find_row("block", config.block, BLOCKS)
         if row is SqueezeExcite:
             return SqueezeExcite(channels, config, name)
         return OtherBlock(row(channels), channels, name)

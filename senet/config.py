@@ -12,7 +12,7 @@ from typing import Any, Literal
 MOST_NAMES = 100  # that a sentence lists
 
 
-def choose(kind: str, name: object, table: Any) -> Any:
+def find_row(kind: str, name: object, table: Any) -> Any:
     """Finds the row of `table` that is called `name`.
 
     Raises ValueError with the nearest name and all that are allowed: one clear sentence.
@@ -22,10 +22,10 @@ def choose(kind: str, name: object, table: Any) -> Any:
     hint = f"did you mean {near!r}? " if (near := nearest(str(name), table)) else ""
     allowed, more = list(map(str, table)), len(table) - MOST_NAMES
     allowed[MOST_NAMES:] = [f"and {more:,} more"] if more > 0 else []
-    raise ValueError(f"unknown {kind} {shown(name)}: {hint}allowed are {', '.join(allowed)}")
+    raise ValueError(f"unknown {kind} {shortened(name)}: {hint}allowed are {', '.join(allowed)}")
 
 
-def shown(value: object) -> str:
+def shortened(value: object) -> str:
     """Gives a value as it stands in a sentence: one that is long is cut."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

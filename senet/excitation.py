@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 
 BIASES = {"none": (False, False), "both": (True, True), "second": (False, True)}
 
@@ -26,7 +26,7 @@ class Bottleneck(nn.Module):
                 f"ratio {config.ratio} leaves no hidden unit for {channels} channels: "
                 f"the largest ratio that works is {channels}"
             )
-        first, second = choose("bias", config.bias, BIASES)
+        first, second = find_row("bias", config.bias, BIASES)
         self.reduce = nn.Linear(channels, hidden, bias=first)
         self.expand = nn.Linear(hidden, channels, bias=second)
 

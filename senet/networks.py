@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from senet.block import OtherBlock, SqueezeExcite, pixels
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 from senet.grafts import GRAFTS, build_grafted
 from senet.residual import Mixed, ResidualUnit, Unit, conv
 
@@ -57,7 +57,7 @@ STEMS: dict[str, Callable[[int], list[nn.Module]]] = {  # from the channels that
     ],
 }
 
-FINALS: dict[str, Callable[[int], nn.Module]] = {  # what the last unit's sum still lacks, by order
+FINALS: dict[str, Callable[[int], nn.Module]] = {  # what follows the last unit, by order
     "post": lambda channels: nn.Identity(),
     "pre": lambda channels: nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
     "relu": lambda channels: nn.ReLU(inplace=True),
@@ -189,7 +189,7 @@ def build(
     """
     if callable(se):
         se = SEConfig(block=se)  # pyright: ignore[reportArgumentType]: a name, where it is on file
-    choose("network", name, dict.fromkeys(list_networks()))
+    find_row("network", name, dict.fromkeys(list_networks()))
     if name in GRAFTS:
         if (width, shortcut, stride_on, branch_scale) != (1, None, "3x3", 1):
             raise ValueError(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from senet.block import new_block
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 
 POSITIONS = {
     "standard": "on the branch's output, before the sum (on the mixed branches of Shake-Shake)",
@@ -72,7 +72,7 @@ def _convolutions(unit: Unit, channels_in: int, width: int, stride: int) -> list
     """Makes the convolutions of one branch, first to last."""
     channels = unit.expansion * width
     strides = {"3x3": (1, stride), "1x1": (stride, 1)}
-    on_1x1, on_3x3 = choose("stride_on", unit.stride_on, strides)
+    on_1x1, on_3x3 = find_row("stride_on", unit.stride_on, strides)
     if unit.kind == "basic":
         if unit.stride_on == "1x1":
             raise ValueError("stride_on '1x1': a basic unit has no 1x1 convolution")
@@ -222,7 +222,7 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.channels = channels = unit.expansion * width
         if se is not None:
-            choose("position", se.position, POSITIONS)
+            find_row("position", se.position, POSITIONS)
             if se.position == "3x3" and unit.kind != "bottleneck":
                 raise ValueError(
                     f"position '3x3' needs a bottleneck unit, not a {unit.kind} one: "
@@ -236,7 +236,7 @@ class ResidualUnit(nn.Module):
 
         branch = partial(_branch, unit, channels_in, width, stride, place)
         same = stride == 1 and channels_in == channels
-        new = choose("shortcut", unit.shortcut, SHORTCUTS)
+        new = find_row("shortcut", unit.shortcut, SHORTCUTS)
         self.pre = place("pre", channels_in)
         self.branch = Mixed(branch(), branch(), unit.mix) if unit.mix else branch()
         self.standard = place("standard", channels)

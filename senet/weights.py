@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 from senet.networks import build
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "weights"
@@ -25,7 +25,7 @@ FILE, CARD, ABOUT = "model.safetensors", "README.md", "about"
 COUNTER = "num_batches_tracked"  # of batch norm: nothing that is computed in eval mode needs it
 
 
-def pack(state: dict[str, Tensor], about: dict[str, Any]) -> bytes:
+def pack_weights(state: dict[str, Tensor], about: dict[str, Any]) -> bytes:
     """Writes a `state_dict` as a safetensors file in float16, without the counters of batch norm.
 
     Raises ValueError where a weight is beyond float16.
@@ -108,7 +108,7 @@ def published(name: str, folder: str | Path = PUBLISHED) -> nn.Module:
         raise ValueError(f"{name!r} is a row of several networks: name one of {', '.join(found)}")
     if not found:
         rows = {row: None for about in networks.values() for row in about["rows"]}
-        choose("network", name, rows | networks)
+        find_row("network", name, rows | networks)
     return from_pretrained(Path(folder) / found[0])
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from experiments.data.datasets import origin
 from experiments.records.files import read_sealed
-from experiments.records.record import SEALED, load
+from experiments.records.record import SEALED, load_record
 from tracking.sent import run_id
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def log_artifacts(run: "wandb.Run", path: Path) -> None:
     """
     import wandb
 
-    config, env = load(path).config, read_sealed(path / "env.json", "data")
+    config, env = load_record(path).config, read_sealed(path / "env.json", "data")
     summary = read_sealed(path / "summary.json", "state")
     seed = f"seed{config.seed}"
     about = {"cell": config.cell, "seed": config.seed, "test_error": summary.get("test_error")}

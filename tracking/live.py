@@ -15,7 +15,7 @@ from experiments.processes.child import printing_into
 from experiments.processes.scratch import scratch
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
-from experiments.records.record import load
+from experiments.records.record import load_record
 from experiments.records.states import FINISHED, state
 from experiments.records.studies import read_studies
 from tracking.account import INSTALL, has_key, is_installed, prepare, usual_mode
@@ -120,7 +120,7 @@ class Follower:
             self.drawn = list(self.studies)
 
     def tell(self) -> None:
-        """Tells everything that is new, unless W&B has just not been to be reached."""
+        """Sends what is new, unless W&B could not be reached a moment ago."""
         if time.monotonic() < self.again:
             return
         try:
@@ -186,4 +186,6 @@ class Follower:
         if state(path) not in FINISHED:
             return False
         digest = digest_of_run(path, read_studies(self.results, []))
-        return state_of(folder_of(self.results), run_id(load(path).config), digest) != "missing"
+        return (
+            state_of(folder_of(self.results), run_id(load_record(path).config), digest) != "missing"
+        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from experiments.launch.failures import first_line
 from experiments.records.files import read_lines
 from experiments.records.gates import unpack
-from experiments.records.record import load
+from experiments.records.record import load_record
 from experiments.records.results import read_result, read_timings
 from experiments.records.states import FINISHED, State, state
 from experiments.records.studies import read_studies
@@ -36,7 +36,9 @@ class WandbError(Exception):
     """Says that W&B does not answer, refuses, or does not take what it is sent."""
 
 
-def begin(results: Path, mode: Any, is_live: bool, commit: str | None, **what: Any) -> "wandb.Run":
+def begin_wandb_run(
+    results: Path, mode: Any, is_live: bool, commit: str | None, **what: Any
+) -> "wandb.Run":
     """Begins a run of W&B, in the place of the one with the same id, if there is one.
 
     Args:
@@ -117,10 +119,10 @@ class Mirror:
     """
 
     def __init__(self, path: Path, mode: str, is_live: bool = False) -> None:
-        record = load(path)
+        record = load_record(path)
         config, self.record, self.path, self.told = record.config, record, path, 0
         self.studies, machine = read_studies(record.results, []), machine_of(path)
-        self.run = begin(
+        self.run = begin_wandb_run(
             record.results,
             mode,
             is_live,
@@ -152,7 +154,7 @@ class Mirror:
         self.told = max(self.told, len(rows))
 
     def conclude(self) -> None:
-        """Tells how it ended and what it drew. The run is over then.
+        """Sends the run's result and figures to W&B, and ends it there.
 
         Raises ConfigError where its record cannot be trusted: then W&B has not got all of it.
         """

@@ -7,6 +7,8 @@ from typing import Any
 
 from wandb_workspaces.reports.v2 import interface as wr
 
+from analysis.figures.kinds import OF_A_GROUP, STUDY_FIGURES
+from analysis.write import FURTHER
 from experiments.records.study_file import StudyFile, seeds_of_cells
 from senet.networks import NETWORKS
 
@@ -97,9 +99,13 @@ def of_training(study: StudyFile) -> dict[str, list[Any]]:
 def of_analysis(study: StudyFile) -> dict[str, list[Any]]:
     """Makes the panels of the run that holds the table and figures, by section."""
     names = varied(study)
-    fits = {"ratio": "ratio" in names, "figure4": "network" in names, "factorial": len(names) > 1}
-    drawn = ["errors", "forest", "curves", "cost", *(name for name in fits if fits[name])]
+    several = len(names) > 1
+    fits = {"ratio": "ratio" in names, "figure4": "network" in names, "factorial": several}
+    fits |= {"effects": several, "budget": "images" in names, "slope": "images" in names}
+    fits["tuning"] = study.tune is not None
+    drawn = [name for name in (*STUDY_FIGURES, *OF_A_GROUP) if fits.get(name, True)]
     figures = {"title": "Figures", "media_keys": [f"figures/{name}" for name in drawn]}
-    tables = ["table", "table/interventions", *(["table/effects"] if fits["factorial"] else [])]
+    further = [end for end, *_ in FURTHER if fits.get(end, True)]
+    tables = ["table", *(f"table/{end}" for end in further)]
     shown = [wr.WeavePanelSummaryTable(table_name=t, layout=wr.Layout(w=24)) for t in tables]
     return {"Table": shown, "Figures": [wr.MediaBrowser(**figures, layout=wr.Layout(w=24, h=12))]}

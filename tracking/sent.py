@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from analysis.figures.kinds import OF_A_GROUP
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, read_json, write_json
 from experiments.records.parsing import ConfigError
@@ -49,10 +50,10 @@ def digest_of_run(path: Path, studies: Sequence[StudyFile]) -> str:
 
 
 def figures_of(results: Path, asked: StudyFile) -> list[Path]:
-    """Lists the PNGs of a study, and the forest plot that it is part of."""
-    forest = results / "figures" / f"forest-{'-'.join(asked.group)}.png"
-    own = _files_of(results / "figures", asked.name, "png")
-    return [*own, *([forest] if forest.exists() else [])]
+    """Lists the PNGs of a study, and those of its group of studies."""
+    folder, group = results / "figures", "-".join(asked.group)
+    shared = [folder / f"{kind}-{group}.png" for kind in OF_A_GROUP]
+    return [*_files_of(folder, asked.name, "png"), *filter(Path.exists, shared)]
 
 
 def _files_of(folder: Path, name: str, ending: str) -> list[Path]:

@@ -7,7 +7,7 @@ from experiments.records.states import FINISHED, state
 from experiments.records.study_file import StudyFile, runs_of
 from experiments.records.text import counted
 from experiments.train.environment import checkout
-from tracking.mirror import TAG, begin, finish
+from tracking.mirror import TAG, begin_wandb_run, finish
 from tracking.sent import digest_of_study, figures_of, study_id
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def tell_study(results: Path, name: str, mode: str, is_live: bool = False) -> No
     [study] = find_studies(results, [name], [])
     asked, found = study.asked, tables_of(study)
     keys = ("grid", "title", "dataset", "network", "recipe", "training", "seeds", "command")
-    run = begin(
+    run = begin_wandb_run(
         results,
         mode,
         is_live,
@@ -46,7 +46,8 @@ def tell_study(results: Path, name: str, mode: str, is_live: bool = False) -> No
         key = f"table{table.removeprefix(name).replace('-', '/', 1)}"
         told[key] = wandb.Table(dataframe=_plain(numbers))
     for path in figures_of(results, study.asked):
-        kind = path.stem.removeprefix(f"{name}-") if path.stem.startswith(name) else "forest"
+        is_own = path.stem.startswith(name)
+        kind = path.stem.removeprefix(f"{name}-") if is_own else path.stem.partition("-")[0]
         told[f"figures/{kind}"] = wandb.Image(str(path))
     run.log(told)
     if is_live:

@@ -16,7 +16,7 @@ from experiments.launch.failures import first_line
 from experiments.processes.pool import in_processes
 from experiments.processes.scratch import scratch
 from experiments.records.parsing import ConfigError
-from experiments.records.record import load
+from experiments.records.record import load_record
 from experiments.records.results import read_result
 from experiments.records.states import FINISHED, State, state
 from experiments.records.studies import read_studies
@@ -66,8 +66,8 @@ def items(results: Path) -> Iterator[Item]:
         if state(path) not in (*FINISHED, State.DAMAGED):
             continue
         try:
-            load(path).summary()
-            name = run_id(load(path).config)
+            load_record(path).summary()
+            name = run_id(load_record(path).config)
         except ConfigError as error:
             yield Item(path, "-", "damaged", str(error))
         else:

@@ -17,7 +17,7 @@ from analysis.figures.looks import INK
 from analysis.figures.style import PALETTE
 from experiments.records.gates import Block, Gates, spaced
 from experiments.records.parsing import ConfigError, checked
-from senet.config import choose, stage_of
+from senet.config import find_row, stage_of
 
 LINES = list(zip(PALETTE, ("-", "--", "-.", ":"), strict=False))
 MOST_PANELS = 9
@@ -85,7 +85,7 @@ def less(gate: str | None) -> str:
 
 def by_block(gates: Gates, channels: int | None) -> tuple[Figure, list[Panel]]:
     """Makes one panel per block: axes, block, and which of its kept channels are drawn, (n,)."""
-    names = shown(list(gates.blocks))
+    names = drawn_blocks(list(gates.blocks))
     columns = 2 if len(names) in (2, 4) else min(3, len(names))
     rows, panels = ceil(len(names) / columns), []
     figure = Figure(figsize=(7.2, 0.9 + 1.5 * rows))
@@ -106,7 +106,7 @@ def by_block(gates: Gates, channels: int | None) -> tuple[Figure, list[Panel]]:
     return figure, panels
 
 
-def shown(names: list[str]) -> list[str]:
+def drawn_blocks(names: list[str]) -> list[str]:
     """Returns the blocks that get a panel: all, where there are few.
 
     Of more it takes, as the paper does, the last of each stage, and three of the last stage.
@@ -124,7 +124,7 @@ def _class_curves(gates: Gates, classes: Sequence[str]) -> list[tuple]:
     """
     table = {name: number for number, name in enumerate(gates.class_names)}
     return [
-        (name, checked(choose, "class", name, table), *LINES[i % len(LINES)])
+        (name, checked(find_row, "class", name, table), *LINES[i % len(LINES)])
         for i, name in enumerate(classes)
     ]
 

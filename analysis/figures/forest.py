@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from analysis.figures.compared import Ends, Line, beyond, ends_of, lines, reach
 from analysis.figures.looks import INK, PAPER
 from analysis.figures.style import STYLE, marks, write
-from analysis.statistics.comparisons import MARGINS, shown
+from analysis.statistics.comparisons import MARGINS, difference_text
 from analysis.statistics.stats import Difference
 from analysis.study import Study
 
@@ -74,7 +74,7 @@ def draw_interval(found: Difference, ax: Axes, place: float, ends: Ends, digits:
         ax.plot([at, edge], [place, place], "-", color=INK, lw=1.5)  # what is on the axis
         ax.plot(edge, place, ">" if side > 0 else "<", color=INK, ms=6)
         # panels of other outcomes have no room for an interval
-        text = shown(found if digits == 1 else Difference(found.estimate), digits)
+        text = difference_text(found if digits == 1 else Difference(found.estimate), digits)
         ax.annotate(text, (at, place), (-side * 6, 0),
                     textcoords="offset points", ha="right" if side > 0 else "left", va="center",
                     fontsize=8, color=INK)  # fmt: skip

@@ -4,8 +4,8 @@ It does not import matplotlib: only modules that draw do.
 """
 
 # Of a study: the rows of FIGURES in study.py.
-STUDIES = ("budget", "ratio", "errors", "curves", "figure4", "cost", "factorial", "tuning")
-MAIN = STUDIES[:3]  # the one figure of a study: the first of these that it has
+STUDY_FIGURES = ("budget", "ratio", "errors", "curves", "figure4", "cost", "factorial", "tuning")
+MAIN = STUDY_FIGURES[:3]  # the one figure of a study: the first of these that it has
 TITLES = {  # of the figures of gates: what `draw` in gates.py gives
     "figure6": "Mean gate of each channel (Figure 6)",
     "figure7": "Gates within a class (Figure 7)",
@@ -13,7 +13,7 @@ TITLES = {  # of the figures of gates: what `draw` in gates.py gives
     "walk": "One image through one block",
     "interventions": "Error with other gates",
 }
-KINDS = (*STUDIES, *TITLES)
+KINDS = (*STUDY_FIGURES, *TITLES)
 OF_A_GROUP = ("forest", "outcomes")
 # Of the forest plot.
 CAPTION = (

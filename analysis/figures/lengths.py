@@ -9,14 +9,14 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis.figures.looks import series_looks
 from analysis.figures.style import entitled, seeds_text, where
-from analysis.statistics.comparisons import MARGINS, against_reference, shown
+from analysis.statistics.comparisons import MARGINS, against_reference, difference_text
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.statistics.stats import Difference
 from analysis.study import Study
 from analysis.tables.notes import SETTINGS
 from experiments.records.study_file import Tune
 
-APART = 1.02  # marks of different networks stand so far from each other, on the axis of lengths
+APART = 1.02  # factor between the marks of two networks, on the axis of lengths
 BESIDE = 1.2  # the axis goes so far beyond the lengths
 
 
@@ -87,7 +87,9 @@ def _draw_declared(study: Study, ax: Axes) -> None:
         ax.axhspan(-margin, margin, color="0.93", zorder=0)
     ax.axhline(0, color="0.5", lw=1)
     lines = [(s.ends, study.pool.contrast(s.of_cells(study.cells))) for s in declared]
-    texts = [f"{ends} {shown(line)}" for ends, line in lines if not math.isnan(line.estimate)]
+    texts = [
+        f"{ends} {difference_text(line)}" for ends, line in lines if not math.isnan(line.estimate)
+    ]
     ax.set_title("slope per doubling: " + ("; ".join(texts) or "not known yet"), fontsize=8)
     ax.set_ylabel(f"{one.who} minus {one.than}\n(points)", fontsize=7)
 

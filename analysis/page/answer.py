@@ -11,9 +11,9 @@ from analysis.statistics.comparisons import (
     Answer,
     answers,
     by_chance,
+    difference_text,
     is_judged,
     says_something,
-    shown,
 )
 from analysis.statistics.contrasts import read_contrasts, standing
 from analysis.statistics.interventions import everywhere, written
@@ -98,7 +98,7 @@ def sentence(study: Study, one: Answer) -> str:
     `With SE the test error is 1.30 points lower than with no SE (-1.30 [-2.26, -0.35]).`
     """
     who, than = one.comparison.who, one.comparison.than
-    measured, by = shown(one.found), abs(one.found.estimate)
+    measured, by = difference_text(one.found), abs(one.found.estimate)
     word, margin = one.verdict.split(":")[0].split(",")[0], MARGINS.get(study.asked.dataset, 0)
     rest = one.verdict.partition(word)[2].lstrip(":, ")
     more = f"; {rest}" if rest else ""
@@ -154,7 +154,7 @@ def dependence(study: Study) -> list[str]:
     ]
 
 
-REPLACED = {  # said where these gates raise the error, where that is not decided, and of them
+REPLACED = {  # gates -> what is said if they raise the error, if that is open; their name
     "another": (
         "A trained SE network depends on which image its gates come from",
         "Whether a trained SE network depends on which image its gates come from is not decided",

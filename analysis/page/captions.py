@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.figures.compared import lines
 from analysis.figures.kinds import CAPTION
-from analysis.statistics.comparisons import against_reference, shown
+from analysis.statistics.comparisons import against_reference, difference_text
 from analysis.statistics.lengths import UNITS, by_length, series, slopes, unit
 from analysis.study import Study
 
@@ -23,7 +23,7 @@ class Caption:
 
 def of_study(kind: str, study: Study) -> Caption:
     """Writes the caption of a figure of a study."""
-    found = STUDIES.get(kind)
+    found = STUDY_CAPTIONS.get(kind)
     return found(study) if found else Caption(f"{kind} of {study.asked.title}", "")
 
 
@@ -87,11 +87,11 @@ def budget(study: Study) -> Caption:
         return Caption(alt, against(study))
     one, *_ = declared
     found = {x: d for x, d in by_length(study, one).items() if not math.isnan(d.estimate)}
-    points = ", ".join(f"{shown(d)} at {x:,}" for x, d in found.items())
+    points = ", ".join(f"{difference_text(d)} at {x:,}" for x, d in found.items())
     return Caption(alt, f"{one.who} minus {one.than}, in points: {points or 'not known yet'}.")
 
 
-STUDIES: dict[str, Callable[[Study], Caption]] = {
+STUDY_CAPTIONS: dict[str, Callable[[Study], Caption]] = {
     "errors": errors,
     "ratio": ratio,
     "budget": budget,
@@ -107,7 +107,7 @@ def forest(studies: Sequence[Study]) -> Caption:
         (one for one in apart if one.found.estimate > 0), key=lambda one: -one.found.estimate
     )
     better = [one for one in apart if one.found.estimate < 0]
-    texts = [f"{one.label} {shown(one.found)}" for one in known]
+    texts = [f"{one.label} {difference_text(one.found)}" for one in known]
     alt = (
         f"Forest plot of {len(known)} differences from a reference, in points, with the paper's "
         f"beside them. {'; '.join(texts)}."

@@ -23,7 +23,7 @@ from analysis.write import Known, Table, tables_of, verdicts
 from experiments.records.states import FINISHED
 from experiments.records.study_file import Group
 
-GATES = ("figure6", "specificity", "interventions")  # of those of gates, which are pictures
+GATE_FIGURES = ("figure6", "specificity", "interventions")  # of those of gates, which are pictures
 LINKED = ("curves", "cost", "tuning")  # figures of a study of which the page has but links
 
 
@@ -86,7 +86,7 @@ def chapter(
     figures: dict[str, Path],
     known: Known,
     gates: Sequence[dict[str, Any]],
-    pictured: Sequence[str] = GATES,
+    pictured: Sequence[str] = GATE_FIGURES,
 ) -> Chapter:
     """Gathers what the page shows of a group.
 
@@ -174,7 +174,7 @@ def section(
 
 def has_gates(studies: Sequence[Study], figures: dict[str, Path]) -> bool:
     """Tells whether there are figures of the gates of a group."""
-    return any(f"{cell}-{kind}" in figures for cell in subjects(studies) for kind in GATES)
+    return any(f"{cell}-{kind}" in figures for cell in subjects(studies) for kind in GATE_FIGURES)
 
 
 def _gate_pictures(

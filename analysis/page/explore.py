@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis.figures.compared import Ends, Line, beyond, ends_of, lines, reach
 from analysis.figures.looks import Style, looks
-from analysis.statistics.comparisons import MARGINS, shown
+from analysis.statistics.comparisons import MARGINS, difference_text
 from analysis.study import Study
 from analysis.tables.runs import is_nothing
-from analysis.tables.study import difference_text, error_text, numbers
+from analysis.tables.study import difference_and_verdict, error_text, numbers
 from experiments.records.states import State
 
 Json = dict[str, Any]
@@ -46,7 +46,7 @@ def row(study: Study, of: Any, look: Style) -> Json:
         "high": number(of.test_error + half),
         "seeds": [number(error) for error in study.errors(of.row)],
         "error": error_text(of),
-        "difference": difference_text(of) if of.row in study.references else "",
+        "difference": difference_and_verdict(of) if of.row in study.references else "",
         "reference": study.references.get(of.row, ""),
         "parameters": number(None if pd.isna(of.parameters) else of.parameters / MILLION),
         "ratio": study.ratios.get(of.row),
@@ -120,7 +120,7 @@ def place(one: Line, key: str, ends: Ends) -> Json:
     low, high = (end if not math.isnan(end) else found.estimate for end in (found.low, found.high))
     side = beyond(found.estimate, ends)
     low, at, high = (min(max(x, ends[0]), ends[1]) for x in (low, found.estimate, high))
-    numbers = shown(found) if is_known else ""
+    numbers = difference_text(found) if is_known else ""
     return {
         "key": key,
         "head": False,

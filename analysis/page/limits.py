@@ -10,7 +10,7 @@ from analysis.read import PUBLISHED
 from analysis.statistics.claims import list_claims
 from analysis.statistics.comparisons import MARGINS
 from analysis.statistics.lengths import series
-from analysis.statistics.power import shown
+from analysis.statistics.power import seeds_text
 from analysis.statistics.seeds import seeds_for_difference, seeds_for_likeness
 from analysis.statistics.seeds import smallest_difference as smallest
 from analysis.statistics.verdicts import Verdict
@@ -108,8 +108,8 @@ def seeds(group: Group, studies: Sequence[Study]) -> list[Limit]:
         return [("Seeds", " ".join([text, *across]))]
     if math.isnan(plan.spread) or n < 2:
         return [("Seeds", f"{text} How far seeds differ cannot be said: no interval, no verdict.")]
-    to_see = shown(seeds_for_difference(margin, plan))
-    to_show = shown(seeds_for_likeness(margin, plan))
+    to_see = seeds_text(seeds_for_difference(margin, plan))
+    to_show = seeds_text(seeds_for_likeness(margin, plan))
     text += (
         f" Seeds of one network differ by {plan.spread:.2f} points (standard deviation): with "
         f"n = {n} only a true difference of {smallest(plan, n):.1f} points or more is likely to "

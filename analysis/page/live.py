@@ -13,7 +13,7 @@ from experiments.records.lock import holder
 from experiments.records.studies import read_studies
 from experiments.records.study_file import all_runs_of
 
-REST = 10  # times as long as the last write took nothing is written: a tenth of a core at most
+REST = 10  # the pause after a write, in times that it took: a tenth of a core at most
 QUIET = 30.0  # seconds without a message after which a write is worth it: the percent go on
 OLD = 900.0  # seconds after which nobody writes a page any more
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.groups import FIRST, in_the_papers_order
-from analysis.statistics.comparisons import says_something, shown
+from analysis.statistics.comparisons import difference_text, says_something
 from analysis.statistics.lengths import longest, series
 from analysis.study import Study
 from experiments.study.grid import CONSTANT, PLAIN
@@ -71,5 +71,5 @@ def opening(studies: Sequence[Study]) -> pd.DataFrame:
         error = f"{mean:.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
         error = "–" if math.isnan(mean) else error
         against = study.pool.difference(study.cells[row], study.cells[plain])
-        rows.append((what, error, "–" if row == plain else shown(against)))
+        rows.append((what, error, "–" if row == plain else difference_text(against)))
     return pd.DataFrame(rows, columns=columns)

@@ -20,7 +20,7 @@ from analysis.figures.subjects import subjects
 from analysis.groups import by_group, in_the_papers_order
 from analysis.page import explore, gate_data
 from analysis.page.answer import headline
-from analysis.page.chapters import GATES, chapter, has_gates, section
+from analysis.page.chapters import GATE_FIGURES, chapter, has_gates, section
 from analysis.study import Study
 from analysis.write import Known, tables_of
 from experiments.records.files import write_atomically
@@ -80,7 +80,14 @@ def render(
             refresh=REFRESH,
             most_pictures=MOST_PICTURES,
             chapters=[
-                chapter(group, groups[group], there, known, gates, GATES if group == shown else ())
+                chapter(
+                    group,
+                    groups[group],
+                    there,
+                    known,
+                    gates,
+                    GATE_FIGURES if group == shown else (),
+                )
                 for group in order
             ],
             changed=[section(study, there, known, set()) for study in changed],

@@ -10,7 +10,7 @@ from analysis.statistics.contrasts import CIFAR, Comparison, check_rows
 from analysis.statistics.measures import MEASURES
 from analysis.study import Study
 from experiments.records.parsing import Strict, checked, parse
-from senet.config import choose
+from senet.config import find_row
 
 PATH = Path(__file__).parents[1] / "claims.yaml"
 OURS = "ours"  # the source of what the paper does not say
@@ -80,5 +80,5 @@ def list_claims(path: Path | None = None) -> tuple[Claim, ...]:
     for claim in claims:
         for part in claim.parts:
             check_rows(part, path.name, part.dataset)
-            checked(choose, f"{path.name}: measure", part.measure, MEASURES)
+            checked(find_row, f"{path.name}: measure", part.measure, MEASURES)
     return claims

@@ -88,10 +88,10 @@ def is_judged(study: Study) -> bool:
 
 def judge(study: Study, weights: Weights, steps: float = 1.0) -> str:
     """Judges a contrast: "better", "worse", "alike" or "not decided"; "" for a demonstration."""
-    return conclude(study, weights, steps) if is_judged(study) else ""
+    return verdict_on(study, weights, steps) if is_judged(study) else ""
 
 
-def conclude(study: Study, weights: Weights, steps: float = 1.0) -> str:
+def verdict_on(study: Study, weights: Weights, steps: float = 1.0) -> str:
     """Returns the verdict on a contrast of a study's cells, also of a demonstration.
 
     Means of rows that lost runs are judged by how many diverged, with Fisher's exact test. No
@@ -163,7 +163,7 @@ def by_chance(study: Study, is_named: bool = False) -> str:
     known = {row: one for row, one in undeclared(study).items() if not math.isnan(one.low)}
     if not known:
         return ""
-    beyond = [f"{row} {shown(one)}" for row, one in known.items() if one.leaves_out_zero]
+    beyond = [f"{row} {difference_text(one)}" for row, one in known.items() if one.leaves_out_zero]
     against = study.reference or study.references_in_words
     names = f" (minus {against}: {'; '.join(beyond)})" if is_named and beyond else ""
     return (
@@ -172,7 +172,7 @@ def by_chance(study: Study, is_named: bool = False) -> str:
     )
 
 
-def shown(found: Difference, digits: int = 2) -> str:
+def difference_text(found: Difference, digits: int = 2) -> str:
     """Returns a difference as text, `+0.05 [-0.10, +0.20]`: the same form everywhere."""
     if math.isnan(found.estimate):
         return "–"

@@ -16,9 +16,9 @@ from experiments.records.parsing import ConfigError, Strict, checked, parse, rea
 from experiments.records.recipes import recipes
 from experiments.records.study_file import Contrast
 from experiments.study.cells import ALL, DEFAULT_NETWORK
-from experiments.study.grid import Declaration, Grid, Rows, list_grids, read_grid, several
+from experiments.study.grid import Declaration, Grid, Rows, as_tuple, list_grids, read_grid
 from experiments.study.study import StudyDesign, make_study
-from senet.config import choose
+from senet.config import find_row
 
 PATH = Path(__file__).parents[1] / "contrasts.yaml"
 CIFAR = "CIFAR"  # the grid of Table 4 or 5: it is called like its data set
@@ -151,9 +151,9 @@ def read_contrasts(path: Path | None = None) -> Contrasts:
     path = path or PATH
     found = parse(Contrasts, read_yaml(path), path.name)
     for dataset, network, recipe in (found.groups.confirmatory, found.groups.exploratory):
-        checked(choose, f"{path.name}: data set", dataset, dict.fromkeys(DATASETS))
-        checked(choose, f"{path.name}: network", network, dict.fromkeys(_networks_of_grids()))
-        checked(choose, f"{path.name}: recipe", recipe, dict.fromkeys(recipes()))
+        checked(find_row, f"{path.name}: data set", dataset, dict.fromkeys(DATASETS))
+        checked(find_row, f"{path.name}: network", network, dict.fromkeys(_networks_of_grids()))
+        checked(find_row, f"{path.name}: recipe", recipe, dict.fromkeys(recipes()))
     for comparison in found.comparisons:
         check_rows(comparison, path.name)
     return found
@@ -171,7 +171,7 @@ def standing(group: tuple[str, ...]) -> list[str]:
 def _networks_of_grids() -> list[str]:
     """Lists the networks that studies are of: the usual one, and those that the grids vary."""
     cells = (cell for name in list_grids() for cell in _grid_of(name)[1].cells)
-    varied = (several(cell["network"]) for cell in cells if "network" in cell)
+    varied = (as_tuple(cell["network"]) for cell in cells if "network" in cell)
     return [DEFAULT_NETWORK, ALL, *dict.fromkeys(network for some in varied for network in some)]
 
 
@@ -180,7 +180,7 @@ def check_rows(comparison: Comparison, file: str, dataset: str | None = None) ->
     for name in ("cifar10", "cifar100") if comparison.grid == CIFAR else (comparison.grid,):
         if comparison.grid == CIFAR and dataset not in (None, name):
             continue
-        checked(choose, f"{file}: study", name, list_grids())
+        checked(find_row, f"{file}: study", name, list_grids())
         labels = _cells_of(name, _grid_of(name)[1].dataset or "cifar10", "auto", "fast")
         for row in comparison.labels:
             if row not in labels:

@@ -6,7 +6,7 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.comparisons import CHANCE, shown
+from analysis.statistics.comparisons import CHANCE, difference_text
 from analysis.statistics.stats import UNKNOWN, Difference, Spread, contrast
 from analysis.study import Study
 
@@ -84,9 +84,12 @@ def weights(study: Study, levels: dict[str, str]) -> np.ndarray:
     return total
 
 
-def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+def as_text(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the effects as text."""
-    found = [shown(Difference(*row)) for row in table[["effect", "low", "high"]].values.tolist()]
+    found = [
+        difference_text(Difference(*row))
+        for row in table[["effect", "low", "high"]].values.tolist()
+    ]
     return pd.DataFrame({"term": table.term, "level": table.level, "effect (points)": found})
 
 

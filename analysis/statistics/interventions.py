@@ -49,7 +49,7 @@ def everywhere(study: Study, row: str) -> pd.DataFrame:
     return table[(table.row == row) & (table["where"] == "all")].set_index("how")
 
 
-def cells(study: Study, rises: pd.DataFrame) -> pd.DataFrame:
+def as_text(study: Study, rises: pd.DataFrame) -> pd.DataFrame:
     """Returns the rises as text: a row a network and place, a column a replacement."""
     texts = {
         (r["row"], r["where"], r["how"]): written(r["rise"], r["half_width"])

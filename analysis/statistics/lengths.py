@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from analysis.statistics.comparisons import conclude, declared_in, is_judged, shown
+from analysis.statistics.comparisons import declared_in, difference_text, is_judged, verdict_on
 from analysis.statistics.contrasts import Declared
 from analysis.statistics.stats import Difference
 from analysis.study import Study
@@ -91,13 +91,13 @@ def numbers(study: Study) -> pd.DataFrame:
         weights = one.of_cells(study.cells)
         found = study.pool.contrast(weights)
         known = is_judged(study) and not math.isnan(found.estimate)
-        word = conclude(study, weights, one.steps) if known else ""
+        word = verdict_on(study, weights, one.steps) if known else ""
         ends = {"shortest": one.over[0], "longest": one.over[-1]}
         rows.append({"what": "slope", **ends, "word": word} | vars(found))
     return pd.DataFrame(rows)
 
 
-def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+def as_text(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the numbers as text."""
     one = slopes(study)[0]
     lines = []
@@ -106,7 +106,7 @@ def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
         shortest, longest = f"{row['shortest']:,}", f"{row['longest']:,}"
         is_slope = row["what"] == "slope"
         where = f"a doubling, {shortest} to {longest}" if is_slope else longest
-        lines.append((where, f"{shown(found)} {row['word']}".rstrip()))
+        lines.append((where, f"{difference_text(found)} {row['word']}".rstrip()))
     return pd.DataFrame(lines, columns=[UNITS[unit(study)], f"{one.who} minus {one.than} (points)"])
 
 

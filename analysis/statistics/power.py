@@ -52,10 +52,10 @@ def text(found: StudyPower, power: float) -> str:
     table = pd.DataFrame(
         {
             "points": [f"{one.points:g}" for one in found.seeds],
-            "seeds to see it": [shown(one.difference) for one in found.seeds],
-            "to show likeness": [shown(one.likeness) for one in found.seeds],
-            "to see it, --decide": [shown(one.decide_difference) for one in found.seeds],
-            "likeness, --decide": [shown(one.decide_likeness) for one in found.seeds],
+            "seeds to see it": [seeds_text(one.difference) for one in found.seeds],
+            "to show likeness": [seeds_text(one.likeness) for one in found.seeds],
+            "to see it, --decide": [seeds_text(one.decide_difference) for one in found.seeds],
+            "likeness, --decide": [seeds_text(one.decide_likeness) for one in found.seeds],
         }
     )
     body = tabulate(table, "keys", "simple", showindex=False, disable_numparse=True)
@@ -74,7 +74,7 @@ def text(found: StudyPower, power: float) -> str:
     return f"{head}\n\n{body}\n\n{note}\n"
 
 
-def shown(seeds: int | None) -> str:
+def seeds_text(seeds: int | None) -> str:
     """Returns a number of seeds in words."""
     is_known = seeds is not None and seeds < MOST_SEEDS
     return f"{seeds}" if is_known else f"more than {MOST_SEEDS:,}"

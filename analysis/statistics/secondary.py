@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.statistics.calibration import BINS
-from analysis.statistics.comparisons import shown
+from analysis.statistics.comparisons import difference_text
 from analysis.statistics.stats import Difference
 from analysis.study import Study
 
@@ -60,13 +60,13 @@ def difference(study: Study, row: str, name: str) -> Difference:
     return study.pool_in(name).difference(study.cells[row], reference)
 
 
-def cells(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+def as_text(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the numbers as text, of the outcomes that some run has."""
     text = pd.DataFrame({study.asked.title: study.rows})
     for name in measured(study):
         text[TITLES[name]] = ["–" if pd.isna(mean) else f"{mean:.3f}" for mean in table[name]]
         text[f"{TITLES[name]}, difference"] = [
-            shown(difference(study, row, name), DIGITS[name]) for row in study.rows
+            difference_text(difference(study, row, name), DIGITS[name]) for row in study.rows
         ]
     return text
 

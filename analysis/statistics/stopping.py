@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from analysis.statistics.comparisons import NO_INTERVAL, UNDECIDED, conclude, declared_in
+from analysis.statistics.comparisons import NO_INTERVAL, UNDECIDED, declared_in, verdict_on
 from analysis.statistics.contrasts import Comparison
 from analysis.study import Study
 from experiments.records.study_file import Look
@@ -17,7 +17,7 @@ from experiments.records.study_file import Look
 OPEN = (UNDECIDED, NO_INTERVAL)
 
 
-def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
+def judge_declared(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
     """Judges the comparisons that are declared for a study's grid; a row gets at most `most` seeds.
 
     Returns (what was seen, row -> how many seeds it needs now, for the rows that need more). A
@@ -31,7 +31,7 @@ def look(study: Study, most: int) -> tuple[list[Look], dict[str, int]]:
     for comparison, weights in declared_in(study):
         if comparison.grid != study.asked.grid:
             continue
-        found = conclude(watched, weights, comparison.steps)
+        found = verdict_on(watched, weights, comparison.steps)
         rows = comparison.labels
         seeds = tuple(counts[row] for row in rows)
         looks.append(Look(comparison=comparison.name, rows=rows, seeds=seeds, verdict=found))

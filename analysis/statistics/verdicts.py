@@ -14,7 +14,7 @@ from functools import cache, partial
 from analysis.groups import by_group
 from analysis.schema import Word
 from analysis.statistics.claims import Claim, Part, list_claims
-from analysis.statistics.comparisons import MARGINS, is_judged, shown
+from analysis.statistics.comparisons import MARGINS, difference_text, is_judged
 from analysis.statistics.measures import COUNTED, MEASURES
 from analysis.statistics.pool import Pool
 from analysis.statistics.stats import LEVEL, PRIOR, Difference
@@ -46,7 +46,7 @@ class Finding:
         if self.found is None:
             return "no result"
         is_cost = self.part.measure in COUNTED
-        return f"{self.found.estimate:.3f}" if is_cost else shown(self.found)
+        return f"{self.found.estimate:.3f}" if is_cost else difference_text(self.found)
 
     @property
     def evidence(self) -> str:

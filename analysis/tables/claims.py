@@ -23,7 +23,7 @@ def numbers(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "part", "evidence"])
 
 
-def cells(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+def as_text(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Returns the verdicts as text, a row a part; the first one tells of the whole claim, too."""
     rows = []
     for v in verdicts:

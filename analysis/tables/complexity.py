@@ -76,7 +76,7 @@ def compare(row: dict[str, Any], count: Count | None) -> dict[str, Any]:
     }
 
 
-def cells(table: pd.DataFrame) -> pd.DataFrame:
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a table of costs as text, rounded for reading."""
     columns = {
         "paper G": ("paper_gflops", "{:.2f}", 1),
@@ -102,6 +102,6 @@ def write(results: Path) -> tuple[list[Path], str]:
     found = {}
     for number, table in tables(results).items():
         title = f"{table.attrs['title']} (cost columns of Table {number} of the paper)"
-        found[f"complexity-{number}"] = title, cells(table), NOTES, table
+        found[f"complexity-{number}"] = title, as_text(table), NOTES, table
     parts = [block(title, shown, []) for title, shown, *_ in found.values()]
     return write_tables(found, results), "\n".join([*parts, *NOTES])

@@ -16,8 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from analysis.statistics.comparisons import against_reference, verdict
-from analysis.statistics.comparisons import shown as shown_difference
+from analysis.statistics.comparisons import against_reference, difference_text, verdict
 from analysis.statistics.stats import Difference
 from analysis.study import Study
 from analysis.tables.notes import notes
@@ -75,14 +74,14 @@ def numbers(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"parameters": "Int64", "multiply_adds": "Int64"})
 
 
-def cells(study: Study) -> pd.DataFrame:
+def as_text(study: Study) -> pd.DataFrame:
     """Returns a study's table as text, rounded for reading; a missing result shows as missing."""
     table = numbers(study)
     shown = pd.DataFrame({study.asked.title: table.row})
     shown["test error (%)"] = [error_text(row) for row in table.itertuples()]
     if study.references:
         name = f"minus {study.reference or study.references_in_words} (points)"
-        shown[name] = [difference_text(row) for row in table.itertuples()]
+        shown[name] = [difference_and_verdict(row) for row in table.itertuples()]
     shown["parameters"] = [number(x, "{:,}") for x in table.parameters]
     if table.paper_top1.notna().any():
         shown["paper's error (%)"] = [number(x, "{:.2f}") for x in table.paper_top1]
@@ -98,9 +97,9 @@ def error_text(row) -> str:
     return next((state for state in STATES if getattr(row, state.replace(" ", "_"))), HOLE)
 
 
-def difference_text(row) -> str:
+def difference_and_verdict(row) -> str:
     found = Difference(row.difference, row.difference_low, row.difference_high)
-    return f"{shown_difference(found)} {row.verdict}".rstrip()
+    return f"{difference_text(found)} {row.verdict}".rstrip()
 
 
 def number(value, form: str, scale: float = 1) -> str:
@@ -207,7 +206,7 @@ def write(study: Study, suffix: str) -> str:
     """Returns a study's table as the content of a file with this suffix."""
     if suffix == "csv":
         return csv(numbers(study))
-    parts = title(study), cells(study), notes(study)
+    parts = title(study), as_text(study), notes(study)
     return latex(*parts, study.name) if suffix == "tex" else markdown(*parts)
 
 

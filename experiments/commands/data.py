@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
-from experiments.data.datasets import DATASETS, load, origin, path_of
+from experiments.data.datasets import DATASETS, load_data, origin, path_of
 from experiments.data.prepare import prepare_any
 from experiments.plan.options import DataDir, Dataset, Json
 from experiments.processes.output import remark, say
 from experiments.records.parsing import checked
 from experiments.records.schema import Data
-from senet.config import choose
+from senet.config import find_row
 
 
 def data(
     dataset: Dataset = "auto", data_dir: DataDir = Path("data"), as_json: Json = False
 ) -> None:
-    checked(choose, "dataset", dataset, {"auto": None, **DATASETS})
-    arrays = load(prepare_any(dataset, data_dir, remark if as_json else say), data_dir)
+    checked(find_row, "dataset", dataset, {"auto": None, **DATASETS})
+    arrays = load_data(prepare_any(dataset, data_dir, remark if as_json else say), data_dir)
     found = Data(
         dataset=arrays.name,
         path=str(path_of(arrays.name, data_dir)),

@@ -38,7 +38,7 @@ class Display:
         self.training = training
         self.total = sum(expected.values())
         self.share = dict.fromkeys(expected, 0.0)  # of each run, how much is done
-        self.done = 0.0  # expected seconds of that: kept, as 10,000 runs are too many to sum up
+        self.done = 0.0  # expected seconds of that, kept as a sum: 10,000 runs are many to add up
         self.started: dict[Record, float] = {}
         self.spent = 0.0  # worker seconds of the runs that have ended
         self.ended = 0
@@ -80,7 +80,7 @@ class Display:
             self.line(f"  {note} ({', '.join(shown)})")
 
     def time_left(self) -> str:
-        """Estimates by what runs were expected to take, and more and more by what they do take."""
+        """Estimates the time left: by the forecast, and more and more by the runs so far."""
         now = time.monotonic()
         spent = self.spent + sum(now - began for began in self.started.values())
         today = self.done - self.given

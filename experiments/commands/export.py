@@ -18,7 +18,7 @@ from experiments.records.studies import read_studies
 from experiments.records.study_file import runs_of
 
 LARGEST = 1_200_000  # bytes
-EXPORTED: Any = ("ratio", "control")  # of which typer makes a list
+EXPORTED: Any = ("ratio", "control")  # typer passes a list
 
 
 def export(
@@ -64,7 +64,7 @@ def export(
 def _export_run(run: Path, rows: list[str], folder: Path) -> None:
     """Writes the weights of a finished run and their card, unless they are to be left out."""
     from experiments.train import checkpoint
-    from senet.weights import CARD, FILE, pack
+    from senet.weights import CARD, FILE, pack_weights
 
     cell, result = run.parent.name, read_result(run)
     if result.config.code:
@@ -73,7 +73,7 @@ def _export_run(run: Path, rows: list[str], folder: Path) -> None:
     if state["data"] != result.env["data"] or state["optimizer"] is not None:
         raise ConfigError(f"{run / 'checkpoint.pt'} is not of the finished run")
     about = describe(result, rows, class_names(run))
-    content = checked(pack, state["model"], about)
+    content = checked(pack_weights, state["model"], about)
     if len(content) > LARGEST:
         return say(f"{cell}: left out, as it takes {len(content):,} bytes of {LARGEST:,}")
     (folder / cell).mkdir(exist_ok=True)

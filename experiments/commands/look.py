@@ -12,7 +12,7 @@ from experiments.records.signs import Signs
 from experiments.records.states import (
     FINISHED,
     LEFT,
-    MISSING,
+    UNFINISHED,
     State,
     failure,
     how_it_was_left,
@@ -26,7 +26,7 @@ NONE: Mapping[Path, Fault] = {}
 NO_JOBS: Mapping[Path, Job] = {}
 
 
-def look(
+def look_at_runs(
     study: StudyFile,
     results: Path,
     faults: Mapping[Path, Fault] = NONE,
@@ -67,7 +67,7 @@ def _state_in(path: Path, jobs: Mapping[Path, Job]) -> State:
     now, job = state(path), jobs.get(path)
     if now in FINISHED and damage(path):
         return State.DAMAGED
-    if job is None or now not in MISSING or now == State.RUNNING:
+    if job is None or now not in UNFINISHED or now == State.RUNNING:
         return now
     if job.is_live:
         return State.PENDING

@@ -11,14 +11,20 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from experiments.commands.studies import label_runs, make_studies, read_grids, settle, settle_open
+from experiments.commands.studies import (
+    label_runs,
+    make_studies,
+    read_grids,
+    settle_open,
+    slots_and_recipe,
+)
 from experiments.data.datasets import path_of
 from experiments.plan.options import ForecastOptions, takes
 from experiments.plan.torch_process import prices, seconds_of_an_image
 from experiments.processes.output import console, remark, say
 from experiments.records.record import Record
 from experiments.records.schema import Forecast, PlannedRow, PlannedRuns, PlannedStudy, Simulated
-from experiments.records.states import MISSING
+from experiments.records.states import UNFINISHED
 from experiments.records.text import duration
 from experiments.study.study import StudyDesign
 
@@ -42,7 +48,7 @@ FIGURES = {
 
 @takes(ForecastOptions)
 def plan(options: ForecastOptions) -> None:
-    slots, recipe = settle(replace(options, workers=None))
+    slots, recipe = slots_and_recipe(replace(options, workers=None))
     dataset = options.dataset
     if dataset == "auto":
         dataset = "cifar10"
@@ -54,7 +60,7 @@ def plan(options: ForecastOptions) -> None:
     price = prices(studies)
     labels = label_runs(studies, options.results, StudyDesign.forecast)
     states = {record: record.state for record in labels}
-    missing = [record for record, state in states.items() if state in MISSING]
+    missing = [record for record, state in states.items() if state in UNFINISHED]
     workers = options.workers or len(slots)
     found = PlannedRuns(
         states=dict(sorted(Counter(map(str, states.values())).items())),
@@ -78,10 +84,10 @@ def _foresee(
     """Simulates how long the missing runs take so many workers, each with such a device."""
     import numpy as np
 
-    from experiments.plan.estimate import forecast, seconds  # numpy: not for --help
+    from experiments.plan.estimate import expected_seconds, forecast  # numpy: not for --help
 
     is_here = options.launcher == "local"  # else on a device that may not be here
-    expected = seconds(missing, device, seconds_of_an_image, is_here)
+    expected = expected_seconds(missing, device, seconds_of_an_image, is_here)
     schedules, spread = forecast(expected, device, is_here, workers, options.failures)
     rows = {record.config.cell: label for record, label in labels.items()}
     figures = {}

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from experiments.processes.output import say
-from experiments.records.files import sync, write_bytes
+from experiments.records.files import flush_to_disk, write_bytes
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
@@ -15,7 +15,9 @@ from experiments.study.study import StudyDesign
 from experiments.study.tuning import advance
 from experiments.train import stale
 
-LEFT = shutil.ignore_patterns("checkpoint*", "lock", "log.txt", "summary.json")  # the last: last
+LEFT = shutil.ignore_patterns(
+    "checkpoint*", "lock", "log.txt", "summary.json"
+)  # which is copied last
 
 
 def refuse_source(source: Path | None, results: Path) -> None:
@@ -97,7 +99,7 @@ def _copy(source: Path, record: Record) -> bool:
         for name in ("error.txt", "checkpoint.pt"):
             (record.path / name).unlink(missing_ok=True)
         for path in (*record.path.iterdir(), record.path):
-            sync(path)
+            flush_to_disk(path)
         summary = (source / "summary.json").read_bytes()
         write_bytes(record.path / "summary.json", summary)
     return True

@@ -34,7 +34,7 @@ def refuse_rounds(studies: list[StudyDesign], options: RunOptions) -> None:
             )
 
 
-def begin(studies: list[StudyDesign], options: RunOptions) -> list[StudyDesign]:
+def first_round(studies: list[StudyDesign], options: RunOptions) -> list[StudyDesign]:
     """Returns the studies with the seeds of their first round, or of the rounds made before."""
     if not options.adds_seeds:
         return studies
@@ -61,12 +61,12 @@ def add_seeds(studies: list[StudyDesign], options: RunOptions) -> list[StudyDesi
         wide = _wide_studies(studies, options.results, options.until)
         return [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
     if options.decide:
-        return look(studies, options.results, options.most_seeds or MOST_DECIDED)
+        return judge_round(studies, options.results, options.most_seeds or MOST_DECIDED)
     return studies
 
 
-def look(studies: list[StudyDesign], results: Path, most: int) -> list[StudyDesign]:
-    """Looks at what was declared, and writes down what was seen and how many seeds come next."""
+def judge_round(studies: list[StudyDesign], results: Path, most: int) -> list[StudyDesign]:
+    """Judges the declared comparisons, and stores the verdicts and how many seeds come next."""
     from analysis.read import find_studies
     from analysis.statistics import stopping
 
@@ -74,7 +74,7 @@ def look(studies: list[StudyDesign], results: Path, most: int) -> list[StudyDesi
     found = {study.name: study for study in find_studies(results, names, [])}
     looked = []
     for study in studies:
-        looks, needed = stopping.look(found[study.name], most)
+        looks, needed = stopping.judge_declared(found[study.name], most)
         for one in looks:
             say(f"{study.name}: {one.comparison}, {_in_words(one.seeds)}: {one.verdict}")
         new = tuple(one for one in looks if one not in study.looks)
@@ -105,7 +105,7 @@ def _wide_studies(studies: list[StudyDesign], results: Path, until: float) -> se
                     "--until does not wait for it", style="yellow")  # fmt: skip
                 continue
             half = found.pool.mean(cell)[1]
-            halves[row] = math.inf if math.isnan(half) else half  # all of the pool tie
+            halves[row] = math.inf if math.isnan(half) else half  # without an interval all rows tie
         worst = max(halves, key=halves.__getitem__, default=None)
         if worst is not None and halves[worst] > until:
             known = f"with {study.seeds} seeds {worst!r} is known to ± {halves[worst]:.2f}"

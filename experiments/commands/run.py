@@ -5,10 +5,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from experiments.commands.reuse import refuse_source, reuse
-from experiments.commands.rounds import begin, refuse_rounds
+from experiments.commands.rounds import first_round, refuse_rounds
 from experiments.commands.session import Session
 from experiments.commands.set_aside import forget, renew
-from experiments.commands.studies import make_studies, name_runs, read_grids, settle, settle_open
+from experiments.commands.studies import (
+    make_studies,
+    name_runs,
+    read_grids,
+    settle_open,
+    slots_and_recipe,
+)
 from experiments.data.prepare import prepare_any
 from experiments.launch.background import BackgroundProcess, Message
 from experiments.plan.options import RetryOptions, RunOptions, takes
@@ -17,7 +23,7 @@ from experiments.processes.output import say, waiting_for_nobody
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.records.room import check_writable
-from experiments.records.states import FINISHED, MISSING, State, failure
+from experiments.records.states import FINISHED, UNFINISHED, State, failure
 from experiments.study.cells import ALL
 from experiments.study.describe import training_of
 from experiments.study.study import StudyDesign
@@ -36,7 +42,11 @@ def _train_and_show(options: RunOptions) -> int:
     deadline = None
     if options.budget is not None:
         deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
-    (slots, recipe), mode, grids = settle(options), pick_mode(options.track), read_grids(options)
+    (slots, recipe), mode, grids = (
+        slots_and_recipe(options),
+        pick_mode(options.track),
+        read_grids(options),
+    )
     results, data_dir = options.results, options.data_dir
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = make_studies(grids, options, dataset, recipe)
@@ -54,7 +64,7 @@ def _train_and_show(options: RunOptions) -> int:
             prepare_any(name, data_dir, say)
     may_grow = options.adds_seeds or any(study.untuned for study in studies)
     is_open = may_grow or isinstance(options, RetryOptions)
-    studies = reuse(begin(studies, options), options.reuse, results, data_dir)
+    studies = reuse(first_round(studies, options), options.reuse, results, data_dir)
     studies = settle_open(studies, options, slots[0], is_open)
     if isinstance(options, RetryOptions):
         forget(name_runs(studies, results, options.only), options)
@@ -68,7 +78,7 @@ def _train_and_show(options: RunOptions) -> int:
         is_whole = show(results, asked)
         for watcher in watchers:
             watcher.send(Message("drawn"))
-    return conclude(names, stopped) or int(not is_whole)
+    return report_missing(names, stopped) or int(not is_whole)
 
 
 run, retry = takes(RunOptions)(_train_and_show), takes(RetryOptions)(_train_and_show)
@@ -114,7 +124,7 @@ def show(results: Path, names: list[str]) -> bool:
         return False
 
 
-def conclude(names: dict[Record, str], stopped: str) -> int:
+def report_missing(names: dict[Record, str], stopped: str) -> int:
     """Says what is not there, and why. Returns 0 where all is, else 1."""
     states = {record: record.state for record in names}
     for record, state in states.items():
@@ -127,7 +137,7 @@ def conclude(names: dict[Record, str], stopped: str) -> int:
                 f"{record.name}", style="bold red")  # fmt: skip
     if State.FAILED in states.values():
         say("`retry` with the same words forgets failures, and goes on from the checkpoints")
-    left = sum(state in MISSING for state in states.values())
+    left = sum(state in UNFINISHED for state in states.values())
     if stopped or left:
         why = f"stopped: {stopped}. " if stopped else ""
         say(f"{why}{left} of {len(names)} runs are left: the same command goes on with them")

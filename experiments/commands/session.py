@@ -10,7 +10,7 @@ from experiments.commands.display import Display
 from experiments.commands.rounds import add_seeds
 from experiments.commands.set_aside import renew
 from experiments.commands.studies import name_runs
-from experiments.data.datasets import load
+from experiments.data.datasets import load_data
 from experiments.launch.background import BackgroundProcess
 from experiments.launch.choose import pick_launcher
 from experiments.launch.events import Ended, Event
@@ -20,7 +20,7 @@ from experiments.plan.torch_process import answered, compile_step, seconds_of_an
 from experiments.processes.output import console, say
 from experiments.records.record import Record, keep_code
 from experiments.records.room import check_room
-from experiments.records.states import FINISHED, MISSING, UNFIT, State
+from experiments.records.states import FINISHED, UNFINISHED, UNFIT, State
 from experiments.records.studies import write_study
 from experiments.records.text import duration
 from experiments.study.study import StudyDesign
@@ -63,7 +63,7 @@ class Session:
         """Trains the missing runs of all seeds so far; says why it stopped, or ""."""
         renew(names)  # of the runs that were added, too
         results, states = self.options.results, {record: record.state for record in names}
-        missing = [record for record, state in states.items() if state in MISSING]
+        missing = [record for record, state in states.items() if state in UNFINISHED]
         done = sum(state in FINISHED for state in states.values())
         say(f"{done} of {len(names)} runs are there, {len(missing)} to train")
         if failed := sum(state == State.FAILED for state in states.values()):
@@ -78,12 +78,12 @@ class Session:
 
     def _train_runs(self, missing: list[Record], names: dict[Record, str]) -> str:
         """Trains these runs; says why it stopped before the end, or ""."""
-        from experiments.plan.estimate import seconds, training_share
+        from experiments.plan.estimate import expected_seconds, training_share
 
         options, deadline, device = self.options, self.deadline, self.slots[0]
         row, slots = pick_launcher(options), self.slots
         is_here = options.launcher == "local"
-        expected = seconds(missing, device, seconds_of_an_image, is_here)
+        expected = expected_seconds(missing, device, seconds_of_an_image, is_here)
         if is_here and options.workers is None:
             slots = widened(slots, missing, say)
         slots = slots[: len(missing)]
@@ -124,7 +124,7 @@ def _refuse_untrainable(missing: list[Record], data_dir: Path, device: str) -> N
     from experiments.data.holdout import held_out
 
     for dataset in dict.fromkeys(record.config.dataset for record in missing):
-        arrays = load(dataset, data_dir)
+        arrays = load_data(dataset, data_dir)
         recipes = [r.config.recipe for r in missing if r.config.dataset == dataset]
         for recipe in dict.fromkeys(recipes):
             held_out(arrays, recipe)

@@ -14,7 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from experiments.commands.look import NO_JOBS, NONE, look, runs_in
+from experiments.commands.look import NO_JOBS, NONE, look_at_runs, runs_in
 from experiments.data.datasets import DATASETS
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.squeue import Job
@@ -30,7 +30,7 @@ from experiments.records.text import counted
 from experiments.study.grid import list_grids
 from experiments.train import stale
 from experiments.train.stale import Fault
-from senet.config import choose
+from senet.config import find_row
 
 Studies = tuple[list[StudyFile], list[str]]  # and a line on each whose file is damaged
 Wanted = Mapping[str, str]  # field of StudyFile -> value
@@ -67,7 +67,7 @@ def status(
             return 0
     faults = _find_stale(studies()[0], results, data_dir) if verify else NONE
     jobs, (now, lost) = squeue.view(results), studies()
-    seen = tuple(look(study, results, faults, jobs) for study in now)
+    seen = tuple(look_at_runs(study, results, faults, jobs) for study in now)
     lines = (*status_lines(seen, results, faults, jobs), *lost)
     found = Status(results=str(results), studies=seen, lines=lines)
     if as_json:
@@ -85,7 +85,7 @@ def _refuse_unknown(grids: Sequence[str], wanted: Wanted, results: Path) -> None
     for key, word in words:
         if key in known:
             asked = {getattr(study, key): None for study in there}
-            checked(choose, key, word, {**known[key], **asked})
+            checked(find_row, key, word, {**known[key], **asked})
 
 
 def select(results: Path, grids: Sequence[str], wanted: Wanted) -> Studies:
@@ -115,9 +115,12 @@ def _show(found: Status) -> None:
 
 
 def picture(studies: list[StudyFile], lost: list[str], results: Path) -> Group:
-    """Draws the newest first, as a terminal that is too low cuts the end off."""
+    """Returns the sentences on all runs, and a table for each study.
+
+    The study that changed last comes first: a terminal that is too low cuts the end off.
+    """
     jobs = squeue.view(results)
-    seen = [look(study, results, jobs=jobs) for study in studies]
+    seen = [look_at_runs(study, results, jobs=jobs) for study in studies]
     lines = map(Text, [*status_lines(seen, results, jobs=jobs), *lost])
     return Group(*lines, *map(_status_table, seen))
 

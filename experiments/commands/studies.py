@@ -14,12 +14,12 @@ from experiments.study.grid import Grid, read_grid
 from experiments.study.settings import parse_settings
 from experiments.study.study import Runs, StudyDesign, make_study
 from experiments.study.tuning import advance, resume
-from senet.config import choose
+from senet.config import find_row
 
 Grids = dict[str, tuple[Path, Grid]]  # what a grid was named by -> its file, and what that says
 
 
-def settle(options: PlanOptions) -> tuple[list[str], str]:
+def slots_and_recipe(options: PlanOptions) -> tuple[list[str], str]:
     """Returns the devices of runs that go at a time, and the recipe.
 
     As a recipe `auto` is one for minutes on a CPU, and one for all of the data on anything faster.
@@ -96,6 +96,6 @@ def name_runs(
     if only is not None:
         labels |= label_runs(studies, results, lambda study: study.pilots_of(study.tunable))
         named = {record.name: record for record in labels}
-        record = checked(choose, "run", only, named)
+        record = checked(find_row, "run", only, named)
         labels = {record: labels[record]}
     return {record: f"{label}, seed {record.config.seed}" for record, label in labels.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from experiments.commands.studies import make_studies, name_runs, read_grids, settle
+from experiments.commands.studies import make_studies, name_runs, read_grids, slots_and_recipe
 from experiments.plan.options import PlanOptions, takes
 from experiments.processes.output import say
 from experiments.records.files import write_text
@@ -21,7 +21,7 @@ def sweep(options: PlanOptions) -> None:
     """Writes RESULTS/sweeps/GRIDS.yaml, and says what to do with it."""
     check_writable(options.results)
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
-    _, recipe = settle(options)
+    _, recipe = slots_and_recipe(options)
     studies = make_studies(read_grids(options), options, dataset, recipe)
     if tuned := [study.grid_name for study in studies if study.untuned]:
         raise ConfigError(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.data import formats, mini
 from experiments.data.download import Remote
 from experiments.records.parsing import ConfigError, checked
-from senet.config import choose
+from senet.config import find_row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,11 +155,11 @@ def path_of(name: str, data_dir: Path) -> Path:
     return data_dir / f"{name}.npz"
 
 
-def load(name: str, data_dir: Path) -> Arrays:
+def load_data(name: str, data_dir: Path) -> Arrays:
     """Reads and checks a prepared file. Raises ConfigError where it is missing or damaged."""
     import numpy as np
 
-    source, path = checked(choose, "dataset", name, DATASETS), path_of(name, data_dir)
+    source, path = checked(find_row, "dataset", name, DATASETS), path_of(name, data_dir)
     try:
         path.open("rb").close()
     except FileNotFoundError:
@@ -221,7 +221,7 @@ def check(
 
 def check_trainable(name: str) -> None:
     """Raises ConfigError where a data set, or `auto`, has no images to train on."""
-    if checked(choose, "dataset", name, {"auto": None} | DATASETS) and not DATASETS[name].train:
+    if checked(find_row, "dataset", name, {"auto": None} | DATASETS) and not DATASETS[name].train:
         others = ", ".join(other for other, source in DATASETS.items() if source.train)
         raise ConfigError(f"dataset {name!r} is a test set only: train on one of {others}")
 

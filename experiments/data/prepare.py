@@ -11,7 +11,7 @@ from experiments.data.download import Say, Unreachable, download, is_whole
 from experiments.records.files import write_atomically
 from experiments.records.lock import wait_for
 from experiments.records.parsing import ConfigError, checked
-from senet.config import choose
+from senet.config import find_row
 
 MINI = "cifar10_mini"  # what `auto` is where CIFAR-10 cannot be had
 
@@ -27,7 +27,7 @@ def prepare(name: str, data_dir: Path, say: Say, patience: float | None = None) 
     """
     import numpy as np
 
-    source, path = checked(choose, "dataset", name, DATASETS), path_of(name, data_dir)
+    source, path = checked(find_row, "dataset", name, DATASETS), path_of(name, data_dir)
     if path.exists():
         return
     try:

@@ -24,7 +24,7 @@ from experiments.plan.options import PlanOptions, RunOptions
 from experiments.records.parsing import ConfigError, checked
 from experiments.records.record import Record
 from experiments.train.devices import pick_devices, pick_slots
-from senet.config import choose
+from senet.config import find_row
 
 Expected = Mapping[Record, float]  # the seconds that each run takes
 
@@ -105,4 +105,4 @@ LAUNCHERS: dict[str, LauncherRow] = {
 
 def pick_launcher(options: PlanOptions) -> LauncherRow:
     """Returns the launcher of the options. Raises ConfigError where there is none of this name."""
-    return checked(choose, "launcher", options.launcher, LAUNCHERS)
+    return checked(find_row, "launcher", options.launcher, LAUNCHERS)

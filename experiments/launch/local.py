@@ -22,7 +22,7 @@ from experiments.records.lock import holder
 from experiments.records.record import Record
 from experiments.records.signs import Signs
 
-PAUSED = 4.0  # seconds between two looks after which a run's silence says nothing
+PAUSED = 4.0  # seconds between two looks: after more, silence proves nothing, as we were paused
 LAST_MESSAGE = 10.0  # seconds for a process to end in, once it has closed its pipe
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from experiments.data.download import Say
-from experiments.processes.fork_server import ask
+from experiments.processes.fork_server import call_in_process
 from experiments.records.config import RunConfig
 from experiments.records.record import Record
 
@@ -40,7 +40,7 @@ def widened(slots: list[str], records: Sequence[Record], say: Say) -> list[str]:
         return slots
     from experiments.plan.rates import best, rates
 
-    found = ask(rates, _as_begun(first), slots[0]) or {}
+    found = call_in_process(rates, _as_begun(first), slots[0]) or {}
     count = best(found)
     measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in found.items()) or "nothing came of it"
     say(f"{count} at a time on each GPU (images/s measured with so many: {measured})")

@@ -65,7 +65,7 @@ def train_in_threads(pipes: list[Connection]) -> None:
 
 
 def _take_tasks(pipe: Connection, stop: threading.Event) -> None:
-    from experiments.train.epoch import forget
+    from experiments.train.epoch import free_kept_loop
 
     try:
         while not stop.is_set():
@@ -74,7 +74,7 @@ def _take_tasks(pipe: Connection, stop: threading.Event) -> None:
     except EOFError:
         return
     finally:
-        forget()  # in its lock: the thread's end would end its graph beside another's capture
+        free_kept_loop()  # under its lock: the thread's end would free it beside another's capture
 
 
 def start_work() -> threading.Event:
@@ -120,7 +120,7 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
     """Trains a run whose lock is ours, and returns how that ended."""
     import torch
 
-    from experiments.train.epoch import forget
+    from experiments.train.epoch import free_kept_loop
     from experiments.train.gpu import on_own_stream
     from experiments.train.train import train
     from experiments.train.training import Interrupted, Watch
@@ -145,7 +145,7 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
             os._exit(1)  # of the GPU: no run of this process can go on after it
         with suppress(OSError, Moved):  # a full disk: the runner is told all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())
-        forget(error)
+        free_kept_loop(error)
         return outcome
     return Outcome("done")
 

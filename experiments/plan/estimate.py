@@ -18,7 +18,7 @@ LOOKS = 17  # with replaced gates: four replacements in three stages and in all,
 PACE = 1 / 200  # seconds an image, where it cannot be measured
 
 
-def seconds(
+def expected_seconds(
     records: Iterable[Record],
     device: str,
     measure: Callable[[Record, str], float | None],
@@ -113,7 +113,7 @@ def training_share(config: RunConfig) -> float:
 
 
 def works(config: RunConfig) -> tuple[float, float]:
-    """Splits `workload` into training with its curves, and the test set with the looks at it."""
+    """Returns the work of training with its curves, and that of reading the test set."""
     recipe, source = config.recipe, DATASETS[config.dataset]
     train, test = source.train, source.test
     curve = min(source.held_out(recipe.holdout), recipe.curve_images or train)

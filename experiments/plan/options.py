@@ -19,7 +19,7 @@ MOST_DECIDED = 30  # seeds of a row
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
-def seconds(text: str | float) -> float:
+def parse_duration(text: str | float) -> float:
     """Reads `8h`, `1.5h`, `30m` or `90s` as seconds. A number, as a default is, has that unit."""
     if not isinstance(text, str):
         return text
@@ -30,8 +30,8 @@ def seconds(text: str | float) -> float:
 
 
 def _some_seconds(text: str | float) -> float:
-    """Reads a duration of which 0 means nothing."""
-    if not (value := seconds(text)):
+    """Reads a duration; raises BadParameter for 0."""
+    if not (value := parse_duration(text)):
         raise typer.BadParameter(f"{text!r} is no time at all")
     return value
 
@@ -50,7 +50,7 @@ Results = Annotated[Path, option("the folder of records, tables and figures", "R
 Json = Annotated[
     bool, typer.Option("--json", help="one object for programs: experiments/records/schema.py")
 ]
-NOTHING: Any = ()  # of which typer makes a list
+NOTHING: Any = ()  # typer passes a list
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class RunOptions(PlanOptions):
         float,
         option(
             "between two checkpoints of a run, at least",
-            parser=seconds,
+            parser=parse_duration,
             metavar="TIME",
             show_default="60s",
         ),

@@ -16,7 +16,7 @@ from experiments.train.optimization import arithmetic, build_network, placed
 
 MOST = STREAMS  # runs at a time, each on a stream of its own
 STEPS = 50  # of each run, timed
-WORTH = 1.05  # so many times faster has a doubling to be
+WORTH = 1.05  # the least gain in speed for which the number of runs is doubled
 SPARE = 0.2  # of the GPU's memory: for evaluations, and for larger cells of the grid
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.processes.fork_server import ask
+from experiments.processes.fork_server import call_in_process
 from experiments.records.parsing import ConfigError
 from experiments.records.record import Record
 from experiments.study.study import StudyDesign
@@ -34,7 +34,7 @@ def prices(studies: Sequence[StudyDesign]) -> dict[str, "Cost"]:
 def seconds_of_an_image(record: Record, device: str) -> float | None:
     """Returns the seconds of an image in training, None where that cannot be measured."""
     try:
-        return ask(_measure, "probe_run", record, device)
+        return call_in_process(_measure, "probe_run", record, device)
     except Unfit:  # a driver on which nothing is trained
         return None
 
@@ -44,7 +44,7 @@ def answered(task: str, function: Callable, *args: Any) -> Any:
 
     Raises ConfigError, with its task, where it ends or hangs before.
     """
-    if (found := ask(function, *args, quiet=False)) is None:
+    if (found := call_in_process(function, *args, quiet=False)) is None:
         raise ConfigError(f"the process that was to {task} has ended, or took too long")
     return found
 

@@ -35,7 +35,7 @@ def die_with_parent() -> None:
 
 @contextmanager
 def printing_into(path: Path) -> Iterator[None]:
-    """Sends what this process prints to a file, in C++ too, and where it was when it crashed.
+    """Redirects this process's output, also that of C++, and the traceback of a crash to a file.
 
     SIGUSR1 writes where it is. The file goes where nothing was printed. What Python cannot write
     is dropped.

@@ -102,7 +102,9 @@ def start_process(function: Callable, *args: Any) -> BaseProcess:
                 raise
 
 
-def ask(function: Callable, *args: Any, patience: float = 600.0, quiet: bool = True) -> Any:
+def call_in_process(
+    function: Callable, *args: Any, patience: float = 600.0, quiet: bool = True
+) -> Any:
     """Returns what a function returns in a process of its own; None where it fails, dies or hangs.
 
     For what needs torch, which the driver does without, and for code that we do not know:

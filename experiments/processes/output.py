@@ -39,7 +39,7 @@ def complain(text: object) -> None:
 
 
 class Lossy:
-    """Writes to another stream for as long as that takes it, and then to nowhere."""
+    """Writes to a stream until that fails, and then discards what is written."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -117,7 +117,7 @@ def protect() -> None:
 
 @contextmanager
 def waiting_for_nobody() -> Iterator[None]:
-    """Has a thread write all texts until the block's end, so that nothing else waits for a reader.
+    """Writes all output in a background thread, so that a blocked reader blocks nothing else.
 
     The end waits for the reader: not longer than LAST_WORDS where the command was told to end.
     """

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from experiments.records.parsing import Strict
 from experiments.records.schedules import SCHEDULES
-from senet.config import SEConfig, choose
+from senet.config import SEConfig, find_row
 
 
 class Recipe(Strict):
@@ -67,7 +67,7 @@ class Recipe(Strict):
     @field_validator("schedule")
     @classmethod
     def check_schedule(cls, name: str) -> str:
-        choose("schedule", name, SCHEDULES)
+        find_row("schedule", name, SCHEDULES)
         return name
 
     @model_validator(mode="after")

@@ -127,7 +127,7 @@ def write_atomically(path: Path, write: Callable) -> None:
     Its permissions are those of a file that is made anew: the umask decides. Raises Moved where
     the folder is not the one any more whose lock we hold.
     """
-    sweep(path.parent, path.name)
+    delete_partials(path.parent, path.name)
     partial = None
     try:
         partial, file = _new_partial(path)
@@ -158,8 +158,8 @@ def _new_partial(path: Path) -> tuple[Path, BinaryIO]:
         file.close()  # it was swept in the moment before it was locked
 
 
-def sweep(folder: Path, name: str | None = None) -> None:
-    """Deletes what processes that were killed had begun to write: of one file, or of all."""
+def delete_partials(folder: Path, name: str | None = None) -> None:
+    """Deletes the partial files that killed processes have left: of one file, or of all."""
     start = "*" if name is None else glob.escape(name)
     for partial in folder.glob(f".{start}.{'[0-9a-f]' * 8}"):
         with suppress(OSError), partial.open("r+b") as file:
@@ -167,7 +167,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
             partial.unlink()
 
 
-def sync(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Waits until a file, or what a folder lists, will survive a loss of power."""
     file = os.open(path, os.O_RDONLY)
     try:

@@ -97,7 +97,7 @@ def small(numbers: np.ndarray) -> np.ndarray:
     return np.clip(numbers, -largest, largest).astype(np.float16)
 
 
-def pack(gates: Gates, seed: int) -> bytes:
+def pack_gates(gates: Gates, seed: int) -> bytes:
     """Returns the content of gates.npz, at most LIMIT bytes.
 
     The blocks come with all channels by class."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from senet.config import choose, shown
+from senet.config import find_row, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
 _MOST_VALUES = 100_000  # of a YAML file
@@ -52,7 +52,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = _fields_at(model, path[:-1])
         try:
-            choose("key", path[-1], allowed)
+            find_row("key", path[-1], allowed)
         except ValueError as unknown:
             return str(unknown).replace(repr(path[-1]), repr(key), 1)
     if first["type"] == "json_invalid":  # of what YAML and JSON can write
@@ -67,7 +67,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "value_error":
         return f"{key}: {says}" if key else says
     says = says.replace("valid array", "list").replace("an object", "keys with values")
-    return f"{key}: {shown(given)} is not allowed: it should be {says}"
+    return f"{key}: {shortened(given)} is not allowed: it should be {says}"
 
 
 def _fields_at(model: Any, path: list[str]) -> list[str]:

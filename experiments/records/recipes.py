@@ -7,7 +7,7 @@ from pydantic import Field
 
 from experiments.records.config import Recipe
 from experiments.records.parsing import Strict, checked, parse, read_yaml
-from senet.config import choose
+from senet.config import find_row
 
 RECIPES = Path(__file__).parents[1] / "recipes.yaml"
 
@@ -57,4 +57,4 @@ def recipe_row(name: str, network: str = "") -> RecipeRow:
         for row in recipes().values():
             if row.about.paper_of and network.startswith(row.about.paper_of):
                 return row
-    return checked(choose, "recipe", name, recipes())
+    return checked(find_row, "recipe", name, recipes())

@@ -33,12 +33,12 @@ from typing import Any
 from experiments.records.config import RunConfig
 from experiments.records.files import (
     append_line,
+    delete_partials,
     digest_of_file,
+    flush_to_disk,
     read_json,
     read_lines,
     read_sealed,
-    sweep,
-    sync,
     write_atomically,
     write_bytes,
     write_json,
@@ -105,7 +105,7 @@ class Record:
             raise ConfigError(f"{self.path} holds a finished run, which is never trained again")
         confirm(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        sweep(self.path)
+        delete_partials(self.path)
         (self.path / "error.txt").unlink(missing_ok=True)
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
 
@@ -159,7 +159,7 @@ class Record:
         self.seal(lambda path: write_sealed(path, summary | {"files": files}))
 
     def seal(self, write: Callable[[Path], None]) -> None:
-        """Lets `write` make summary.json, between what makes the run survive a loss of power.
+        """Syncs the run's files to the disk, has `write` make summary.json, and syncs that.
 
         All of the run is on the disk before it, and it is when this returns: no summary ever stands
         beside files that are not whole.
@@ -167,9 +167,9 @@ class Record:
         names = (*SEALED, "env.json", "timings.jsonl", "checkpoint.pt")
         for path in (*(self.path / name for name in names), self.path, *self.path.parents[:3]):
             if path.exists():
-                sync(path)
+                flush_to_disk(path)
         write(self.path / "summary.json")
-        sync(self.path)
+        flush_to_disk(self.path)
 
     def fail(self, kind: str, reason: str, details: str = "") -> None:
         """Writes error.txt; failures with one cause share a `kind`, as an exception's name."""
@@ -177,7 +177,7 @@ class Record:
         write_text(self.path / "error.txt", text)
 
 
-def load(path: Path) -> Record:
+def load_record(path: Path) -> Record:
     """Reads the record in a folder `.../runs/<label>-<id>/seed<k>`.
 
     Raises ConfigError where its config.json is damaged, or belongs to another folder.

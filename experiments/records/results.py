@@ -9,7 +9,7 @@ from typing import Any
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file, read_lines, read_sealed
 from experiments.records.parsing import ConfigError
-from experiments.records.record import SEALED, load
+from experiments.records.record import SEALED, load_record
 from experiments.records.states import read_summary
 
 _MOST_IMAGES, _MOST_SECONDS = 10**12, 10**9  # of an epoch: beyond, a file was damaged
@@ -34,7 +34,7 @@ def read_result(path: Path) -> Result:
     needed = ("test_error", "test_images", "parameters", "multiply_adds", "hidden")
     summary = read_summary(path, *needed)
     env = _check_files(path, summary)
-    return Result(load(path).config, summary, env, read_lines(path / "metrics.jsonl"))
+    return Result(load_record(path).config, summary, env, read_lines(path / "metrics.jsonl"))
 
 
 def _check_files(path: Path, summary: dict[str, Any]) -> dict[str, Any]:

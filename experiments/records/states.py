@@ -14,7 +14,7 @@ from experiments.records.parsing import ConfigError
 
 # Kinds of failure that are not the run's fault: it goes on as soon as it may.
 KILLED, DISK_FULL, CANCELLED = "killed", "disk full", "cancelled"
-UNFIT = "unfit machine"  # for the arithmetic of the study: another one can train it
+UNFIT = "unfit machine"  # it cannot compute as the study was begun; another machine can
 
 
 class State(StrEnum):
@@ -29,14 +29,14 @@ class State(StrEnum):
     DIVERGED = "diverged"  # which is a result
     DONE = "done"
     DAMAGED = "damaged"
-    MISSING = "missing"  # in a table: any state of MISSING below
+    MISSING = "missing"  # in a table: any state of UNFINISHED below
     OTHER_DATA = "other data"  # in a table: done, on other data than most runs of the study
 
 
 FINISHED = (State.DONE, State.DIVERGED)  # there is a result
 LEFT = (State.INTERRUPTED, State.CANCELLED)  # begun, and trained by nobody now
 BEGUN = (State.RUNNING, *LEFT)  # there may be epochs, and there is no result yet
-MISSING = (State.PLANNED, *BEGUN)  # `run` sees to them
+UNFINISHED = (State.PLANNED, *BEGUN)  # `run` sees to them
 REFUSED = (State.FAILED, State.DAMAGED, State.OTHER_DATA)  # no number of theirs is used
 
 

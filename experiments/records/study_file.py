@@ -28,7 +28,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Stored(BaseModel):
-    """Holds something of a study's file. What a later version has added is kept, but not read."""
+    """Is the base of the models in a study's file: what a later version added is kept, not read."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 

@@ -10,8 +10,8 @@ from experiments.records.recipes import recipe_row
 from experiments.records.study_file import MOST_CHARACTERS
 from experiments.study.grid import CONTROLS, PLACE, Grid, points
 from experiments.study.own_code import OwnCode
-from experiments.study.settings import LENGTH_KEYS, LENGTHS, put
-from senet.config import SEConfig, choose, shown
+from experiments.study.settings import LENGTH_KEYS, LENGTHS, set_key
+from senet.config import SEConfig, find_row, shortened
 
 DEFAULT_NETWORK = "resnet29b"  # what `expect` and `spread` of the recipes were measured with
 ALL = "all"  # the network of a study whose grid varies it
@@ -45,7 +45,7 @@ def make_cells(base: "Base", grid: Grid, settings: dict[str, Any]) -> list[Cell]
     found = [point for entry in grid.cells for point in points(entry, base.grid_name)]
     if grid.varies_network and base.network != ALL:
         names = dict.fromkeys(point.levels["network"] for point in found)
-        checked(choose, f"network of the grid {base.grid_name!r}", base.network, names)
+        checked(find_row, f"network of the grid {base.grid_name!r}", base.network, names)
         found = [point for point in found if point.levels["network"] == base.network]
     cells = []
     for kind in grid.controls:
@@ -89,14 +89,14 @@ class Base:
             if LENGTH_KEYS & set(layer):  # instead of the recipe's own
                 recipe |= dict.fromkeys(LENGTHS)
             for key, value in layer.items():
-                put(data, key, value)
+                set_key(data, key, value)
             if LENGTH_KEYS & set(layer) and "recipe.milestones" not in layer:
                 _scale_milestones(recipe, before)
         if not label:
             raise ConfigError(f"{self.grid_name}: a row has no label: give it one")
         if len(label) > MOST_CHARACTERS:
             raise ConfigError(
-                f"{self.grid_name}: the label {shown(label)} has {len(label):,} characters: "
+                f"{self.grid_name}: the label {shortened(label)} has {len(label):,} characters: "
                 f"at most {MOST_CHARACTERS:,} are allowed"
             )
         if set(label) & set("\n\r|"):
@@ -162,9 +162,9 @@ def _refuse_unclear(cells: list[Cell], grid: Grid, grid_name: str) -> None:
         row = next(label for label in labels if label not in kept)
         raise ConfigError(f"{grid_name}: the row {row!r} is the same network as another row")
     for reference in {grid.reference, *(cell.reference for cell in cells)} - {None}:
-        checked(choose, "reference", reference, labels)
+        checked(find_row, "reference", reference, labels)
     for one in grid.declares:
         for row in one.rows + one.minus:
-            checked(choose, f"row that {grid_name!r} declares", row, labels)
+            checked(find_row, f"row that {grid_name!r} declares", row, labels)
         if both := set(one.rows) & set(one.minus):
             raise ConfigError(f"{grid_name}, declares: {sorted(both)[0]!r} is compared with itself")

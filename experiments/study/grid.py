@@ -32,7 +32,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from experiments.records.parsing import ConfigError, Strict, checked, parse, read_yaml
 from experiments.records.study_file import MOST_ROWS, Line
 from experiments.study.settings import refuse_own
-from senet.config import choose
+from senet.config import find_row
 
 GRIDS = Path(__file__).parents[1] / "grids"
 THOUSANDS = 10_000  # from here on numbers have commas
@@ -47,11 +47,11 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
 PLACE = "place"  # the control that depends on the cell
 
 
-def several(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-Rows = Annotated[tuple[str, ...], BeforeValidator(several)]
+Rows = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
 class Declaration(Strict):
@@ -122,7 +122,7 @@ def read_grid(name: str) -> tuple[Path, Grid]:
     """Reads a grid by its name, or by the path of one's own file; returns (its file, Grid)."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        path = checked(choose, "grid", name, list_grids())
+        path = checked(find_row, "grid", name, list_grids())
     elif path.stem in list_grids() and path.resolve() != list_grids()[path.stem].resolve():
         raise ConfigError(f"{path}: {path.stem!r} is the name of a grid here: rename the file")
     if not re.fullmatch(r"[\w,=+][^\x00-\x1f\x7f]*", path.stem):  # it names files, is in commands

@@ -40,7 +40,7 @@ def refuse_own(where: str, key: str) -> None:
         raise ConfigError(f"{where}: use {OWN_FLAGS[key]}")
 
 
-def put(data: dict[str, Any], key: str, value: Any) -> None:
+def set_key(data: dict[str, Any], key: str, value: Any) -> None:
     """Sets a dotted key in nested dicts."""
     *path, last = key.split(".")
     for name in path:

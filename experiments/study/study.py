@@ -21,7 +21,7 @@ from experiments.study.grid import Grid, read_grid
 from experiments.study.own_code import read_own_code
 from experiments.study.settings import LENGTH_KEYS, refuse_taken
 from experiments.study.tuning import Tuning, pilots, to_json, with_value
-from senet.config import shown
+from senet.config import shortened
 
 FEWEST = 3  # seeds before the first look: two that are alike by chance would end it too early
 SHORTER = {*LENGTH_KEYS, "recipe.train_images", "recipe.test_images"}
@@ -73,7 +73,7 @@ class StudyDesign:
 
     @property
     def settled(self) -> tuple[Cell, ...]:
-        """Returns the other cells, with the best value where there is one."""
+        """Returns the cells whose config is final, with the best value where one was chosen."""
         if not self.tuned:
             return self.cells
         return tuple(
@@ -219,7 +219,9 @@ def make_study(
     """
     name, settings = path.stem, dict(sorted((settings or {}).items()))
     if grid.dataset not in (None, dataset):
-        raise ConfigError(f"dataset {dataset}: the grid {name!r} is of {shown(grid.dataset)} alone")
+        raise ConfigError(
+            f"dataset {dataset}: the grid {name!r} is of {shortened(grid.dataset)} alone"
+        )
     if seeds is None:
         usual = recipe_row(recipe).about.seeds
         seeds = min(usual, grid.seeds or usual)

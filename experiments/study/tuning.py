@@ -19,7 +19,7 @@ from experiments.records.states import FINISHED, State
 from experiments.records.studies import read_study
 from experiments.records.study_file import MOST_SEEDS
 from experiments.study.grid import place_of
-from experiments.study.settings import put
+from experiments.study.settings import set_key
 
 if TYPE_CHECKING:
     from experiments.study.study import Runs, StudyDesign
@@ -56,7 +56,7 @@ def pilots(config: RunConfig, key: str, value: float, number: int) -> list[RunCo
 def with_value(config: RunConfig, key: str, value: float) -> RunConfig:
     """Returns a config with another value of a dotted key."""
     data = config.model_dump(mode="json")
-    put(data, key, value)
+    set_key(data, key, value)
     return parse(RunConfig, data, "tune")
 
 

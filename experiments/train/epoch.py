@@ -26,7 +26,7 @@ from senet.block import OtherBlock
 from senet.residual import Mixed
 
 WARM_UP = 3  # steps before a capture, in which libraries make what they keep
-KEPT = threading.local()  # .cell: what the last captured loop of a thread was for; .loop: itself
+KEPT = threading.local()  # .loop: the captured loop that a thread keeps; .cell: what it is for
 
 
 class Eager:
@@ -201,20 +201,20 @@ def new_loop(
     if getattr(KEPT, "cell", None) == cell:
         KEPT.loop.adopt(model)
     else:
-        forget()
+        free_kept_loop()
         KEPT.loop = Captured(model, images, config.recipe, steps, autocast)
         KEPT.cell = cell
     return KEPT.loop
 
 
-def forget(error: BaseException | None = None) -> None:
+def free_kept_loop(error: BaseException | None = None) -> None:
     """Frees the memory of this thread's last captured loop, whose run `error` may have ended."""
     with dropping(error):
         KEPT.cell = KEPT.loop = None
 
 
 def arithmetic_of(config: RunConfig, picked: Arithmetic) -> Arithmetic:
-    """Returns what was picked, with the plain step where a network cannot be captured."""
+    """Returns the arithmetic, its step plain where the network cannot be captured."""
     if picked.step == "captured" and not draws_nothing(config):
         return picked.model_copy(update={"step": "plain"})
     return picked

@@ -49,8 +49,10 @@ def allow_streams(count: int) -> None:
 
 @contextmanager
 def capturing() -> Iterator[None]:
-    """Keeps off what would break a capture, in whatever thread: another capture, seeds of the
-    generators, the end of a graph (`dropping`), and the garbage collector, which ends graphs, too.
+    """Blocks, in all threads, what would break the capture of a CUDA graph.
+
+    That is another capture, a seed of the generators, the end of a graph (`dropping`), and the
+    garbage collector, which ends graphs, too.
 
     Nobody may wait for the whole device meanwhile: outside of here a thread waits for its stream.
     """
@@ -66,7 +68,7 @@ def capturing() -> Iterator[None]:
 
 @contextmanager
 def dropping(error: BaseException | None = None) -> Iterator[None]:
-    """Lets graphs be given up, which must not end while another thread captures.
+    """Blocks captures while CUDA graphs are freed.
 
     The variables that the error which ended their run keeps alive are given up, too.
     """
@@ -78,7 +80,7 @@ def dropping(error: BaseException | None = None) -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException | None) -> torch.OutOfMemoryError | None:
-    """Returns the want of memory that an error comes from, if it does.
+    """Returns the OutOfMemoryError behind an error, or None.
 
     A capture that fails raises another error when it is ended.
     """

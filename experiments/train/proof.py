@@ -19,10 +19,10 @@ from experiments.train.trial import (
     SHORT,
     Size,
     apart,
-    begin,
     in_threads,
     refusing_to_wait,
     trained,
+    training_steps,
 )
 
 
@@ -69,7 +69,7 @@ def waiting(size: Size, device: str) -> Found:
         seen.append(Captured(*args))
         return seen[-1]
 
-    next(begin(size, device, loop))  # captures
+    next(training_steps(size, device, loop))  # captures
     with refusing_to_wait(device):
         try:
             for step in (seen[0].launch, seen[0].once):

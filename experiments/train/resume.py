@@ -97,7 +97,7 @@ def _why_unusable(
 
 
 def _try_on(config: RunConfig, saved: dict[str, Any], device: str) -> None:
-    """Restores what was saved on objects that are thrown away. Raises whatever does not fit."""
+    """Restores a checkpoint in new objects, which are not kept; raises where it does not fit."""
     at = Position(**saved["position"])
     numbers = [at.step, at.batch]
     if any(type(number) is not int or number < 0 for number in numbers) or at.sums.shape != (2,):

@@ -87,7 +87,7 @@ def verify(cell: list[Path], data_dir: Path) -> Iterator[Fault]:
 
     Recomputes their fingerprints with the present code, once, in a process of its own.
     """
-    from experiments.processes.fork_server import ask
+    from experiments.processes.fork_server import call_in_process
 
     results: dict[Path, Result] = {}
     for path in cell:
@@ -99,7 +99,7 @@ def verify(cell: list[Path], data_dir: Path) -> Iterator[Fault]:
         return
     path, first = next(iter(results.items()))
     ways = list(dict.fromkeys(filter(None, map(_way_of, results.values()))))
-    answer = ask(_recompute, Record(path.parents[2], first.config), ways, data_dir)
+    answer = call_in_process(_recompute, Record(path.parents[2], first.config), ways, data_dir)
     for path, result in results.items():
         if (fault := compare(path, result, answer)) is not None:
             yield fault
@@ -113,12 +113,12 @@ def _way_of(result: Result) -> Way | None:
 
 def _recompute(record: Record, ways: list[Way], data_dir: Path) -> Recomputed | str:
     """Computes the fingerprints of a run and its data, or says why there are none."""
-    from experiments.data.datasets import load
+    from experiments.data.datasets import load_data
     from experiments.train.fingerprint import fingerprint
     from senet.custom import load_own
 
     try:
-        arrays = load(record.config.dataset, data_dir)
+        arrays = load_data(record.config.dataset, data_dir)
         if record.config.code:
             load_own(record.code_path)
         plain = fingerprint(record.config, arrays)

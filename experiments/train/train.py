@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from experiments.data.datasets import load
+from experiments.data.datasets import load_data
 from experiments.data.images import shared
 from experiments.records.config import RunConfig
 from experiments.records.files import digest_of_file
@@ -54,7 +54,7 @@ def _begin(
     """Brings data, network and optimiser to where the run begins, or goes on."""
     recipe = config.recipe
     own = arithmetic_of(config, pick_arithmetic(recipe, record.arithmetic, device))
-    arrays = load(config.dataset, data_dir)
+    arrays = load_data(config.dataset, data_dir)
     if config.code:
         load_own(record.code_path)
     marks: dict[str, Any] = {"data": arrays.fingerprint, "fingerprint": fingerprint(config, arrays)}

@@ -10,7 +10,7 @@ import torch
 
 from experiments.data.images import Images
 from experiments.records.config import RunConfig
-from experiments.records.gates import SEEDS, pack
+from experiments.records.gates import SEEDS, pack_gates
 from experiments.records.record import Record
 from experiments.records.schedules import learning_rate
 from experiments.records.states import State
@@ -152,7 +152,7 @@ class Training:
             record.write_predictions(**found.predictions, class_names=names)
             if statistics and self.config.seed < SEEDS:
                 gates = gates_of(self.loop.model, test, autocast, statistics, names)
-                record.write_gates(pack(gates, self.config.seed))
+                record.write_gates(pack_gates(gates, self.config.seed))
         return {
             "state": State.DONE if done else State.DIVERGED,
             "reason": "" if done else f"the loss of {where} was not finite",

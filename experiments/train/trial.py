@@ -74,7 +74,7 @@ def arrays_of(size: Size, name: str = SETS[0]) -> Arrays:
     return Arrays(name, pixels, labels, pixels[:8], labels[:8], (), f"{name}, {size.images}")
 
 
-def begin(
+def training_steps(
     size: Size,
     device: str,
     of: Callable[..., Eager | Captured] = Captured,
@@ -112,7 +112,7 @@ def _steps_of(ours: Eager | Captured, random: torch.Generator, steps: int) -> It
 
 def trained(size: Size, device: str, *args: Any, **options: Any) -> Trained:
     """Makes the training of `begin` to its end, and measures its images a second."""
-    values = begin(size, device, *args, **options)
+    values = training_steps(size, device, *args, **options)
     numbers, half = [], size.steps // 2
     for _ in range(half):
         numbers.append(next(values).clone())
@@ -157,7 +157,7 @@ def in_threads(size: Size, device: str, threads: int, cells: Iterable[int]) -> l
 
 
 def kept(config: RunConfig) -> Callable[..., Eager | Captured]:
-    """Makes the loop of a captured run, which its thread keeps for the next seed."""
+    """Returns a function that makes a captured run's loop, which its thread keeps."""
 
     def loop(
         model: torch.nn.Module, images: Images, recipe: Recipe, steps: int, autocast

@@ -9,7 +9,7 @@ from made import around, made
 
 from analysis import schema
 from analysis.read import find_studies
-from analysis.statistics.comparisons import shown
+from analysis.statistics.comparisons import difference_text
 from analysis.statistics.seeds import Plan, seeds_for_difference
 from analysis.statistics.stats import Difference
 from analysis.statistics.verdicts import judge
@@ -30,7 +30,10 @@ def test_claims_are_printed_for_programs_as_they_are_for_people():
             if part.estimate is None:
                 assert finding.evidence.endswith(f": {part.about}")
             elif part.low is not None and part.measure not in ("parameters", "multiply_adds"):
-                assert shown(Difference(part.estimate, part.low, part.high)) in finding.evidence
+                assert (
+                    difference_text(Difference(part.estimate, part.low, part.high))
+                    in finding.evidence
+                )
 
 
 def test_json_writes_no_file(tmp_path):

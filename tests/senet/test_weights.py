@@ -19,7 +19,7 @@ from torch import nn
 
 from experiments.commands.card import card
 from experiments.commands.export import LARGEST
-from experiments.data.datasets import load, path_of
+from experiments.data.datasets import load_data, path_of
 from experiments.data.images import split
 from experiments.data.mini import FOLDER
 from experiments.data.prepare import prepare
@@ -29,7 +29,15 @@ from experiments.train.environment import pick_precision
 from experiments.train.evaluation import evaluate
 from experiments.train.optimization import arithmetic, new_forward
 from senet import SEConfig, build
-from senet.weights import CARD, FILE, PUBLISHED, from_pretrained, pack, published, read_about
+from senet.weights import (
+    CARD,
+    FILE,
+    PUBLISHED,
+    from_pretrained,
+    pack_weights,
+    published,
+    read_about,
+)
 from senet.weights import load as load_weights
 
 GRID = """
@@ -82,7 +90,7 @@ def examined(
     recipe = result.config.recipe
     ours = {"test_images": images or recipe.test_images, "train_images": None, "curve_images": None}
     recipe = recipe.model_copy(update=ours)
-    arrays = load(dataset or result.config.dataset, data_dir)
+    arrays = load_data(dataset or result.config.dataset, data_dir)
     _, _, test = split(arrays, recipe, torch.device("cpu"))
     forward = new_forward(model.to(memory_format=torch.channels_last), result.env["step"])
     autocast = arithmetic("cpu", precision)
@@ -113,7 +121,7 @@ def test_an_export_is_small_and_says_what_it_is(exported, data_dir):
         run, path = exported.run_of(cell), exported.folder / cell / FILE
         assert f"{cell}: {path.stat().st_size:,} bytes" in exported.said
         assert path.stat().st_size < 0.6 * (run / "checkpoint.pt").stat().st_size
-        result, arrays = read_result(run), load("cifar10", data_dir)
+        result, arrays = read_result(run), load_data("cifar10", data_dir)
         assert about["test_error"] == result.summary["test_error"]
         assert about["config"] == result.config.model_dump(mode="json")
         assert about["data"] == arrays.fingerprint
@@ -184,22 +192,22 @@ def test_a_row_without_a_checkpoint_is_named_and_ends_with_1(exported, tmp_path)
 @pytest.mark.parametrize("se", [None, SEConfig(ratio=4, bias="both"), SEConfig(gate="softmax")])
 def test_packing_rounds_to_float16_and_nothing_else(se, tmp_path):
     first, second = build("resnet20", se=se), build("resnet20", se=se)
-    content = pack(first.state_dict(), {"rows": []})
+    content = pack_weights(first.state_dict(), {"rows": []})
     (tmp_path / "weights").write_bytes(content)
     load_weights(tmp_path / "weights", second)
     for name, tensor in second.state_dict().items():
         wanted = first.state_dict()[name]
         assert torch.equal(tensor, wanted.half().float() if tensor.is_floating_point() else wanted)
-    assert pack(second.state_dict(), {"rows": []}) == content
+    assert pack_weights(second.state_dict(), {"rows": []}) == content
 
 
 def test_weights_of_another_network_or_beyond_float16_are_refused(tmp_path):
-    (tmp_path / "weights").write_bytes(pack(build("resnet20").state_dict(), {}))
+    (tmp_path / "weights").write_bytes(pack_weights(build("resnet20").state_dict(), {}))
     for other in (build("resnet20", se=SEConfig()), build("resnet20", width=2)):
         with pytest.raises(ValueError, match="of another network"):
             load_weights(tmp_path / "weights", other)
     with pytest.raises(ValueError, match="not finite in float16"):
-        pack({"weight": torch.tensor([1e6])}, {})
+        pack_weights({"weight": torch.tensor([1e6])}, {})
 
 
 DATA = Path(os.environ.get("DATA_DIR", ROOT / "data"))  # no test sees what a user has set
@@ -219,7 +227,7 @@ def test_published_weights_give_the_records_error_on_the_real_test_images(cell):
     model, dataset = published(cell), about["config"]["dataset"]
     if not path_of(dataset, DATA).exists():
         pytest.skip(f"DATA_DIR {DATA} has no {dataset}")
-    if load(dataset, DATA).fingerprint != read_result(run).env["data"]:
+    if load_data(dataset, DATA).fingerprint != read_result(run).env["data"]:
         pytest.skip(f"DATA_DIR {DATA} has other images of this name")
     precision = pick_precision("auto", "cpu")  # it was bf16, for which not every processor is made
     error, predicted = examined(model, run, DATA, precision, images=IMAGES)

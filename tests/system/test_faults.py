@@ -18,7 +18,7 @@ from experiments.launch.events import Ended, Outcome
 from experiments.records import room
 from experiments.records.lock import hold, holder
 from experiments.records.parsing import ConfigError
-from experiments.records.record import Record, delete, find_run, load
+from experiments.records.record import Record, delete, find_run, load_record
 from experiments.records.results import read_result
 from experiments.records.states import UNFIT, failure, state
 from experiments.train.train import train
@@ -30,7 +30,7 @@ def runs(results: Path) -> dict[str, Path]:
     """Run folders by gate; `plain` is the one without SE."""
     found = {}
     for path in results.glob("runs/*/seed*"):
-        se = load(path).config.se
+        se = load_record(path).config.se
         found["plain" if se is None else se.gate] = path
     return found
 
@@ -65,7 +65,7 @@ def test_each_fault_ends_its_run_alone_and_says_why(tmp_path, data_dir):
     assert read_result(found["nan"]).summary["state"] == "diverged"
     assert "diverged nan, seed 0" in done.stdout
     for gate in ("raises", "aborts", "segfaults", "hangs"):  # where in the code it was
-        source = f"code/{load(found[gate]).config.code.digest}.py"
+        source = f"code/{load_record(found[gate]).config.code.digest}.py"
         assert source in (found[gate] / "error.txt").read_text(), gate
     assert not list(results.glob("runs/*/*/lock"))
     assert f"FAILED raises, seed 0: {REASONS['raises']} ({found['raises'] / 'error.txt'})" in (

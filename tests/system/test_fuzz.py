@@ -18,9 +18,9 @@ from somebody import as_somebody_else, let_all_in
 
 from analysis import write
 from analysis.read import find_studies
-from experiments.commands.look import look
+from experiments.commands.look import look_at_runs
 from experiments.commands.status import status_lines
-from experiments.data.datasets import load
+from experiments.data.datasets import load_data
 from experiments.records.parsing import ConfigError
 from experiments.records.studies import read_studies
 
@@ -43,7 +43,7 @@ def read_all(results: Path) -> None:
     before = set(results.parent.iterdir())
     with one_sentence():
         studies = read_studies(results)
-        status_lines([look(study, results) for study in studies], results)
+        status_lines([look_at_runs(study, results) for study in studies], results)
         write.tables(found := find_studies(results, []), results)
         write.claims(found, results)
     assert set(results.parent.iterdir()) == before
@@ -90,7 +90,7 @@ def test_damaged_data(tmp_path, data_dir, damage):
     (tmp_path / "cifar10.npz").write_bytes(damage(whole))
     with within(60), one_sentence():
         try:
-            load("cifar10", tmp_path)
+            load_data("cifar10", tmp_path)
         except ConfigError as error:
             assert str(tmp_path / "cifar10.npz") in str(error)
             raise
@@ -105,7 +105,7 @@ def test_what_waits_for_ever_is_ended(tmp_path):
 def test_a_data_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
     (tmp_path / "cifar10.npz").mkdir()
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load("cifar10", tmp_path)
+        load_data("cifar10", tmp_path)
 
 
 def test_one_unreadable_folder_stops_neither_status_nor_tables(one_study):
@@ -116,7 +116,7 @@ def test_one_unreadable_folder_stops_neither_status_nor_tables(one_study):
     try:
         with as_somebody_else():
             [study] = find_studies(one_study, [])
-            seen = [look(study, one_study) for study in read_studies(one_study)]
+            seen = [look_at_runs(study, one_study) for study in read_studies(one_study)]
             line = status_lines(seen, one_study)[0]
         assert len(study.damaged) == 1 and str(folder) in study.damaged[0]
         assert "1 damaged" in line

@@ -18,7 +18,7 @@ from stopped_runs import SE, stop_in_the_middle
 from analysis.figures import drawing
 from analysis.read import find_studies
 from analysis.tables import complexity
-from experiments.commands.look import look
+from experiments.commands.look import look_at_runs
 from experiments.commands.status import status_lines
 from experiments.launch.cluster import CLUSTERS, RaySettings, SlurmSettings, read_settings
 from experiments.launch.slurm import squeue
@@ -113,7 +113,7 @@ def test_notes_of_slurms_jobs(tmp_path, data):
     (folder / f"{name}.json").write_bytes(edited(data, {"jobs": packs}))
     with within(60):  # and no refusal at all
         jobs = squeue.jobs_of(tmp_path, {(name, n): Job(f"1_{n}", "PENDING") for n in range(2)})
-        status_lines([look(study, tmp_path, jobs=jobs)], tmp_path, jobs=jobs)
+        status_lines([look_at_runs(study, tmp_path, jobs=jobs)], tmp_path, jobs=jobs)
 
 
 @pytest.fixture(scope="module")

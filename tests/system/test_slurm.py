@@ -18,7 +18,7 @@ from command_line import bare, call, start, table_of
 from conftest import ROOT, tiny, tiny_words, write_grid
 from waiting import wait_for
 
-from experiments.commands.look import look
+from experiments.commands.look import look_at_runs
 from experiments.commands.status import status_lines
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.events import Ended, Progressed
@@ -26,7 +26,7 @@ from experiments.launch.slurm import squeue
 from experiments.launch.slurm.driver import Slurm
 from experiments.records.lock import holder
 from experiments.records.parsing import ConfigError
-from experiments.records.record import Record, load
+from experiments.records.record import Record, load_record
 from experiments.records.results import read_result
 from experiments.records.states import state
 from experiments.records.studies import read_studies
@@ -88,7 +88,7 @@ def disturb(command: list[str], path: Path, job: str) -> None:
 
 
 def row(path: Path) -> str:
-    se = load(path).config.se
+    se = load_record(path).config.se
     return f"{se.gate}, {se.ratio}"
 
 
@@ -146,7 +146,7 @@ def test_five_runs_come_to_their_table_whatever_happens_to_their_jobs(tmp_path, 
         resumed = json.loads((path / "env.json").read_text())["resumed"]
         assert len(resumed) == 1 and resumed[0]["step"] > 0, way
     for way in ("requeued", "cancelled"):  # and ends in the same bits as one that nobody disturbed
-        ours = load(disturbed[way])
+        ours = load_record(disturbed[way])
         theirs = Record(tmp_path / "alone", ours.config)
         shutil.copytree(results / "code", tmp_path / "alone" / "code", dirs_exist_ok=True)
         train(ours.config, theirs, data_dir)
@@ -163,7 +163,7 @@ def test_the_driver_may_go_and_come_back_and_sends_nothing_twice(tmp_path, there
     driver.kill()
     driver.communicate()
     jobs = squeue.view(results)
-    seen = [look(study, results, jobs=jobs) for study in read_studies(results)]
+    seen = [look_at_runs(study, results, jobs=jobs) for study in read_studies(results)]
     lines = status_lines(seen, results, jobs=jobs)
     job = (arrays() - before).pop()
     assert any(re.match(f"pending .* runs in job {job}", line) for line in lines), lines

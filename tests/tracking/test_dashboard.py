@@ -97,7 +97,7 @@ def test_the_panels_of_a_view():
 
     found = [panel["config"]["panel2Config"]["exp"] for panel in sections["Table"]]
     keys = [exp["fromOp"]["inputs"]["key"]["val"] for exp in found]
-    assert keys == ["table", "table/interventions"]
+    assert keys == ["table", "table/secondary", "table/interventions"]
     assert "figures/ratio" in sections["Figures"][0]["config"]["mediaKeys"]
     assert "figure6" in sections["Activations"][0]["config"]["mediaKeys"]
     confusion = sections["Confusion"][0]["config"]

@@ -14,7 +14,7 @@ from experiments.records.parsing import ConfigError
 from experiments.records.results import read_result
 from experiments.records.studies import read_studies
 from experiments.train.environment import checkout
-from senet.weights import pack
+from senet.weights import pack_weights
 from tracking.account import prepare
 from tracking.mirror import Mirror
 from tracking.study import tell_study
@@ -73,7 +73,7 @@ def test_what_is_told_of_a_run_has_its_files_its_commit_and_what_the_machine_did
     weights = some_records / "weights" / path.parent.name
     weights.mkdir(parents=True)
     about = {"config": {"seed": 0}}
-    (weights / "model.safetensors").write_bytes(pack({"w": torch.ones(2)}, about))
+    (weights / "model.safetensors").write_bytes(pack_weights({"w": torch.ones(2)}, about))
     Mirror(path, "offline", is_live).conclude()
     [folder] = folders(some_records)
     records = inspect(folder)

@@ -14,7 +14,7 @@ from waiting import wait_for
 from wandb_runs import folders, sync
 from wandb_server import Server
 
-from experiments.records.record import load
+from experiments.records.record import load_record
 from experiments.records.results import read_result
 from tracking.account import prepare
 from tracking.mirror import Mirror, WandbError
@@ -109,8 +109,8 @@ def test_what_a_server_begins_to_refuse_is_sent_later(some_records, home, no_key
         server.status = 200
         sync(some_records, home, **server.environment)
         for path in paths:
-            told = server.runs[run_id(load(path).config)]["summary"]
-            assert told["test/error"] == load(path).summary()["test_error"]
+            told = server.runs[run_id(load_record(path).config)]["summary"]
+            assert told["test/error"] == load_record(path).summary()["test_error"]
     assert "3 sent" in sync(some_records, home, "--dry-run")
 
 

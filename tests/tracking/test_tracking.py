@@ -16,7 +16,7 @@ from waiting import wait_for
 from wandb_runs import folders, history, inspect, merged, run_of, sync
 from wandb_server import Server, UselessServer
 
-from experiments.records.record import Record, load
+from experiments.records.record import Record, load_record
 from experiments.records.results import read_result
 from experiments.train.train import train
 
@@ -154,7 +154,7 @@ def test_training_ends_with_the_same_records_beside_a_server_that_hangs(tmp_path
     finished = [path.parent for path in results.glob("runs/*/*/summary.json")]
     assert len(finished) == 2
     for path in finished:
-        alone = Record(tmp_path / "alone", load(path).config)
+        alone = Record(tmp_path / "alone", load_record(path).config)
         train(alone.config, alone, data_dir)
         for name in alone.summary()["files"] | {"summary.json": ""}:
             assert (alone.path / name).read_bytes() == (path / name).read_bytes()

@@ -19,7 +19,7 @@ from experiments.launch.events import Ended, Event, Noted, Outcome, Progressed, 
 from experiments.launch.failures import first_line, kind_of
 from experiments.launch.queue import GRACE, SlotLauncher
 from experiments.launch.ray.connection import connect
-from experiments.launch.ray.files import keep, put, to_send
+from experiments.launch.ray.files import keep, share_data, to_send
 from experiments.launch.ray.node import Actor, Report
 from experiments.records.lock import Lock, Moved, hold, holder
 from experiments.records.parsing import ConfigError
@@ -70,7 +70,7 @@ class Ray(SlotLauncher):
         super().__init__()
         self.settings, self.most, self.say = settings, most, say
         self.workers = 0  # not known before the cluster is
-        self.data_dir, self.put = data_dir.absolute(), cache(put)  # each data set once
+        self.data_dir, self.put = data_dir.absolute(), cache(share_data)  # each data set once
         self.actor_args = (device, self.data_dir, patience, checkpoint_every)
         self.active: dict[Any, RemoteRun] = {}  # by what its actor will answer
         self.free: list[Any] = []  # actors without a run
@@ -236,7 +236,7 @@ class Ray(SlotLauncher):
         return self._again(run, Outcome("interrupted"), sentence)
 
     def _again(self, run: RemoteRun, outcome: Outcome, sentence: str) -> Requeued:
-        """Makes a run the next one."""
+        """Puts a run at the head of the queue, and releases its lock."""
         run.held.close()
         self.queue.pending.appendleft(run.record)
         return Requeued(run.record, outcome, sentence)

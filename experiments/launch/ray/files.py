@@ -51,7 +51,7 @@ def _complete(path: Path) -> None:
     write_sealed(path, env)
 
 
-def put(file: Path) -> tuple[str, Any]:
+def share_data(file: Path) -> tuple[str, Any]:
     """Returns the digest of a data set's file, and Ray's reference to its content."""
     import ray
 

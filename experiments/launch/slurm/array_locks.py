@@ -14,7 +14,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from experiments.launch.slurm.squeue import GONE, Queue, folder_of, sent
-from experiments.records.states import MISSING, state
+from experiments.records.states import UNFINISHED, state
 
 
 class ArrayLocks:
@@ -58,7 +58,7 @@ class ArrayLocks:
         return ours, others
 
     def _is_open(self, run: str) -> bool:
-        return state(self.results / "runs" / run) in MISSING
+        return state(self.results / "runs" / run) in UNFINISHED
 
     def _is_ours(self, name: str) -> bool:
         """Tells whether no other driver holds an array that we hold."""

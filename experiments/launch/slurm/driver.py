@@ -20,7 +20,7 @@ from experiments.launch.queue import Launcher, outcome_of
 from experiments.launch.slurm import squeue
 from experiments.launch.slurm.array_locks import ArrayLocks
 from experiments.launch.slurm.ends import explain
-from experiments.launch.slurm.job import Pack, pack
+from experiments.launch.slurm.job import Pack, split_into_jobs
 from experiments.launch.slurm.squeue import GONE, Asker, Job
 from experiments.launch.slurm.submit import submit_array
 from experiments.records.lock import holder, wait_for
@@ -65,7 +65,7 @@ class Slurm(Launcher):
         self.folder = self.locks.folder
         self.active: dict[Record, Job] = {}  # the runs in jobs
         self.epochs: dict[Record, int] = {}  # of those that have started, how many are done
-        self.quiet: dict[Record, float] = {}  # since when nobody trains a run, in a job that began
+        self.quiet: dict[Record, float] = {}  # run -> when its job fell silent
         self.held: set[tuple[str, str]] = set()  # arrays, and why, that the user knows of
         self.began = self.asked = time.monotonic()
 
@@ -151,7 +151,9 @@ class Slurm(Launcher):
                 fresh.append(record)
         for array, runs in adopted.items():
             self.say(f"{runs} runs are in job {array} already")
-        self._submit_all(pack(fresh, self.expected, len(self.slots), 60.0 * self.settings.pack))
+        self._submit_all(
+            split_into_jobs(fresh, self.expected, len(self.slots), 60.0 * self.settings.pack)
+        )
         self.locks.hold(record.name for record in self.active)
 
     def _submit_all(self, packs: list[list[Record]]) -> None:

@@ -13,7 +13,7 @@ from experiments.records.record import Record
 from experiments.train.environment import use
 
 
-def pack(
+def split_into_jobs(
     records: Iterable[Record], expected: Mapping[Record, float], at_once: int, seconds: float
 ) -> list[list[Record]]:
     """Puts the runs together, in their order, so that each part takes about so many seconds.

@@ -81,7 +81,10 @@ class Asker:
         self.say, self.does_answer, self.has_answered = say, True, False
 
     def ask(self) -> Queue | None:
-        """Returns what `ask` does. Raises ConfigError where Slurm has never answered."""
+        """Returns our jobs, and tells the user when Slurm falls silent or answers again.
+
+        Raises ConfigError where Slurm has never answered.
+        """
         queue, did_answer = ask(), self.does_answer
         self.does_answer = queue is not None
         self.has_answered |= self.does_answer

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from analysis.figures import activations, replacements, walk
 from analysis.figures.style import METADATA
 from analysis.page import gate_captions
-from experiments.records.gates import pack, spaced, unpack
+from experiments.records.gates import pack_gates, spaced, unpack
 from experiments.records.parsing import ConfigError
 
 style = drawn_gates.style  # a fixture for all tests
@@ -47,7 +47,7 @@ def test_the_share_of_the_classes_is_eta_squared():
 
 def test_the_share_survives_the_record(tmp_path):
     found = gates()
-    (tmp_path / "gates.npz").write_bytes(pack(found, seed=0))
+    (tmp_path / "gates.npz").write_bytes(pack_gates(found, seed=0))
     stored = unpack(tmp_path / "gates.npz")
     for name, block in found.blocks.items():
         share = stored.blocks[name].class_share()
@@ -140,11 +140,11 @@ def test_figure_7_is_a_band_of_one_deviation_around_the_mean():
     ],
 )
 def test_more_than_nine_blocks_are_chosen_as_in_the_paper(names, wanted):
-    assert activations.shown(names) == wanted
+    assert activations.drawn_blocks(names) == wanted
 
 
 def test_of_many_blocks_without_stages_nine_are_shown():
-    chosen = activations.shown([f"features.{i}" for i in range(30)])
+    chosen = activations.drawn_blocks([f"features.{i}" for i in range(30)])
     assert len(chosen) == 9 and chosen[0] == "features.0" and chosen[-1] == "features.29"
 
 
@@ -152,7 +152,7 @@ def test_54_blocks_and_100_classes_are_drawn():
     names = [f"class {i}" for i in range(100)]
     found = gates(names=FIFTY_FOUR, class_names=names, channels=16, kept=6)
     panels = drawn(activations.figure6(found))
-    assert [ax.get_title(loc="left") for ax in panels] == activations.shown(FIFTY_FOUR)
+    assert [ax.get_title(loc="left") for ax in panels] == activations.drawn_blocks(FIFTY_FOUR)
     assert list(curves(panels[0]))[1:] == ["class 0", "class 33", "class 66", "class 99"]
 
 

@@ -153,7 +153,7 @@ def test_a_stop_while_figures_are_drawn_in_parallel_leaves_no_traceback(tmp_path
 
 
 def test_the_kinds_on_the_page_are_those_that_are_drawn():
-    assert tuple(FIGURES) == kinds.STUDIES and {*kinds.KINDS} == {*FIGURES, *kinds.TITLES}
+    assert tuple(FIGURES) == kinds.STUDY_FIGURES and {*kinds.KINDS} == {*FIGURES, *kinds.TITLES}
 
 
 class Unsteady(ConstrainedLayoutEngine):

@@ -153,7 +153,7 @@ def test_a_study_across_lengths_is_answered_first(slope, says):
     assert says in first
     table = opening.in_markdown([control, study])
     assert "| network (960,000 images) |" in table and len(table.splitlines()) == 8
-    shown = lengths.cells(study, lengths.numbers(study))
+    shown = lengths.as_text(study, lengths.numbers(study))
     assert list(shown["images seen"][:2]) == ["60,000", "120,000"] and len(shown) == 7
     [picture] = readme.picture(GROUP, [study], "")
     assert f"{study.name}-budget.png" in picture

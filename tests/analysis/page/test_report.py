@@ -177,7 +177,7 @@ def test_any_label_compiles(tmp_path):
 def test_published_figures_stand_in_the_tables_as_they_were_printed(tmp_path, name):
     dataset = read_grid(name)[1].dataset or "cifar10"
     study = load_study(tmp_path, expand(name, dataset=dataset, recipe="fast").record())
-    shown = tables.cells(study).set_index(study.asked.title)["paper's error (%)"]
+    shown = tables.as_text(study).set_index(study.asked.title)["paper's error (%)"]
     numbers = tables.numbers(study).set_index("row")
     printed = 0
     for row, figures in PUBLISHED[study.asked.table]["rows"].items():

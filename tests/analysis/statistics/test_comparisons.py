@@ -6,10 +6,10 @@ from made import around, made
 
 from analysis.groups import with_pools
 from analysis.read import mark_other_data
-from analysis.statistics.comparisons import against_reference, by_chance, shown, verdict
+from analysis.statistics.comparisons import against_reference, by_chance, difference_text, verdict
 from analysis.statistics.stats import Difference
 from analysis.tables.notes import notes
-from analysis.tables.study import cells
+from analysis.tables.study import as_text
 from experiments.study.grid import PLAIN
 
 
@@ -31,7 +31,9 @@ def test_intervals_without_a_verdict_are_named_with_what_they_are_compared_with(
     study = made("depth", {})
     study.runs[["state", "test_error"]] = ["missing", math.nan]
     assert by_chance(study) == ""
-    assert shown(Difference(math.nan)) == "–" and shown(Difference(1.0)) == "+1.00"
+    assert (
+        difference_text(Difference(math.nan)) == "–" and difference_text(Difference(1.0)) == "+1.00"
+    )
 
 
 def test_a_declared_comparison_of_a_demonstration_is_none_by_chance():
@@ -52,6 +54,6 @@ def test_shared_runs_have_one_state_in_all_studies_of_a_group():
         found = {study.asked.grid: study for study in with_pools(mark_other_data(order))}
         assert set(found["ratio"].runs.state) == {"done"}
         assert set(found["gate"].runs.state[own]) == {"other data"}
-        assert "nan" not in " ".join(cells(found["ratio"])["test error (%)"])
+        assert "nan" not in " ".join(as_text(found["ratio"])["test error (%)"])
         assert any("OTHER DATA" in line for line in notes(found["gate"]))
         assert math.isnan(against_reference(found["gate"])["relu"].estimate)

@@ -15,7 +15,7 @@ from analysis.figures.compared import lines
 from analysis.groups import by_group
 from analysis.page import answer, opening, readme
 from analysis.read import find_studies
-from analysis.statistics.comparisons import answers, shown
+from analysis.statistics.comparisons import answers, difference_text
 from analysis.statistics.verdicts import Verdict, judge
 from analysis.study import Study
 from experiments.records.studies import read_studies
@@ -69,7 +69,7 @@ def in_forest(studies: list[Study]) -> Iterator[Place]:
     for name, block in lines(studies).items():
         [study] = [s for s in studies if name.startswith(f"{s.asked.title} (minus")]
         for one in block:
-            said = f"{shown(one.found)} {one.verdict}"
+            said = f"{difference_text(one.found)} {one.verdict}"
             yield "forest", study, one.label, study.references[one.label], said
 
 

@@ -15,7 +15,7 @@ from analysis.groups import by_group
 from analysis.read import find_studies
 from analysis.statistics.calibration import BINS, calibration_error
 from analysis.statistics.secondary import (
-    cells,
+    as_text,
     compared_in,
     difference,
     measured,
@@ -66,7 +66,7 @@ def test_runs_of_an_older_version_have_no_brier_score_and_later_ones_do():
     assert measured(study) == ["test_loss", "ece", "test_brier"]
     assert len(notes(study, numbers(study))) == 1
     assert difference(study, "no SE", "test_brier").estimate == pytest.approx(0.1)
-    assert "Brier score, difference" in cells(study, numbers(study))
+    assert "Brier score, difference" in as_text(study, numbers(study))
 
 
 def test_one_figure_shows_the_outcomes_that_are_there():

@@ -23,7 +23,7 @@ from analysis.statistics.comparisons import pair
 from analysis.statistics.contrasts import read_contrasts
 from analysis.statistics.seeds import Plan, seeds_for_difference
 from analysis.statistics.stats import contrast, pool
-from analysis.statistics.stopping import look, seeds_needed
+from analysis.statistics.stopping import judge_declared, seeds_needed
 from analysis.tables.notes import notes
 from benchmarks import fixed, simulated, stopping, verdicts
 from experiments.records.files import write_json
@@ -68,11 +68,11 @@ def test_what_is_never_decided_ends_with_the_most_seeds_in_each_of_its_rows(whic
 
 def test_a_comparison_that_is_decided_stops_and_the_others_go_on():
     study = made("control", {"no SE": around(14.0), "SE": [8.4, 9.0, 9.5]})
-    looks, needed = look(study, 30)
+    looks, needed = judge_declared(study, 30)
     assert [one.verdict for one in looks] == ["better", "better", "not decided"]
     assert needed == dict.fromkeys(("SE", *BLIND), 4)
     assert looks[0].rows == ("SE", "no SE") and looks[0].seeds == (3, 3)
-    assert look(made("gate", {}), 30) == ([], {})
+    assert judge_declared(made("gate", {}), 30) == ([], {})
 
 
 def test_it_stops_on_the_interval_that_holds_however_often_one_looks():
@@ -80,7 +80,7 @@ def test_it_stops_on_the_interval_that_holds_however_often_one_looks():
     said = {}
     for shift in np.arange(0, 3, 0.1):
         study = made("control", {"SE": [8.0, 9.0, 10.0], "no SE": [9.0 + shift, 9.5 + shift]})
-        [one, *_], _ = look(study, 30)
+        [one, *_], _ = judge_declared(study, 30)
         cells = [study.errors(row) for row in study.rows]
         pair = [study.errors(row) for row in one.rows]
         once, watched = (
@@ -97,7 +97,7 @@ def test_a_comparison_that_lost_a_run_waits_for_no_more(state):
     study = made("control", {})
     is_lost = (study.runs.row == "no SE") & (study.runs.seed == 0)
     study.runs.loc[is_lost, ["state", "test_error"]] = [state, math.nan]
-    looks, needed = look(study, 30)
+    looks, needed = judge_declared(study, 30)
     assert all(one.verdict.startswith("not decided: runs ") for one in looks[:2])
     assert "no SE" not in needed
 

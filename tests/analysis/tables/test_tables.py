@@ -109,7 +109,7 @@ def test_a_run_that_diverged_or_failed_is_shown_and_never_averaged(tmp_path):
     (runs["r = 32", 0].path / "summary.json").unlink()
     runs["r = 32", 0].fail("out of memory", "no room")
     [found] = find_studies(tmp_path, [])
-    shown = tables.cells(found).set_index("Reduction ratio r")
+    shown = tables.as_text(found).set_index("Reduction ratio r")
     assert shown["test error (%)"]["r = 2"].endswith("(1 of 2 runs)")
     assert shown["test error (%)"]["r = 8"] == "diverged"
     assert shown["test error (%)"]["r = 32"].startswith("8.60")
@@ -143,7 +143,7 @@ def test_runs_on_other_data_are_shown_and_never_averaged(tmp_path):
     assert len(found.of("r = 4")) == 2
     said = " ".join(notes(found))
     assert "OTHER DATA: 1 runs" in said and "fingerprint y, not x" in said
-    shown = tables.cells(found).set_index("Reduction ratio r")["test error (%)"]
+    shown = tables.as_text(found).set_index("Reduction ratio r")["test error (%)"]
     assert shown["r = 4"].endswith("(2 of 3 runs)")
 
 
@@ -158,7 +158,7 @@ def test_fewer_seeds_asked_for_later_hide_none(tmp_path):
 def test_a_study_without_any_result_is_all_holes(tmp_path):
     asked = expand("ratio", dataset="cifar10", network="resnet29b", recipe="demo")
     found = load_study(tmp_path, asked.record())
-    assert set(tables.cells(found)["test error (%)"]) == {"–"}
+    assert set(tables.as_text(found)["test error (%)"]) == {"–"}
     assert set(tables.numbers(found).seeds) == {0}
     assert figures.errors(found) and figures.ratio(found)
 

@@ -15,7 +15,7 @@ from scipy import stats
 from waiting import wait_for
 
 from experiments.plan.estimate import training_share
-from experiments.processes.fork_server import _start, ask, spawn, warm_up
+from experiments.processes.fork_server import _start, call_in_process, spawn, warm_up
 from experiments.processes.signals import STOPS, uninterrupted
 from experiments.records.config import RunConfig
 from experiments.records.lock import hold
@@ -140,9 +140,9 @@ def test_the_fork_server_has_imported_what_a_run_needs_and_started_no_thread(mon
 
 
 def test_a_question_that_crashes_has_no_answer():
-    assert ask(product, 6, 7) == 42
-    assert ask(crash) is None
-    assert ask(time.sleep, 100, patience=0.5) is None
+    assert call_in_process(product, 6, 7) == 42
+    assert call_in_process(crash) is None
+    assert call_in_process(time.sleep, 100, patience=0.5) is None
 
 
 @pytest.mark.parametrize("number", STOPS)

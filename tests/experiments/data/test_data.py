@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision.transforms.functional as TF
 
-from experiments.data.datasets import Arrays, load
+from experiments.data.datasets import Arrays, load_data
 from experiments.data.holdout import held_out
 from experiments.data.images import PAD, Images
 from experiments.data.prepare import prepare, prepare_any
@@ -139,13 +139,13 @@ def test_an_existing_file_is_used_as_it_is(tmp_path):
     path = prepared(tmp_path)
     before = path.read_bytes()
     prepare("cifar10", tmp_path, SILENT)
-    data = load("cifar10", tmp_path)
+    data = load_data("cifar10", tmp_path)
     assert path.read_bytes() == before
     assert np.array_equal(data.train_images, some(20)[0]) and data.train_labels.dtype == np.int64
     changed = some(20)[0].copy()
     changed[0, 0, 0, 0] ^= 1
     prepared(tmp_path, train_images=changed)
-    assert load("cifar10", tmp_path).fingerprint != data.fingerprint
+    assert load_data("cifar10", tmp_path).fingerprint != data.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_an_existing_file_is_used_as_it_is(tmp_path):
 def test_a_wrong_file_is_one_sentence(tmp_path, changes, message):
     prepared(tmp_path, **changes)
     with pytest.raises(ConfigError) as error:
-        load("cifar10", tmp_path)
+        load_data("cifar10", tmp_path)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -176,9 +176,9 @@ def test_a_damaged_file_is_an_error_and_never_a_reason_to_fall_back(tmp_path, da
     new = {"truncated": content[:-200], "flipped": content, "empty": b"", "text": b"hello"}
     path.write_bytes(new[damage])
     with pytest.raises(ConfigError, match="is damaged"):
-        load(prepare_any("auto", tmp_path, SILENT), tmp_path)
+        load_data(prepare_any("auto", tmp_path, SILENT), tmp_path)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path):
     with pytest.raises(ConfigError, match="make data DATASET=cifar100"):
-        load("cifar100", tmp_path)
+        load_data("cifar100", tmp_path)

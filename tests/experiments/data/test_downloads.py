@@ -18,7 +18,7 @@ from scipy.io import savemat
 from test_data import SILENT, some
 
 from experiments.data import prepare as preparing
-from experiments.data.datasets import DATASETS, check_trainable, load
+from experiments.data.datasets import DATASETS, check_trainable, load_data
 from experiments.data.download import Remote, Unreachable, download, read
 from experiments.data.prepare import prepare, prepare_any
 from experiments.records.lock import hold
@@ -119,7 +119,7 @@ def test_svhn_is_read_as_torchvision_reads_it(tmp_path, home, monkeypatch):
         savemat(made / f"{split}_32x32.mat", {"X": x, "y": np.array(digits, np.uint8)[:, None]})
     serve(monkeypatch, "svhn", home, made, "fine")
     prepare("svhn", tmp_path / "data", SILENT)
-    data = load("svhn", tmp_path / "data")
+    data = load_data("svhn", tmp_path / "data")
     monkeypatch.setattr(torchvision.datasets.SVHN, "_check_integrity", lambda self: True)
     for split, images, digits in (("train", data.train_images, data.train_labels),
                                   ("test", data.test_images, data.test_labels)):  # fmt: skip
@@ -138,7 +138,7 @@ def test_cifar10_1_is_a_test_set_that_nobody_can_train_on(tmp_path, home, monkey
     said = []
     prepare("cifar10.1", tmp_path / "data", lambda text, style=None: said.append(text))
     assert "bytes came" in " ".join(said), "without a checksum its length tells"
-    data = load("cifar10.1", tmp_path / "data")
+    data = load_data("cifar10.1", tmp_path / "data")
     assert np.array_equal(data.test_images, images) and np.array_equal(data.test_labels, labels)
     assert data.train_images.shape == (0, 32, 32, 3) and data.class_names[9] == "truck"
     with pytest.raises(ConfigError, match=r"'cifar10.1' is a test set only: train on one of cifar"):
@@ -153,7 +153,7 @@ def test_cifar10_1_is_a_test_set_that_nobody_can_train_on(tmp_path, home, monkey
 
 def test_a_download_is_converted_once(tmp_path, server):
     prepare("cifar10", tmp_path / "data", SILENT)
-    data = load("cifar10", tmp_path / "data")
+    data = load_data("cifar10", tmp_path / "data")
     assert np.array_equal(data.train_images, np.concatenate([some(3)[0]] * 5))
     assert data.test_labels.tolist() == [0, 1, 9] and data.class_names == tuple("abcdefghij")
 
@@ -166,7 +166,7 @@ def test_a_wrong_mirror_leads_to_the_next_address(tmp_path, server, path, messag
     said = []
     prepare("cifar10", tmp_path / "data", lambda text, style=None: said.append(text))
     assert message in " ".join(said)
-    assert len(load("cifar10", tmp_path / "data").train_labels) == 15
+    assert len(load_data("cifar10", tmp_path / "data").train_labels) == 15
     assert not list((tmp_path / "data").glob(".*")), "nothing half loaded is left"
 
 
@@ -222,7 +222,7 @@ def test_auto_falls_back_loudly_where_nothing_answers(tmp_path, monkeypatch):
     name = prepare_any("auto", tmp_path, lambda text, style=None: said.append(text))
     assert name == "cifar10_mini"
     assert [text for text in said if "CIFAR-10 mini: 2,500 training" in text]
-    assert len(load("cifar10_mini", tmp_path).test_labels) == 2000
+    assert len(load_data("cifar10_mini", tmp_path).test_labels) == 2000
 
 
 def test_a_deadline_ends_a_slow_download_and_only_a_deadline(tmp_path, archive, home):
@@ -245,7 +245,7 @@ def test_a_folder_of_torchvision_is_used_and_a_damaged_archive_is_refused(
     with tarfile.open(archive[0]) as tar:
         tar.extractall(folder, filter="data")
     prepare("cifar10", folder, SILENT)
-    assert len(load("cifar10", folder).train_labels) == 15
+    assert len(load_data("cifar10", folder).train_labels) == 15
     other = tmp_path / "other"
     other.mkdir()
     (other / torchvision.datasets.CIFAR10.filename).write_bytes(b"half of it")

@@ -9,7 +9,7 @@ import pytest
 from test_data import SILENT
 
 from experiments.data import mini
-from experiments.data.datasets import caveat, load, origin
+from experiments.data.datasets import caveat, load_data, origin
 from experiments.data.holdout import held_out
 from experiments.data.prepare import prepare
 from experiments.records.config import Recipe
@@ -20,7 +20,7 @@ PARTS = {"training": 2500, "held out": 1000, "test": 2000}
 @pytest.fixture(scope="module")
 def prepared(once):
     folder = once("mini", lambda folder: prepare("cifar10_mini", folder, SILENT))
-    return load("cifar10_mini", folder)
+    return load_data("cifar10_mini", folder)
 
 
 def table() -> list[dict[str, str]]:

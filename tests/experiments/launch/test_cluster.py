@@ -15,11 +15,11 @@ from conftest import tiny, tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.commands.look import look
+from experiments.commands.look import look_at_runs
 from experiments.commands.status import status_lines
 from experiments.launch.cluster import SlurmSettings
 from experiments.launch.slurm import job, squeue
-from experiments.launch.slurm.job import Pack, pack
+from experiments.launch.slurm.job import Pack, split_into_jobs
 from experiments.launch.slurm.squeue import GONE, Job
 from experiments.launch.slurm.submit import submit_array
 from experiments.plan import torch_process
@@ -37,7 +37,7 @@ from experiments.records.studies import write_study
 )
 def test_packs_keep_the_order_and_are_as_long_as_they_may_be(costs, at_once, seconds):
     expected = dict(enumerate(costs))
-    packs = pack(list(expected), expected, at_once, seconds)
+    packs = split_into_jobs(list(expected), expected, at_once, seconds)
     assert [record for some in packs for record in some] == list(expected)
 
     def length(some):
@@ -211,7 +211,7 @@ def test_status_joins_what_slurm_says_with_the_files(tmp_path):
         paths[2]: Job("12_2", "CANCELLED"),
         paths[3]: GONE,
     }
-    lines = status_lines([look(study.record(), tmp_path, jobs=jobs)], tmp_path, jobs=jobs)
+    lines = status_lines([look_at_runs(study.record(), tmp_path, jobs=jobs)], tmp_path, jobs=jobs)
     assert lines[0] == "5 runs: 2 cancelled, 2 pending, 1 planned"
     assert lines[1] == "pending      2 runs in job 12 (Priority)"
     assert any("cancelled: job 5_1 was cancelled" in line for line in lines)
@@ -219,4 +219,7 @@ def test_status_joins_what_slurm_says_with_the_files(tmp_path):
 
 def test_runs_that_go_at_a_time_share_the_length_of_a_part(tmp_path):
     records = [Record(tmp_path, tiny(seed=seed)) for seed in range(3)]
-    assert pack(records, dict.fromkeys(records, 60.0), 2, 60.0) == [records[:2], records[2:]]
+    assert split_into_jobs(records, dict.fromkeys(records, 60.0), 2, 60.0) == [
+        records[:2],
+        records[2:],
+    ]

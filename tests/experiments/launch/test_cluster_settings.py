@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command_line import wrong
 
-from experiments.commands.studies import settle
+from experiments.commands.studies import slots_and_recipe
 from experiments.launch import choose, cluster
 from experiments.launch.cluster import CLUSTERS, RaySettings, SlurmSettings, pick_kind
 from experiments.plan.options import PlanOptions, RunOptions
@@ -97,7 +97,7 @@ def test_what_a_job_asks_for_is_what_it_trains_on(
     options = PlanOptions(
         ["ratio"], launcher="slurm", cluster=tmp_path / "own.yaml", device=device, workers=workers
     )
-    assert settle(options) == (slots, "demo" if slots[0] == "cpu" else "fast")
+    assert slots_and_recipe(options) == (slots, "demo" if slots[0] == "cpu" else "fast")
 
 
 def test_a_gpu_that_is_not_asked_for_is_not_trained_on():

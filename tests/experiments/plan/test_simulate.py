@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from analysis.statistics.stats import pool
 from experiments import __main__ as cli
-from experiments.plan.estimate import between_checkpoints, forecast, seconds, workload
+from experiments.plan.estimate import between_checkpoints, expected_seconds, forecast, workload
 from experiments.plan.simulate import RESTART, SIMULATIONS, simulate, spread_of
 from experiments.records.files import write_sealed
 from experiments.records.parsing import ConfigError
@@ -138,7 +138,9 @@ def test_a_forecast_takes_mean_and_spread_from_finished_runs(tmp_path):
     records = [Record(tmp_path, tiny(seed=seed)) for seed in range(8)]
     for record, took in zip(records, [100.0, 121.0, 110.0], strict=False):
         finish(record, took)
-    expected = seconds(records[3:], "cpu", lambda *_: pytest.fail("there are finished runs"))
+    expected = expected_seconds(
+        records[3:], "cpu", lambda *_: pytest.fail("there are finished runs")
+    )
     assert set(expected.values()) == {100.0}
     found, spread = forecast(expected, "cpu", True, 2, 0.0)
     assert spread == pytest.approx(np.std(np.log([100, 121, 110]), ddof=1))
@@ -153,10 +155,10 @@ def test_a_forecast_takes_mean_and_spread_from_finished_runs(tmp_path):
 def test_the_time_of_another_arithmetic_is_not_believed(tmp_path, other):
     first, second = (Record(tmp_path, tiny(seed=seed), PLAIN) for seed in range(2))
     finish(first, 100.0, **other)
-    assert seconds([second], "cpu", lambda *_: 1.0)[second] == pytest.approx(
+    assert expected_seconds([second], "cpu", lambda *_: 1.0)[second] == pytest.approx(
         workload(second.config)
     )
-    took = seconds([second], "cpu", lambda *_: 1.0, is_here=False)[second]
+    took = expected_seconds([second], "cpu", lambda *_: 1.0, is_here=False)[second]
     assert (took == 100.0) == (not {"precision", "step"} & other.keys())  # of another machine
 
 

@@ -19,7 +19,7 @@ from waiting import wait_for
 
 from experiments.processes.child import printing_into
 from experiments.records import files
-from experiments.records.files import append_line, sweep, write_atomically
+from experiments.records.files import append_line, delete_partials, write_atomically
 from experiments.records.lock import Moved, hold, holder
 from experiments.records.record import Record, delete
 from experiments.records.results import read_result
@@ -257,7 +257,7 @@ def test_what_another_process_is_writing_is_not_swept(tmp_path):
 
     def write(file) -> None:
         write_atomically(path, lambda other: other.write(b"the other's"))
-        sweep(tmp_path)
+        delete_partials(tmp_path)
         file.write(b"ours")
 
     write_atomically(path, write)
@@ -270,7 +270,7 @@ def test_one_that_is_swept_before_it_is_locked_is_begun_again(tmp_path, monkeypa
     def late(file, how) -> None:
         if how == fcntl.LOCK_EX and sweeps:
             sweeps.pop()
-            sweep(tmp_path)
+            delete_partials(tmp_path)
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)

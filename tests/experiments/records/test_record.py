@@ -15,7 +15,7 @@ from experiments.records.config import RunConfig
 from experiments.records.files import read_sealed, write_sealed
 from experiments.records.lock import hold
 from experiments.records.parsing import ConfigError
-from experiments.records.record import Record, delete, find_run, keep_code, load
+from experiments.records.record import Record, delete, find_run, keep_code, load_record
 from experiments.records.results import read_result, seconds_spent
 from experiments.records.room import check_writable
 from experiments.records.states import (
@@ -23,8 +23,8 @@ from experiments.records.states import (
     DISK_FULL,
     FINISHED,
     KILLED,
-    MISSING,
     REFUSED,
+    UNFINISHED,
     State,
     failure,
     state,
@@ -57,7 +57,7 @@ def test_a_records_folder_names_its_config(tmp_path):
     assert record.path == tmp_path / "runs" / folder / "seed3"
     assert record.name == f"{folder}/seed3" and record.checkpoint == record.path / "checkpoint.pt"
     record.begin()
-    assert load(record.path) == record and find_run(tmp_path, record.name) == record.path
+    assert load_record(record.path) == record and find_run(tmp_path, record.name) == record.path
 
 
 def test_an_edited_config_is_refused(record):
@@ -65,15 +65,15 @@ def test_an_edited_config_is_refused(record):
     text = path.read_text()
     path.write_text(text.replace('"ratio": 8', '"ratio": 4'))
     with pytest.raises(ConfigError, match="it was edited, or its folder was renamed"):
-        load(record.path)
+        load_record(record.path)
     path.write_text(text[:40])
     with pytest.raises(ConfigError, match="cannot be read"):
-        load(record.path)
+        load_record(record.path)
 
 
 def test_each_state_of_a_file_is_finished_or_missing_or_refused():
     of_tables = (State.MISSING, State.OTHER_DATA, State.PENDING)
-    sets = [*FINISHED, *MISSING, *REFUSED]
+    sets = [*FINISHED, *UNFINISHED, *REFUSED]
     assert sorted(sets) == sorted(set(State) - {*of_tables} | {State.OTHER_DATA})
     assert f"{State.DONE:>5}|{State.OTHER_DATA}" == " done|other data"  # as it is printed
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.records.gates import LIMIT, Block, Gates, Walk, most, pack, spaced, unpack
+from experiments.records.gates import LIMIT, Block, Gates, Walk, most, pack_gates, spaced, unpack
 from experiments.records.parsing import ConfigError
 from senet import SEConfig, build
 from senet.block import SqueezeExcite
@@ -33,7 +33,7 @@ def made(widths: list[int], classes: int, seed: int = 0) -> Gates:
 
 
 def kept(gates: Gates, folder: Path, seed: int) -> Gates:
-    (folder / "gates.npz").write_bytes(pack(gates, seed))
+    (folder / "gates.npz").write_bytes(pack_gates(gates, seed))
     return unpack(folder / "gates.npz")
 
 

@@ -195,7 +195,7 @@ def test_a_graph_ends_only_while_nobody_captures(monkeypatch):
             raise RuntimeError("a run fails")
         except RuntimeError as error:
             del last
-            loop.forget(error)
+            loop.free_kept_loop(error)
     assert held == [True, True]
 
 

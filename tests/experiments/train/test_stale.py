@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data import images as data
-from experiments.data.datasets import load
+from experiments.data.datasets import load_data
 from experiments.records.lock import hold
 from experiments.records.record import Record
 from experiments.records.results import read_result
@@ -31,7 +31,7 @@ from senet.fast import fused, kernels
 
 @pytest.fixture(scope="module")
 def arrays(data_dir):
-    return load("cifar10", data_dir)
+    return load_data("cifar10", data_dir)
 
 
 CONFIG = tiny(se={"ratio": 4})
