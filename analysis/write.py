@@ -49,7 +49,7 @@ def _compute_tables(study: Study) -> dict[str, Table]:
     found: dict[str, Table] = {study.name: first}
     for end, of, numbers, module in FURTHER:
         if len(table := numbers(study)):
-            shown, lines = module.cells(study, table), module.notes(study, table)
+            shown, lines = module.as_text(study, table), module.notes(study, table)
             found[f"{study.name}-{end}"] = f"{study.asked.title}: {of}", shown, lines, table
     return found
 

@@ -53,10 +53,10 @@ LINUX = pytest.mark.skipif(
 )
 
 
-@pytest.hookimpl(trylast=True)  # when those that were not asked for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, so that in the end no process waits for one that has begun
-    late: those that wait for a cluster, then those with the most tests that train."""
+    late: those that wait for a cluster, then those with the most tests that train. Those that are
+    not run count, too: what stands beside them takes long as well."""
     weights: dict[Path, list[int]] = {}
     for item in items:
         weight = weights.setdefault(item.path, [0, 0, 0])

@@ -143,7 +143,7 @@ def text_of(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def csv_text(value: Any) -> Any:
+def _csv_text(value: Any) -> Any:
     """Returns a value as it stands in the CSV; "" where there is none."""
     if pd.isna(value):
         return ""
@@ -166,7 +166,7 @@ NOTES = [
 
 def write(studies: Sequence[Study], results: Path) -> list[Path]:
     contents = {
-        "runs.csv": csv(frame(studies).astype(object).map(csv_text).astype(object)),
+        "runs.csv": csv(frame(studies).astype(object).map(_csv_text).astype(object)),
         "runs.md": markdown("The columns of runs.csv", dictionary(), NOTES),
     }
     for name, content in contents.items():

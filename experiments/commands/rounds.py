@@ -61,11 +61,11 @@ def add_seeds(studies: list[StudyDesign], options: RunOptions) -> list[StudyDesi
         wide = _wide_studies(studies, options.results, options.until)
         return [replace(s, seeds=s.seeds + 1) if s.name in wide else s for s in studies]
     if options.decide:
-        return judge_round(studies, options.results, options.most_seeds or MOST_DECIDED)
+        return _judge_round(studies, options.results, options.most_seeds or MOST_DECIDED)
     return studies
 
 
-def judge_round(studies: list[StudyDesign], results: Path, most: int) -> list[StudyDesign]:
+def _judge_round(studies: list[StudyDesign], results: Path, most: int) -> list[StudyDesign]:
     """Judges the declared comparisons, and stores the verdicts and how many seeds come next."""
     from analysis.read import find_studies
     from analysis.statistics import stopping

@@ -78,7 +78,7 @@ def _train_and_show(options: RunOptions) -> int:
         is_whole = show(results, asked)
         for watcher in watchers:
             watcher.send(Message("drawn"))
-    return report_missing(names, stopped) or int(not is_whole)
+    return _report_missing(names, stopped) or int(not is_whole)
 
 
 run, retry = takes(RunOptions)(_train_and_show), takes(RetryOptions)(_train_and_show)
@@ -124,7 +124,7 @@ def show(results: Path, names: list[str]) -> bool:
         return False
 
 
-def report_missing(names: dict[Record, str], stopped: str) -> int:
+def _report_missing(names: dict[Record, str], stopped: str) -> int:
     """Says what is not there, and why. Returns 0 where all is, else 1."""
     states = {record: record.state for record in names}
     for record, state in states.items():

@@ -19,7 +19,7 @@ MOST_DECIDED = 30  # seeds of a row
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(text: str | float) -> float:
+def _parse_duration(text: str | float) -> float:
     """Reads `8h`, `1.5h`, `30m` or `90s` as seconds. A number, as a default is, has that unit."""
     if not isinstance(text, str):
         return text
@@ -31,7 +31,7 @@ def parse_duration(text: str | float) -> float:
 
 def _some_seconds(text: str | float) -> float:
     """Reads a duration; raises BadParameter for 0."""
-    if not (value := parse_duration(text)):
+    if not (value := _parse_duration(text)):
         raise typer.BadParameter(f"{text!r} is no time at all")
     return value
 
@@ -180,7 +180,7 @@ class RunOptions(PlanOptions):
         float,
         option(
             "between two checkpoints of a run, at least",
-            parser=parse_duration,
+            parser=_parse_duration,
             metavar="TIME",
             show_default="60s",
         ),

@@ -32,7 +32,7 @@ def test_only_captured_runs_whose_networks_draw_nothing_share_a_process(records)
 )  # fmt: skip
 def test_as_many_go_at_a_time_as_were_measured_to_be_best(records, monkeypatch, found, slots, says):
     heard, asked = [], []
-    monkeypatch.setattr(together, "ask", lambda *words: asked.append(words) or found)
+    monkeypatch.setattr(together, "call_in_process", lambda *words: asked.append(words) or found)
     assert (
         widened(["cuda:0", "cuda:1"], records[::-1], heard.append) == ["cuda:0", "cuda:1"] * slots
     )
@@ -44,6 +44,6 @@ def test_a_study_that_was_begun_captured_shares_a_process_and_its_precision(tmp_
     begun, asked = Arithmetic(precision="fp32", step="captured"), []
     records = [Record(tmp_path, tiny(), begun), Record(tmp_path, tiny(se={}), Arithmetic())]
     assert shareable(records) == {records[0]}
-    monkeypatch.setattr(together, "ask", lambda *words: asked.append(words[1]))
+    monkeypatch.setattr(together, "call_in_process", lambda *words: asked.append(words[1]))
     widened(["cuda:0"], records, lambda sentence: None)
     assert [(own.recipe.precision, own.recipe.step) for own in asked] == [("fp32", "captured")]

@@ -46,10 +46,10 @@ def test_it_is_the_same_in_every_process_and_for_every_seed(arrays, data_dir):
     assert len(first["losses"]) == 3 and all(loss > 0 for loss in first["losses"])
     code = (
         "import sys, json, torch; sys.path.insert(0, 'tests'); from conftest import tiny;"
-        "from pathlib import Path; from experiments.data.datasets import load;"
+        "from pathlib import Path; from experiments.data.datasets import load_data;"
         "from experiments.train.fingerprint import fingerprint;"
         "config = tiny(se={'ratio': 4});"
-        "print(json.dumps(fingerprint(config, load('cifar10', Path(sys.argv[1])))))"
+        "print(json.dumps(fingerprint(config, load_data('cifar10', Path(sys.argv[1])))))"
     )
     command = [sys.executable, "-c", code, str(data_dir)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -271,7 +271,7 @@ def cell(once, data_dir) -> Path:
 def in_this_process(monkeypatch):
     """What recomputes is asked in this process, whose code a test may change."""
     monkeypatch.setattr(
-        "experiments.processes.fork_server.ask", lambda function, *args: function(*args)
+        "experiments.processes.fork_server.call_in_process", lambda function, *args: function(*args)
     )
 
 
