@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.read import find_studies
+from analysis.read import divide_studies, find_studies
 from analysis.study import Study
 from experiments.processes import command
 from experiments.records.studies import read_studies
@@ -54,10 +54,9 @@ def tables(studies: Studies = (), results: Results = LOCAL) -> None:
 def figures(studies: Studies = (), results: Results = LOCAL) -> None:
     """Write RESULTS/figures/*.png, .pdf and .svg: of studies, of gates, and the forest plot."""
     from analysis import write
-    from analysis.page.show import other_studies
 
-    found = find_studies(results, studies, lost := [])
-    print(*write.figures(found, results, other_studies(results, found)), sep="\n")
+    found, others = divide_studies(results, studies, lost := [])
+    print(*write.figures(found, results, others), sep="\n")
     end(found, lost)
 
 

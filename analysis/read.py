@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,13 @@ def find_studies(
     Raises ConfigError where a name fits none, or a study's file cannot be read. With `lost` such a
     file is left out, and its sentence comes there.
     """
+    return divide_studies(results, names, lost)[0]
+
+
+def divide_studies(
+    results: Path | str, names: Sequence[str] = (), lost: list[str] | None = None
+) -> tuple[list[Study], list[Study]]:
+    """Returns what `find_studies` does, and all other studies in RESULTS."""
     results = Path(results)
     asked = read_studies(results, lost)
     if not asked:
@@ -43,8 +51,12 @@ def find_studies(
     runs: dict[Path, dict[str, Any]] = {}  # read once, though several studies share them
     seeds = seeds_of_cells(asked)
     loaded = [load_study(results, study, runs, seeds) for study in asked]
-    found = with_pools(mark_other_data(loaded))
-    return [s for s in found if not names or s.name in names or s.asked.grid in names]
+    every = with_pools(mark_other_data(loaded))
+    parts: tuple[list[Study], list[Study]] = [], []
+    for study in every:
+        is_named = not names or study.name in names or study.asked.grid in names
+        parts[not is_named].append(study)
+    return parts
 
 
 def load_study(
@@ -137,10 +149,15 @@ def read_run(path: Path) -> dict[str, Any]:
 
 def published(asked: StudyFile) -> tuple[pd.DataFrame, str]:
     """Returns the paper's rows for this study, in its order, and what they were measured on."""
-    table = yaml.safe_load(PUBLISHED.read_bytes()).get(asked.table, {"of": "", "rows": {}})
+    table = _published_tables().get(asked.table, {"of": "", "rows": {}})
     rows = {row.label: table["rows"].get(row.label, {}) for row in asked.rows}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame.reindex(columns=PAPER, index=list(rows)), table["of"]
+
+
+@cache
+def _published_tables() -> dict[str | None, Any]:
+    return yaml.safe_load(PUBLISHED.read_bytes())
 
 
 def flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

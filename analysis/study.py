@@ -119,9 +119,13 @@ class Study:
         """Lists what is wrong with the records that cannot be trusted, and are left out."""
         return list(self.runs[self.runs.state == State.DAMAGED].reason)
 
-    @property
+    @cached_property
     def done(self) -> pd.DataFrame:
         return self.runs.loc[self.runs.state == State.DONE]
+
+    @cached_property
+    def _done_of_rows(self) -> dict[Any, pd.DataFrame]:
+        return dict(iter(self.done.groupby("row", sort=False)))
 
     @property
     def sound_curves(self) -> pd.DataFrame:
@@ -143,7 +147,8 @@ class Study:
 
     def of(self, row: str) -> pd.DataFrame:
         """Returns the runs of a row that ended in a result that can be averaged."""
-        return self.done.loc[self.done.row == row]
+        rows = self._done_of_rows
+        return rows[row] if row in rows else self.done.iloc[:0]
 
     def column(self, row: str, name: str) -> list[Any]:
         """Lists a column of the runs that `of` gives; [] where there is no such column."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis import write
 from analysis.page import report
-from analysis.read import find_studies
+from analysis.read import divide_studies
 from analysis.study import Study
 
 
@@ -16,8 +16,8 @@ def show(results: Path, names: Sequence[str] = ()) -> bool:
     The names are of studies or of grids; no name means all. Returns whether every record could be
     trusted; those that could not were left out, and are named.
     """
-    found = find_studies(results, list(names), lost := [])
-    others, known = other_studies(results, found), {}
+    found, others = divide_studies(results, names, lost := [])
+    known = {}
     write.tables(found, results, known)
     drawn = write.figures(found, results, others)
     print(*write.texts(found, known), sep="\n", flush=True)  # whatever may become of the page
@@ -25,12 +25,6 @@ def show(results: Path, names: Sequence[str] = ()) -> bool:
     path = report.write([*found, *others], results, figures, known)
     print(f"wrote {write.summary(found, results)}, and {path}", flush=True)
     return not name_damaged(found, lost)
-
-
-def other_studies(results: Path, found: Sequence[Study]) -> list[Study]:
-    """Returns the studies in RESULTS that are not among those that were found."""
-    names = {study.name for study in found}
-    return [study for study in find_studies(results, [], []) if study.name not in names]
 
 
 def name_damaged(studies: Sequence[Study], lost: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,7 @@ def test_a_row_that_lost_runs_or_was_computed_otherwise_decides_nothing(column, 
     study = made("gate", {"sigmoid": around(8.0), "softmax": around(12.0)})
     assert words([study])["4, softmax"] == "confirmed"
     study.runs.loc[(study.runs.row == "softmax") & (study.runs.seed == 0), column] = value
+    study = replace(study)  # nothing is remembered of it
     [found] = [v for v in judge([study]) if v.claim.number == "4, softmax"]
     assert found.word == "not decided" and why in found.findings[0].evidence
 
@@ -293,6 +295,7 @@ def test_class_specificity_is_that_of_the_gates_beyond_what_they_look_at():
         for more in (0.0, 0.02, 0.04)
     ]  # fmt: skip
     study.runs["class_shares"] = [shares[seed] for seed in study.runs.seed]
+    study = replace(study)  # nothing is remembered of it
     assert specificity(study, "all stages") == pytest.approx([30, 32, 34])
     [after] = [v for v in judge([study]) if v.claim.number == "8, classes"]
     assert after.word == "confirmed" and "+32.00 [" in after.findings[0].evidence
