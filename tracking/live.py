@@ -114,7 +114,7 @@ class Follower:
         if message.run is not None and message.kind == "started":
             self.runs.setdefault(message.run, None)
             self.ended.discard(message.run)
-        elif message.kind == "ended" and message.run in self.runs:  # else another runner's
+        elif message.kind == "ended" and message.run in self.runs:  # else another driver's
             self.ended.add(message.run)
         elif message.kind == "drawn" and "WANDB_SWEEP_ID" not in os.environ:  # an agent has one run
             self.drawn = list(self.studies)

@@ -20,7 +20,7 @@ Ends = tuple[float, float]  # of an axis
 
 @dataclass(frozen=True)
 class Line:
-    """Holds a variant: its difference, the paper's (NaN for none), verdict, and number of seeds."""
+    """Holds a row: its difference, the paper's (NaN for none), verdict, and number of seeds."""
 
     study: Study
     label: str
@@ -31,7 +31,7 @@ class Line:
 
 
 def lines(studies: Sequence[Study]) -> dict[str, list[Line]]:
-    """Maps the title of a study, with its reference, to its variants; each pair only once."""
+    """Maps the title of a study, with its reference, to its rows; each pair only once."""
     seen: set[tuple[str, str]] = set()
     blocks: dict[str, list[Line]] = {}
     for study in studies:

@@ -1,4 +1,4 @@
-"""Draws the forest plot: every variant's difference from its reference, over all studies."""
+"""Draws the forest plot: every row's difference from its reference, over all studies."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Draws the secondary outcomes as one figure: every variant's differences from its reference."""
+"""Draws the secondary outcomes as one figure: every row's differences from its reference."""
 
 from collections.abc import Sequence
 from pathlib import Path

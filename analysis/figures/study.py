@@ -30,7 +30,7 @@ CONTROL = "control"  # the study that asks what a wider plain network would get 
 
 
 def errors(study: Study) -> Figure:
-    """Draws every variant's test error: seeds, mean, interval; beside it the paper's, ranked."""
+    """Draws every row's test error: seeds, mean, interval; beside it the paper's, ranked."""
     has_paper = study.paper.top1.notna().any()
     figure = Figure(figsize=(7.2, 1.3 + 0.26 * len(study.rows)))
     ratios = [3, 2][: 1 + has_paper]

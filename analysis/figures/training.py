@@ -21,7 +21,7 @@ def has_curves(study: Study) -> bool:
 
 
 def curves(study: Study) -> Figure:
-    """Draws training and held-out error by epoch: a line per variant, a band over seeds."""
+    """Draws training and held-out error by epoch: a line per row, a band over seeds."""
     panels = {c: name for c, name in COLUMNS.items() if study.curves.get(c, NONE).notna().any()}
     height = max(3.6, 1.4 + 0.19 * len(study.rows))
     figure = Figure(figsize=(7.2, height))

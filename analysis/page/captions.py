@@ -99,7 +99,7 @@ STUDY_CAPTIONS: dict[str, Callable[[Study], Caption]] = {
 
 
 def forest(studies: Sequence[Study]) -> Caption:
-    """Writes the caption of the plot of every variant against its reference."""
+    """Writes the caption of the plot of every row against its reference."""
     every = [one for block in lines(studies).values() for one in block]
     known = [one for one in every if not math.isnan(one.found.estimate)]
     apart = [one for one in known if not math.isnan(one.found.low) and one.found.leaves_out_zero]

@@ -98,7 +98,7 @@ def by_epoch(study: Study) -> pd.DataFrame:
 
 
 def forest(studies: Sequence[Study]) -> Json:
-    """Returns the forest plot of every variant against its reference, with a heading per study."""
+    """Returns the forest plot of every row against its reference, with a heading per study."""
     blocks = lines(studies)
     every = [one for some in blocks.values() for one in some]
     ends = reach(x for one in every for x in (*ends_of(one.found), one.paper))

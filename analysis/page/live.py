@@ -1,6 +1,6 @@
 """Writes the report again and again while a grid is trained, in a process of its own.
 
-It imports neither pandas nor matplotlib at the top: the runner itself only names `follow`.
+It imports neither pandas nor matplotlib at the top: the driver itself only names `follow`.
 """
 
 import queue

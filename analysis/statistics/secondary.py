@@ -33,7 +33,7 @@ def compared_in(studies: Sequence[Study]) -> list[str]:
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """Returns a row a variant: mean, half-width and difference from the reference by outcome.
+    """Returns a line for each row: mean, half-width and difference from the reference by outcome.
 
     Empty where no run has predictions.
     """

@@ -33,7 +33,7 @@ STATES = (State.DIVERGED, *REFUSED)
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """Returns one row a variant, in numbers: what the CSV holds."""
+    """Returns a line for each row, in numbers: what the CSV holds."""
     compared, pool = against_reference(study), study.pool
     rows = []
     for label in study.rows:

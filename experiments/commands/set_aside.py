@@ -22,7 +22,7 @@ def forget(names: dict[Record, str], options: RetryOptions) -> None:
             name = labels[fault.path]
             if fault.kind == "stale":
                 place = stale.set_aside(fault.path, partial(stale.is_still, fault))
-                then = f"kept in {place}" if place else "another runner sees to it"
+                then = f"kept in {place}" if place else "another process sees to it"
                 say(f"stale {name}: {fault.reason}; {then}")
             else:
                 say(f"{fault.kind} {name}: {fault.reason}; left alone", style="yellow")
@@ -36,5 +36,5 @@ def renew(names: dict[Record, str]) -> None:
     for record, name in names.items():
         if lost := record.finished and damage(record.path):
             place = stale.set_aside(record.path, partial(what_is_lost, record.path))
-            then = f"what is left is kept in {place}" if place else "another runner sees to it"
+            then = f"what is left is kept in {place}" if place else "another process sees to it"
             say(f"trained again {name}: {lost}; {then}", style="yellow")

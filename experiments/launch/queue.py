@@ -124,7 +124,7 @@ class SlotLauncher(Launcher):
 
 
 def outcome_of(record: Record) -> Outcome | None:
-    """Returns how a run has ended under another runner; None where it is to be trained."""
+    """Returns how a run has ended under another driver; None where it is to be trained."""
     if record.finished:
         return Outcome("done")
     return failed(record) if record.failed else None

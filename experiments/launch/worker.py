@@ -78,7 +78,7 @@ def _take_tasks(pipe: Connection, stop: threading.Event) -> None:
 
 
 def start_work() -> threading.Event:
-    """Makes this a process that ends with its runner, and returns what SIGTERM sets."""
+    """Makes this a process that ends with its driver, and returns what SIGTERM sets."""
     die_with_parent()
     stop = threading.Event()
 
@@ -86,7 +86,7 @@ def start_work() -> threading.Event:
         signal.signal(number, signal.SIG_IGN)  # or one more would wait for the event's lock
         stop.set()
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which sends SIGTERM
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which sends SIGTERM
     signal.signal(signal.SIGTERM, handle)
     return stop
 
@@ -99,14 +99,14 @@ def _train(
     def send(message: Any) -> None:
         try:
             pipe.send(message)
-        except OSError:  # the runner is gone
+        except OSError:  # the driver is gone
             os._exit(1)
 
     folder = task.record.path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder) as lock:
-            if lock is None or task.record.finished:  # another runner's, or was a moment ago
+            if lock is None or task.record.finished:  # another driver's, or was a moment ago
                 outcome = Outcome("elsewhere")
             else:
                 with printing:
@@ -143,7 +143,7 @@ def _attempt(task: Task, lock: Lock, send: Send, stop: Callable[[], bool]) -> Ou
         outcome = Outcome("failed", kind_of(error), first_line(error))
         if task.is_shared and outcome.kind == "AcceleratorError":
             os._exit(1)  # of the GPU: no run of this process can go on after it
-        with suppress(OSError, Moved):  # a full disk: the runner is told all the same
+        with suppress(OSError, Moved):  # a full disk: the driver is told all the same
             record.fail(outcome.kind, outcome.reason, traceback.format_exc())
         free_kept_loop(error)
         return outcome

@@ -1,4 +1,4 @@
-"""Lets a process end without a message where its runner was killed before it gave it any work.
+"""Lets a process end without a message where its driver was killed before it gave it any work.
 
 The fork server imports this module before all else.
 """

@@ -39,7 +39,7 @@ class Lock:
 
 
 class Moved(ConfigError):
-    """Says that a folder is no longer ours: moved, deleted, or taken over by another runner."""
+    """Says that a folder is no longer ours: moved, deleted, or taken over by another driver."""
 
 
 HELD: dict[Path, int] = {}  # folder -> its open lock file
@@ -55,12 +55,12 @@ def _let_go() -> None:
 def confirm(folder: Path) -> None:
     """Raises Moved where we hold a folder's lock, and another file is at its place now.
 
-    Another runner may train the run there: whatever we wrote would be mixed with its files.
+    Another driver may train the run there: whatever we wrote would be mixed with its files.
     """
     if folder in HELD and not is_at(HELD[folder], folder / "lock"):
         raise Moved(
             f"{folder} was moved or deleted while it was written to, "
-            "or another runner has taken it over"
+            "or another process has taken it over"
         )
 
 
@@ -89,7 +89,7 @@ def hold(folder: Path) -> Iterator[Lock | None]:
         lock.write()
         yield lock
     finally:
-        if is_at(file, path):  # else it is that of another runner
+        if is_at(file, path):  # else it is that of another driver
             path.unlink(missing_ok=True)  # while it is ours
         HELD.pop(folder, None)
         os.close(file)

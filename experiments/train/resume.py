@@ -149,7 +149,7 @@ def find_checkpoint(
         except Exception as error:  # of a later version: its checksum fits, and nothing else
             fault = f"is not what this version writes: {type(error).__name__}"
         reason = f"{path} {fault}"
-    confirm(record.path)  # else it is that of another runner
+    confirm(record.path)  # else it is that of another driver
     aside = unused(path.parent, "checkpoint.old", ".pt")
     path.replace(aside)
     note(f"{reason}: the run starts anew, and the file is kept as {aside.name}")

@@ -172,7 +172,7 @@ def show(fingerprint: Fingerprint) -> str:
 
 
 def is_still(fault: Fault) -> bool:
-    """Tells whether a run is still as it was found: another runner may have been quicker."""
+    """Tells whether a run is still as it was found: another driver may have been quicker."""
     with suppress(ConfigError):
         return seen_in(read_sealed(fault.path / "env.json")) == fault.seen
     return False
@@ -181,7 +181,7 @@ def is_still(fault: Fault) -> bool:
 def set_aside(path: Path, is_still: Callable[[], object]) -> Path | None:
     """Moves a finished run to RESULTS/stale, where no table reads it; returns its new place.
 
-    None where another runner was quicker: it trains the run, or has already trained it anew.
+    None where another driver was quicker: it trains the run, or has already trained it anew.
     `is_still` tells, once nobody else may change the run, whether there is still a reason for it.
     """
     folder = path.parents[2] / "stale" / path.parent.name

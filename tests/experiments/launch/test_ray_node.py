@@ -250,7 +250,7 @@ def test_a_run_whose_node_is_lost_goes_on_until_it_is_too_often(
         event = driver.lose(run, RuntimeError("gone"))
         assert event == Requeued(run.record, Outcome("interrupted"), says)
         assert driver.queue.pending[0] == run.record
-        assert holder(run.record.path) is None  # another runner may have it
+        assert holder(run.record.path) is None  # another driver may have it
     event = driver.lose(run, RuntimeError("gone"))
     assert isinstance(event, Ended) and event.outcome.reason.endswith("was lost 3 times")
     assert failure(run.record.path) == f"killed: {event.outcome.reason}"

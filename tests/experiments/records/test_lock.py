@@ -169,7 +169,7 @@ def test_another_machine_that_wakes_up_is_told_that_its_run_is_ours(tmp_path, mo
         confirm(tmp_path)
         with monkeypatch.context() as there:
             there.setitem(lock.HELD, tmp_path, theirs.fileno())  # as in its process
-            with pytest.raises(Moved, match="or another runner has taken it over"):
+            with pytest.raises(Moved, match="or another process has taken it over"):
                 confirm(tmp_path)
     assert not path.exists()
 
