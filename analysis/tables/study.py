@@ -1,6 +1,6 @@
 """Writes a study as a table: Markdown, LaTeX, CSV, and text for the terminal.
 
-`numbers` has the columns of the CSV, `cells` those that are shown.
+`numbers` has the columns of the CSV, `as_text` those that are shown.
 """
 
 import io
@@ -19,7 +19,6 @@ from tabulate import tabulate
 from analysis.statistics.comparisons import against_reference, difference_text, verdict
 from analysis.statistics.stats import Difference
 from analysis.study import Study
-from analysis.tables.notes import notes
 from experiments.records.states import REFUSED, State
 
 HOLE = "–"
@@ -200,14 +199,6 @@ def _is_formula(cell: Any) -> bool:
 
 def _harmless(cell: Any) -> Any:
     return f"'{cell}" if _is_formula(cell) else cell
-
-
-def write(study: Study, suffix: str) -> str:
-    """Returns a study's table as the content of a file with this suffix."""
-    if suffix == "csv":
-        return csv(numbers(study))
-    parts = title(study), as_text(study), notes(study)
-    return latex(*parts, study.name) if suffix == "tex" else markdown(*parts)
 
 
 LATEX = {"±": r"$\pm$", HOLE: "--", "×": r"$\times$"}

@@ -19,7 +19,7 @@ ALL = "all"  # the network of a study whose grid varies it
 
 @dataclass(frozen=True)
 class Cell:
-    """Describes a row of the table: one config, trained with several seeds.
+    """Describes a cell, trained with several seeds, and the row of the table that shows it.
 
     config     of seed 0
     reference  the label of the row that it is compared with; None for none

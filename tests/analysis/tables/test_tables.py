@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import scipy.stats
@@ -17,6 +18,7 @@ from conftest import ROOT
 from analysis import write
 from analysis.figures import study as figures
 from analysis.read import find_studies, load_study
+from analysis.study import Study
 from analysis.tables import complexity
 from analysis.tables import study as tables
 from analysis.tables.notes import notes
@@ -26,10 +28,15 @@ from experiments.records.studies import write_study
 from experiments.study.study import expand
 
 
+def written(found: Study, results: Path, suffix: str) -> str:
+    paths = write.tables([found], results)
+    return next(p for p in paths if p.name == f"{found.name}.{suffix}").read_text()
+
+
 def test_a_table_to_the_character(tmp_path):
     study(tmp_path, 3, skip=[("r = 4", 2)])
     [found] = find_studies(tmp_path, ["ratio"])
-    lines = tables.write(found, "md").splitlines()
+    lines = written(found, tmp_path, "md").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     assert lines[0] == "## Reduction ratio r (Table 10 of the paper)"
     assert rows[0] == [
@@ -62,7 +69,7 @@ def test_a_table_to_the_character(tmp_path):
 def test_the_csv_holds_the_unrounded_numbers(tmp_path):
     study(tmp_path, 2)
     [found] = find_studies(tmp_path, [])
-    rows = list(csv.DictReader(tables.write(found, "csv").splitlines()))
+    rows = list(csv.DictReader(written(found, tmp_path, "csv").splitlines()))
     assert [row["row"] for row in rows] == list(ERRORS)
     assert float(rows[0]["test_error"]) == pytest.approx(9.05)
     half = scipy.stats.t.ppf(0.975, 7) * math.sqrt(0.005 / 2)  # no more degrees than the pool's
@@ -74,7 +81,7 @@ def test_the_csv_holds_the_unrounded_numbers(tmp_path):
 def test_latex_is_booktabs(tmp_path):
     study(tmp_path, 2)
     [found] = find_studies(tmp_path, [])
-    text = tables.write(found, "tex")
+    text = written(found, tmp_path, "tex")
     assert r"\toprule" in text and r"\bottomrule" in text and r"(\%)" in text
     assert r"$\pm$" in text and "±" not in text.split(r"\begin")[1]
 
@@ -95,7 +102,7 @@ def test_one_seed_and_a_demonstration_say_so(tmp_path):
 def test_cifar10_mini_is_named_in_the_table_and_on_the_figure(tmp_path):
     study(tmp_path, 1, recipe="demo", dataset="cifar10_mini")
     [found] = find_studies(tmp_path, [])
-    assert "CIFAR-10 mini: 2,500 training" in tables.write(found, "md")
+    assert "CIFAR-10 mini: 2,500 training" in written(found, tmp_path, "md")
     assert "DATASET=cifar10 RECIPE=fast" in write.texts([found])[0]
     assert "CIFAR-10 mini" in figures.errors(found).get_suptitle()
 
