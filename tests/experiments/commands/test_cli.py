@@ -26,7 +26,7 @@ def test_a_study_from_start_to_table_and_only_once(tmp_path, data_dir):
     results = tmp_path / "results"
     words = ["squeeze", "--network", "resnet20", "--recipe", "smoke", *TINY_SETTINGS]
     there = {"DATA_DIR": str(data_dir), "RESULTS": str(results), "SEEDS": "2"}
-    first = call("run", *words, **there)
+    first = call("run", *words, draws=True, **there)
     assert first.returncode == 0, first.stderr
     assert "squeeze: data cifar10, network resnet20, recipe smoke" in first.stdout
     assert "0 of 10 runs are there, 10 to train" in first.stdout
