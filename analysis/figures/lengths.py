@@ -87,9 +87,8 @@ def _draw_declared(study: Study, ax: Axes) -> None:
         ax.axhspan(-margin, margin, color="0.93", zorder=0)
     ax.axhline(0, color="0.5", lw=1)
     lines = [(s.ends, study.pool.contrast(s.of_cells(study.cells))) for s in declared]
-    texts = [
-        f"{ends} {difference_text(line)}" for ends, line in lines if not math.isnan(line.estimate)
-    ]
+    known = [(ends, line) for ends, line in lines if not math.isnan(line.estimate)]
+    texts = [f"{ends} {difference_text(line)}" for ends, line in known]
     ax.set_title("slope per doubling: " + ("; ".join(texts) or "not known yet"), fontsize=8)
     ax.set_ylabel(f"{one.who} minus {one.than}\n(points)", fontsize=7)
 

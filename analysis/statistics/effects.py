@@ -86,10 +86,8 @@ def weights(study: Study, levels: dict[str, str]) -> np.ndarray:
 
 def as_text(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the effects as text."""
-    found = [
-        difference_text(Difference(*row))
-        for row in table[["effect", "low", "high"]].values.tolist()
-    ]
+    rows = table[["effect", "low", "high"]].values.tolist()
+    found = [difference_text(Difference(*row)) for row in rows]
     return pd.DataFrame({"term": table.term, "level": table.level, "effect (points)": found})
 
 

@@ -15,9 +15,8 @@ from experiments.study.study import StudyDesign
 from experiments.study.tuning import advance
 from experiments.train import stale
 
-LEFT = shutil.ignore_patterns(
-    "checkpoint*", "lock", "log.txt", "summary.json"
-)  # which is copied last
+# What is not copied with the rest: summary.json comes last, as a run with that file is finished.
+LEFT = shutil.ignore_patterns("checkpoint*", "lock", "log.txt", "summary.json")
 
 
 def refuse_source(source: Path | None, results: Path) -> None:

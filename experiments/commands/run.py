@@ -42,11 +42,8 @@ def _train_and_show(options: RunOptions) -> int:
     deadline = None
     if options.budget is not None:
         deadline = time.monotonic() + options.budget - min(RESERVE, options.budget / 2)
-    (slots, recipe), mode, grids = (
-        slots_and_recipe(options),
-        pick_mode(options.track),
-        read_grids(options),
-    )
+    slots, recipe = slots_and_recipe(options)
+    mode, grids = pick_mode(options.track), read_grids(options)
     results, data_dir = options.results, options.data_dir
     dataset = "cifar10" if options.dataset == "auto" else options.dataset
     studies = make_studies(grids, options, dataset, recipe)

@@ -211,7 +211,6 @@ def test_weights_of_another_network_or_beyond_float16_are_refused(tmp_path):
 
 
 DATA = Path(os.environ.get("DATA_DIR", ROOT / "data"))  # no test sees what a user has set
-IMAGES = 1000
 IN_STUDY = sorted(path.parent.name for path in PUBLISHED.glob(f"*/{FILE}"))
 
 
@@ -230,9 +229,9 @@ def test_published_weights_give_the_records_error_on_the_real_test_images(cell):
     if load_data(dataset, DATA).fingerprint != read_result(run).env["data"]:
         pytest.skip(f"DATA_DIR {DATA} has other images of this name")
     precision = pick_precision("auto", "cpu")  # it was bf16, for which not every processor is made
-    error, predicted = examined(model, run, DATA, precision, images=IMAGES)
+    error, predicted = examined(model, run, DATA, precision, images=2000)
     kept = np.load(run / "predictions.npz")
-    before, labels = kept["predicted"][:IMAGES], kept["label"][:IMAGES]
+    before, labels = kept["predicted"][:2000], kept["label"][:2000]
     assert abs(error - 100 * np.mean(before != labels)) < 0.7
     assert np.mean(predicted != before) < 0.02
 
